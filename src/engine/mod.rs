@@ -16,9 +16,11 @@ mod buffer;
 mod disk;
 mod driver;
 mod error;
+mod inline;
 pub mod mem;
 mod op;
 mod pages;
+mod posix;
 mod probe;
 mod sock;
 mod sys;
@@ -33,3 +35,6 @@ pub use op::{Data, Done, Op};
 pub use probe::{ProbeReport, probe};
 pub use sock::Sock;
 pub use waker::Waker;
+
+#[cfg(test)]
+mod tests;
