@@ -19,7 +19,8 @@ pub const HEADER_LEN: usize = 10;
 /// Most bytes an encoded wrap can take.
 pub const ENCODED_MAX: usize = HEADER_LEN + KEK_ID_MAX + WRAP_BLOB_MAX;
 
-const _: () = assert!(KEK_ID_MAX <= u16::MAX as usize && WRAP_BLOB_MAX <= u16::MAX as usize);
+const _: () = assert!(KEK_ID_MAX <= u16::MAX as usize);
+const _: () = assert!(WRAP_BLOB_MAX <= u16::MAX as usize);
 
 /// A key wrapped by one KEK.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,9 +97,13 @@ impl Wrapped {
 
     /// Reads one wrap from the front of `bytes`; returns it and what follows.
     pub fn decode(bytes: &[u8]) -> Result<(Wrapped, &[u8]), WrappedError> {
-        let short = |needed| WrappedError::Short { needed, found: bytes.len() };
-        let (header, rest) =
-            bytes.split_first_chunk::<HEADER_LEN>().ok_or(short(HEADER_LEN))?;
+        let short = |needed| WrappedError::Short {
+            needed,
+            found: bytes.len(),
+        };
+        let (header, rest) = bytes
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or(short(HEADER_LEN))?;
         let [provider, reserved, i0, i1, v0, v1, v2, v3, b0, b1] = *header;
         if reserved != 0 {
             return Err(WrappedError::Reserved(reserved));
@@ -112,7 +117,9 @@ impl Wrapped {
         let (blob, rest) = rest.split_at_checked(blob_len).ok_or(short(needed))?;
         let wrapped = Wrapped {
             provider,
-            kek_id: std::str::from_utf8(kek_id).map_err(|_| WrappedError::KekId)?.to_owned(),
+            kek_id: std::str::from_utf8(kek_id)
+                .map_err(|_| WrappedError::KekId)?
+                .to_owned(),
             kek_version: u32::from_le_bytes([v0, v1, v2, v3]),
             blob: blob.to_vec(),
         };
@@ -134,7 +141,12 @@ mod tests {
     use super::*;
 
     fn wrapped() -> Wrapped {
-        Wrapped { provider: 1, kek_id: "file-ab".into(), kek_version: 0x0102, blob: vec![9, 8, 7] }
+        Wrapped {
+            provider: 1,
+            kek_id: "file-ab".into(),
+            kek_version: 0x0102,
+            blob: vec![9, 8, 7],
+        }
     }
 
     #[test]
@@ -155,7 +167,10 @@ mod tests {
         wrapped().encode(&mut out).unwrap();
         for len in 0..out.len() {
             let error = Wrapped::decode(&out[..len]).unwrap_err();
-            assert!(matches!(error, WrappedError::Short { found, .. } if found == len), "{len}");
+            assert!(
+                matches!(error, WrappedError::Short { found, .. } if found == len),
+                "{len}"
+            );
         }
     }
 
@@ -173,8 +188,14 @@ mod tests {
         long.blob = vec![0; WRAP_BLOB_MAX + 1];
         assert!(long.encode(&mut out).is_err() && out.is_empty());
         let claims = [1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-        assert!(matches!(Wrapped::decode(&claims), Err(WrappedError::TooLong { .. })));
-        assert_eq!(Wrapped::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0]), Err(WrappedError::Reserved(2)));
+        assert!(matches!(
+            Wrapped::decode(&claims),
+            Err(WrappedError::TooLong { .. })
+        ));
+        assert_eq!(
+            Wrapped::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Err(WrappedError::Reserved(2))
+        );
         assert_eq!(
             Wrapped::decode(&[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff]),
             Err(WrappedError::KekId)
