@@ -65,6 +65,7 @@ pub trait Disk: Send + Sync {
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// The first byte of data in `offset..end`, or `None` if all of it is a hole. `offset` itself if unknown.
+    /// A hole reads as zeros; allocated space that was only zeroed, never written, may be reported as one too.
     fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<u64>>;
 
     /// The first byte of a hole in `offset..end`, or `end` if there is none. `end` if unknown.

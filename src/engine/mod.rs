@@ -16,10 +16,13 @@ mod buffer;
 mod disk;
 mod driver;
 mod error;
+mod inline;
 pub mod mem;
 mod op;
 mod pages;
+mod posix;
 mod probe;
+mod ring;
 mod sock;
 mod sys;
 mod waker;
@@ -33,3 +36,6 @@ pub use op::{Data, Done, Op};
 pub use probe::{ProbeReport, probe};
 pub use sock::Sock;
 pub use waker::Waker;
+
+#[cfg(test)]
+mod tests;
