@@ -69,7 +69,6 @@ pub struct Worker<B: Backend> {
     pub limits: WorkerLimits,
 }
 
-
 impl<B: Backend> Worker<B> {
     /// Serves until the server stops and its connections are drained.
     pub fn run(mut self) {
@@ -129,6 +128,9 @@ fn timeout<B: Backend>(table: &Table<B>, budget: &Budget, drain: &Drain) -> Opti
     if budget.first().is_some() {
         return Some(RETRY);
     }
-    let next = [table.next_deadline(), drain.next()].into_iter().flatten().min();
+    let next = [table.next_deadline(), drain.next()]
+        .into_iter()
+        .flatten()
+        .min();
     next.map(|next| next.saturating_duration_since(Instant::now()))
 }
