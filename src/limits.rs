@@ -14,7 +14,7 @@ pub const VOLUME_MIN: u64 = EXTENT_MIN;
 pub const EXTENTS_MAX: u64 = 1 << 28;
 
 /// Generation entries a generation table can hold, tombstones included.
-pub const GENERATIONS_MAX: usize = 64;
+pub const GENERATIONS_MAX: usize = 256;
 /// Wraps of one generation.
 pub const WRAPS_MAX: usize = 8;
 /// Length of a KEK id, bytes.

@@ -1,0 +1,197 @@
+//! The one door of the control plane: authorize, audit, act, audit the outcome.
+//!
+//! Invariants: an act runs only if the authorizer allows it *and* its intent is durable in the log; a denied request is
+//! recorded and does not run; a view is recorded only when denied. A panic inside an act becomes a failed outcome.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::control::api::{ApiError, ControlStatus, ErrorKind, REASON_MAX};
+use crate::control::audit::{AuditError, AuditLog, Draft, Kind, Space};
+use crate::control::authorize::{Actor, Authorizer, Decision, Object, Verb, VerbClass};
+
+/// A request body that may carry a reason.
+pub trait Reasoned {
+    /// The reason given.
+    fn reason(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub struct Knock {
+    /// Who asks.
+    pub actor: Actor,
+    /// For what.
+    pub verb: Verb,
+    /// Done to what.
+    pub object: Object,
+}
+
+/// Authorizer and audit log behind one entrance.
+pub struct Door {
+    authorizer: Authorizer,
+    audit: AuditLog,
+}
+
+impl Door {
+    /// A door with this authorizer and this log.
+    pub fn new(authorizer: Authorizer, audit: AuditLog) -> Door {
+        Door { authorizer, audit }
+    }
+
+    /// The audit log behind it.
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// What `status` says about the control plane.
+    pub fn status(&self) -> ControlStatus {
+        ControlStatus {
+            policy: self.authorizer.describe().into(),
+            audit_log: self.audit.path().display().to_string(),
+            audit_head: self.audit.head(),
+            audit_refusing: self.audit.why_refusing(),
+            audit_reserve: self.audit.has_reserve(),
+        }
+    }
+
+    /// Lets `act` happen if it may and can be recorded. `body` is the request as received: JSON, or nothing for `{}`.
+    pub fn pass<B, R>(&self, knock: &Knock, body: &[u8], act: impl FnOnce(B) -> Result<R, ApiError>) -> Result<R, ApiError>
+    where
+        B: DeserializeOwned + Reasoned,
+    {
+        let decision = self.authorizer.authorize(&knock.actor, knock.verb, &knock.object);
+        if !decision.allowed {
+            return Err(self.deny(knock, body, decision));
+        }
+        let request: B = parse(body)?;
+        let space = match knock.verb.class() {
+            VerbClass::View => return guard(|| act(request)),
+            VerbClass::Act => Space::Ordinary,
+            VerbClass::Safety => Space::Reserve,
+        };
+        let mut draft = draft(knock, decision, Kind::Intent);
+        draft.parameters = Some(parameters(body));
+        draft.reason = request.reason();
+        let intent = self.audit.append(draft, space).map_err(|error| refused(&error, self.audit.path()))?;
+        let result = guard(|| act(request));
+        self.outcome(knock, decision, intent, result.as_ref().err());
+        result
+    }
+
+    /// Records something the daemon did of its own accord: it started, opened a volume, finalized. Never stops it.
+    pub fn note(&self, verb: Verb, object: &Object, what: &str) {
+        let actor = Actor::daemon();
+        let knock = Knock { actor, verb, object: object.clone() };
+        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
+        draft.outcome = Some(what);
+        if let Err(error) = self.audit.append(draft, Space::Reserve) {
+            tracing::error!(verb = verb.name(), %object, %error, "could not record");
+        }
+    }
+
+    /// Records a denied request, as far as possible, and words the refusal.
+    fn deny(&self, knock: &Knock, body: &[u8], decision: Decision) -> ApiError {
+        let mut draft = draft(knock, decision, Kind::Denied);
+        draft.parameters = Some(parameters(body));
+        if let Err(error) = self.audit.append(draft, Space::Ordinary) {
+            tracing::error!(verb = knock.verb.name(), uid = knock.actor.uid, %error, "could not record a denied request");
+        }
+        ApiError::new(ErrorKind::Denied, format!("user {} may not {}", knock.actor.uid, knock.verb.name()))
+            .at(knock.object.to_string())
+            .hint(format!("the policy is: {}", self.authorizer.describe()))
+    }
+
+    /// Records how an act ended. If that fails, the act has happened all the same; the log refuses the next one.
+    fn outcome(&self, knock: &Knock, decision: Decision, intent: u64, error: Option<&ApiError>) {
+        let text = match error {
+            None => "done".to_owned(),
+            Some(error) => format!("failed: {error}"),
+        };
+        let mut draft = draft(knock, decision, Kind::Outcome);
+        draft.intent = Some(intent);
+        draft.outcome = Some(&text);
+        if let Err(error) = self.audit.append(draft, Space::Reserve) {
+            tracing::error!(verb = knock.verb.name(), intent, %error, "could not record an outcome");
+        }
+    }
+}
+
+fn draft(knock: &Knock, decision: Decision, kind: Kind) -> Draft<'_> {
+    Draft {
+        kind,
+        actor: &knock.actor,
+        verb: knock.verb,
+        object: &knock.object,
+        parameters: None,
+        reason: None,
+        decision,
+        intent: None,
+        outcome: None,
+    }
+}
+
+fn parameters(body: &[u8]) -> String {
+    format!("sha256:{}", crate::control::audit::digest(body))
+}
+
+/// Reads a request body; an empty one is `{}`.
+fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let request: B = serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(ErrorKind::BadInput, format!("cannot read the request body: {error}"))
+            .hint("GET /v1/openapi.json describes every body")
+    })?;
+    match request.reason() {
+        Some(reason) if reason.len() > REASON_MAX => {
+            Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes")).at("reason"))
+        }
+        _ => Ok(request),
+    }
+}
+
+/// Runs an act; a panic in it is an internal error, not the end of the daemon.
+fn guard<R>(act: impl FnOnce() -> Result<R, ApiError>) -> Result<R, ApiError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        Err(ApiError::new(ErrorKind::Internal, "the daemon met a fault of its own while doing it")
+            .hint("its log has the details; please report it"))
+    })
+}
+
+/// Words the refusal of an act that cannot be recorded.
+fn refused(error: &AuditError, path: &std::path::Path) -> ApiError {
+    let hint = match error {
+        AuditError::NoSpace { .. } => "free some space there; pause and rollback still work, and volumes are served as before",
+        _ => "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before",
+    };
+    let mut what = error.to_string();
+    if let Some(source) = std::error::Error::source(error) {
+        what = format!("{what}: {source}");
+    }
+    ApiError::new(ErrorKind::AuditRefused, format!("refused, for it cannot be recorded: {what}"))
+        .at(path.display().to_string())
+        .hint(hint)
+}
+
+/// The body of a request that has none.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Serialize)]
+pub struct NoBody {}
+
+impl Reasoned for NoBody {}
+
+macro_rules! reasoned {
+    ($($body:ty),*) => {$(
+        impl Reasoned for $body {
+            fn reason(&self) -> Option<&str> {
+                self.reason.as_deref()
+            }
+        }
+    )*};
+}
+
+use crate::control::api::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
+reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest);

@@ -1,0 +1,56 @@
+//! The verbs of the control plane as a trait: what the daemon must be able to do for an operator.
+//!
+//! Invariants: every method may block, is called from several threads, and is called only by the [`crate::control::door`],
+//! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
+
+use crate::control::api::{
+    ActionResult, ApiError, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan, VerifyRequest,
+    VolumeStatus,
+};
+
+/// What a daemon can do for an operator. `volume` is always an export name.
+pub trait Operations: Send + Sync {
+    /// The daemon and all its volumes. [`DaemonStatus::control`] is filled in by the server.
+    fn status(&self) -> Result<DaemonStatus, ApiError>;
+
+    /// One volume. The default looks it up in [`Operations::status`].
+    fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
+        let found = self.status()?.volumes.into_iter().find(|status| status.name == volume);
+        found.ok_or_else(|| ApiError::no_such_volume(volume))
+    }
+
+    /// The key generations of a volume, oldest first, the metadata key (0) included.
+    fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError>;
+
+    /// The rotation of a volume, running or last.
+    fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
+        Ok(self.volume(volume)?.rotation)
+    }
+
+    /// What a rotation would do. Changes nothing.
+    fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError>;
+
+    /// Prepares a new generation, makes it active, and starts to re-encrypt.
+    fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError>;
+
+    /// Holds the rotation; survives a restart.
+    fn pause(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+
+    /// Lets a paused (or failed) rotation go on.
+    fn resume(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+
+    /// Changes the pace; survives a restart.
+    fn pace(&self, volume: &str, request: &PaceRequest) -> Result<ActionResult, ApiError>;
+
+    /// Makes the old generation the target again: one commit, whatever the size.
+    fn rollback(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+
+    /// Reads moved extents back with the engine that did not write.
+    fn verify(&self, volume: &str, request: &VerifyRequest) -> Result<ActionResult, ApiError>;
+
+    /// Ends the way back and proves the old generation empty.
+    fn finalize(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+
+    /// Whether clients can be served now; the answer of `/readyz`.
+    fn ready(&self) -> Result<(), ApiError>;
+}
