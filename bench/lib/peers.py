@@ -97,7 +97,7 @@ class Keymoult(Peer):
 
     def command(self):
         return [KEYMOULT, "serve", self.file, "--kek", self.kek, "--nbd", "unix:" + self.socket,
-                "--control", "unix:" + self.control]
+                "--control", "unix:" + self.control, "--state-dir", os.path.join(self.folder, "state")]
 
 
 class KeymoultPlain(Keymoult):

@@ -5,30 +5,11 @@ use super::source::{File, code_of, words};
 /// What each layer may name with `crate::`. The list in `src/lib.rs` in words; nothing may point up.
 pub const EDGES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    (
-        "cli",
-        &[
-            "control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units",
-            "limits",
-        ],
-    ),
-    (
-        "control",
-        &[
-            "nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits",
-        ],
-    ),
+    ("cli", &["control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits"]),
+    ("control", &["nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
     ("nbd", &["volume", "engine", "units", "limits"]),
-    (
-        "rotation",
-        &[
-            "volume", "keys", "format", "engine", "crypto", "units", "limits",
-        ],
-    ),
-    (
-        "volume",
-        &["keys", "format", "engine", "crypto", "units", "limits"],
-    ),
+    ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits"]),
+    ("volume", &["keys", "format", "engine", "crypto", "units", "limits"]),
     ("keys", &["format", "crypto", "units", "limits"]),
     ("format", &["crypto", "units", "limits"]),
     ("engine", &["units", "limits"]),
@@ -39,14 +20,7 @@ pub const EDGES: &[(&str, &[&str])] = &[
 
 /// Layers that hold bytes and mathematics only, and what they must not name.
 const NO_IO_LAYERS: &[&str] = &["crypto", "format"];
-const IO_NAMES: &[&str] = &[
-    "std::fs",
-    "std::net",
-    "std::os::unix::net",
-    "tokio",
-    "io_uring",
-    "std::process",
-];
+const IO_NAMES: &[&str] = &["std::fs", "std::net", "std::os::unix::net", "tokio", "io_uring", "std::process"];
 
 /// The files that may hold `unsafe`; a trailing `/` or `*` stands for everything that begins so.
 const UNSAFE_FENCE: &[&str] = &[
@@ -86,10 +60,7 @@ fn crate_names(code: &str) -> Vec<String> {
 }
 
 fn first_word(text: &str) -> String {
-    text.trim_start()
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// The first word of every member of a `{…}` group, of which the opening brace is already taken.
@@ -122,10 +93,7 @@ pub fn layer_edges(files: &[File]) -> Vec<String> {
             continue;
         };
         let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == layer) else {
-            wrong.push(format!(
-                "{}: layer {layer} is not in the table of edges",
-                file.path
-            ));
+            wrong.push(format!("{}: layer {layer} is not in the table of edges", file.path));
             continue;
         };
         let code = code_of(&file.text);
@@ -150,25 +118,19 @@ pub fn layer_edges(files: &[File]) -> Vec<String> {
 /// `unsafe` only behind the fence.
 pub fn unsafe_fence(files: &[File]) -> Vec<String> {
     let fenced = |path: &str| {
-        UNSAFE_FENCE
-            .iter()
-            .any(|entry| match entry.strip_suffix('*') {
-                Some(stem) => path.starts_with(stem),
-                None if entry.ends_with('/') => path.starts_with(entry),
-                None => path == *entry,
-            })
+        UNSAFE_FENCE.iter().any(|entry| match entry.strip_suffix('*') {
+            Some(stem) => path.starts_with(stem),
+            None if entry.ends_with('/') => path.starts_with(entry),
+            None => path == *entry,
+        })
     };
     let mut wrong = Vec::new();
     for file in files.iter().filter(|file| !fenced(&file.path)) {
         let code = code_of(&file.text);
         let hit = words(&code).find(|(_, word)| *word == "unsafe");
-        wrong
-            .extend(hit.map(|(line, _)| format!("{}:{line}: unsafe outside the fence", file.path)));
+        wrong.extend(hit.map(|(line, _)| format!("{}:{line}: unsafe outside the fence", file.path)));
         if code.contains("allow(unsafe_code") {
-            wrong.push(format!(
-                "{}: allows unsafe_code outside the fence",
-                file.path
-            ));
+            wrong.push(format!("{}: allows unsafe_code outside the fence", file.path));
         }
     }
     wrong
@@ -176,12 +138,8 @@ pub fn unsafe_fence(files: &[File]) -> Vec<String> {
 
 /// Every Rust file begins by saying what it is for.
 pub fn module_docs(files: &[File]) -> Vec<String> {
-    let has_doc = |file: &&File| {
-        file.text
-            .lines()
-            .next()
-            .is_some_and(|line| line.starts_with("//! ") && line.len() > 12)
-    };
+    let has_doc =
+        |file: &&File| file.text.lines().next().is_some_and(|line| line.starts_with("//! ") && line.len() > 12);
     files
         .iter()
         .filter(|file| !has_doc(file))
@@ -191,22 +149,12 @@ pub fn module_docs(files: &[File]) -> Vec<String> {
 
 /// No file longer than [`CODE_LINES_MAX`] lines of code.
 pub fn file_sizes(files: &[File]) -> Vec<String> {
-    let lines = |file: &File| {
-        code_of(&file.text)
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .count()
-    };
+    let lines = |file: &File| code_of(&file.text).lines().filter(|line| !line.trim().is_empty()).count();
     files
         .iter()
         .map(|file| (file, lines(file)))
         .filter(|(_, count)| *count > CODE_LINES_MAX)
-        .map(|(file, count)| {
-            format!(
-                "{}: {count} lines of code, at most {CODE_LINES_MAX}",
-                file.path
-            )
-        })
+        .map(|(file, count)| format!("{}: {count} lines of code, at most {CODE_LINES_MAX}", file.path))
         .collect()
 }
 
@@ -216,10 +164,7 @@ pub fn leftovers(files: &[File]) -> Vec<String> {
     for file in files {
         let code = code_of(&file.text);
         for name in ["todo!", "unimplemented!", "dbg!"] {
-            wrong.extend(
-                code.contains(name)
-                    .then(|| format!("{}: {name} left in", file.path)),
-            );
+            wrong.extend(code.contains(name).then(|| format!("{}: {name} left in", file.path)));
         }
     }
     wrong
@@ -259,18 +204,13 @@ pub fn private_places(files: &[File]) -> Vec<String> {
 /// Whether `line` holds `place` as the start of a path, not in the middle of one.
 fn names_place(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| {
-        !place.starts_with('/')
-            || !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}".contains(c))
+        !place.starts_with('/') || !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}".contains(c))
     })
 }
 
 /// The documents name every folder of `src`.
 pub fn documented_folders(folders: &[String], documents: &[File]) -> Vec<String> {
-    let named = |folder: &String| {
-        documents
-            .iter()
-            .any(|file| file.text.contains(&format!("src/{folder}")))
-    };
+    let named = |folder: &String| documents.iter().any(|file| file.text.contains(&format!("src/{folder}")));
     folders
         .iter()
         .filter(|folder| !named(folder))
@@ -295,16 +235,10 @@ pub fn dead_files(files: &[File]) -> Vec<String> {
             })
     };
     let mut wrong = Vec::new();
-    for file in files
-        .iter()
-        .filter(|file| !matches!(file.path.as_str(), "src/lib.rs" | "src/main.rs"))
-    {
+    for file in files.iter().filter(|file| !matches!(file.path.as_str(), "src/lib.rs" | "src/main.rs")) {
         let stem = file.path.trim_end_matches(".rs").trim_end_matches("/mod");
         if let Some((parent, name)) = stem.rsplit_once('/') {
-            wrong.extend(
-                (!declared(parent, name))
-                    .then(|| format!("{}: no file declares this module", file.path)),
-            );
+            wrong.extend((!declared(parent, name)).then(|| format!("{}: no file declares this module", file.path)));
         }
     }
     wrong
