@@ -5,7 +5,8 @@
 //! which tests hold it against; AES-128 uses `xts-mode` itself, because AWS-LC's side of that suite runs on `xex` and the two
 //! engines are to share nothing.
 //!
-//! Invariants: key schedules live in locked memory; calls take `&self` and allocate nothing.
+//! Invariants: key schedules live in locked memory (a copy passes over the stack while a key is expanded); calls take
+//! `&self` and allocate nothing.
 
 use aes::cipher::array::Array;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};

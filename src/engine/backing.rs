@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 
+pub(super) use self::transfer::zeros;
 use super::{Disk, DiskCaps, EngineError, sys};
 
 /// How a backing is cached.

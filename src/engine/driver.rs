@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::posix::PosixEngine;
+use super::ring::RingEngine;
 use super::{Disk, Done, EngineError, Op, Sock, Waker};
 
 /// Runs operations. See the module's head for what every implementation guarantees.
@@ -153,6 +154,23 @@ impl Default for EngineOptions {
 /// Opens an engine. With no kind given: the ring, or its twin where the ring is refused, the reason in
 /// [`EngineReport::lost`]. With a kind given: that one or an error.
 pub fn open(kind: Option<IoKind>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
-    let _ = (kind, options);
-    Ok(Box::new(PosixEngine::new(Vec::new())?))
+    match kind {
+        Some(IoKind::Ring) => Ok(Box::new(RingEngine::new(options)?)),
+        Some(IoKind::Posix) => Ok(Box::new(PosixEngine::new(Vec::new())?)),
+        None => match RingEngine::new(options) {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(refusal) => Ok(Box::new(PosixEngine::new(vec![in_full(&refusal)])?)),
+        },
+    }
+}
+
+/// An error with its causes in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -22,6 +22,7 @@ mod op;
 mod pages;
 mod posix;
 mod probe;
+mod ring;
 mod sock;
 mod sys;
 mod waker;

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 #![doc = include_str!("FORMAT.md")]
 //!
 //! # Modules
@@ -74,3 +75,8 @@ impl Damage {
         matches!(self, Damage::Mac { .. })
     }
 }
+=======
+//! format
+
+pub mod wrapped;
+>>>>>>> crypto

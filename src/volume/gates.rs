@@ -316,9 +316,12 @@ impl Gates {
         stripe.tidy(extent);
     }
 
-    /// The tag of an extent whose write has just been called.
-    pub fn tag_for_called(&self, tags: &TagTable, extent: Extent) -> Generation {
-        tags.current(extent)
+    /// The volume is poisoned: parked writes are called, to be refused; the hold and the image stay for readers.
+    pub fn abandon(&self, extent: Extent) {
+        let mut stripe = self.lock(extent);
+        let called = admit(stripe.entry(extent));
+        drop(stripe);
+        call(called);
     }
 }
 

@@ -34,6 +34,8 @@ mod piece;
 pub mod pipeline;
 mod recover;
 pub mod replay;
+mod rewrite;
+mod rules;
 pub mod tags;
 
 #[cfg(test)]
@@ -196,6 +198,23 @@ impl Volume {
         let _ = std::thread::Builder::new().name("km-poison".into()).spawn(move || {
             let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
         });
+    }
+
+    /// Does the flush that the group has started, tells those it served, and hands the next one, if somebody waits for
+    /// one, to a worker.
+    pub(crate) fn flush_for_group(self: &Arc<Self>) {
+        let mut again = true;
+        while again {
+            let result = self.data.flush().map_err(|error| error.to_string());
+            if let Err(error) = &result {
+                self.poison(&format!("a flush failed: {error}"));
+            }
+            let (served, next) = self.flushes.finish(result.is_ok());
+            for ticket in served {
+                ticket.call(inbox::Call::Flushed(result.clone()));
+            }
+            again = next && !self.flushes.hand_over();
+        }
     }
 
     /// Ranges of `offset..offset+len` and their status, at most `most` of them, the first ones.

@@ -42,7 +42,7 @@ impl Backing {
     pub(super) fn read_exact(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.check_aligned(offset, data.len() as u64)?;
         if self.memory_fits(data) {
-            return self.file.read_exact_at(data, offset);
+            return self.read_through(data, offset);
         }
         let mut bounce = self.bounce();
         let bounce = filled(&mut bounce)?;
@@ -79,6 +79,27 @@ impl Backing {
             let part = (len - done).min(zeros().len() as u64);
             write_exact(&self.file, &zeros()[..part as usize], offset + done, plain)?;
             done += part;
+        }
+        Ok(())
+    }
+
+    fn read_through(&self, mut data: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !data.is_empty() {
+            match self.file.read_at(data, offset) {
+                // A direct read that is short by less than a block has met the end too.
+                Ok(moved)
+                    if moved < data.len()
+                        && (moved == 0 || !moved.is_multiple_of(self.caps.align)) =>
+                {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(moved) => {
+                    data = &mut data[moved..];
+                    offset += moved as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

@@ -1,10 +1,16 @@
-//! Tests of the protocol core: transcripts in hexadecimal, every truncation, and small spaces exhausted.
+//! Tests: transcripts of the protocol core in hexadecimal, every truncation, small spaces exhausted; a server over a
+//! volume in memory against a client that says what it is told, and against real clients.
 
+mod client;
+mod clients;
 mod handshake;
+mod memory;
 mod options;
 mod reply;
 mod request;
 mod script;
+mod serving;
+mod transmission;
 
 /// Bytes as lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {
