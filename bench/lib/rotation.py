@@ -5,6 +5,7 @@ before (all old) and after (all new): a rotation that skipped something would no
 """
 
 import json
+import tempfile
 import threading
 import time
 
@@ -72,19 +73,26 @@ def _rotate_once(peer, verify):
     }
 
 
+# How the rotations beside a client are paced: label, bytes per second, adaptive. None: no rotation.
+WAYS = [("no rotation", None), ("adaptive", (None, True)), ("paced", (PACED, False)), ("unpaced", (None, False))]
+
+
 def beside_client(folder, size, seconds):
-    """A client's throughput and latency: without a rotation, with a paced one, with an unpaced one."""
-    peer = Keymoult(folder, size, None)
-    fill(peer)
+    """A client's throughput and latency: without a rotation, with an adaptive, a paced and an unpaced one.
+
+    Each on a volume of its own: rotations follow each other, and a generation table holds so many and no more.
+    """
     results = {}
-    with peer:
-        for job in CLIENTS:
-            rows = {"no rotation": _client(peer, job, seconds)}
-            rows["adaptive"] = _with_rotation(peer, job, seconds, None, True)
-            rows["paced"] = _with_rotation(peer, job, seconds, PACED, False)
-            rows["unpaced"] = _with_rotation(peer, job, seconds, None, False)
-            results[job] = rows
-            say("  %s done" % job)
+    for job in CLIENTS:
+        results[job] = {}
+        for label, way in WAYS:
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                peer = Keymoult(own, size, None)
+                fill(peer)
+                with peer:
+                    figures = _with_rotation(peer, job, seconds, *way) if way else _client(peer, job, seconds)
+                results[job][label] = figures
+        say("  %s done" % job)
     return results
 
 
