@@ -1,7 +1,7 @@
 //! The fast engine's raw parts: AWS-LC cipher contexts behind a safe face.
 //!
 //! AES-256 uses `EVP_aes_256_xts`; per data unit only the IV is set and one cipher call made. AWS-LC has no AES-128 in
-//! XTS mode, so that suite runs [`xex`](super::xex) over `EVP_aes_128_ecb`.
+//! XTS mode, so that suite runs [`xex`] over `EVP_aes_128_ecb`.
 //!
 //! Invariants:
 //! - A [`Context`] always holds a cipher and a key; a call into AWS-LC with lengths this file has checked cannot fail,

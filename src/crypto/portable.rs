@@ -1,7 +1,7 @@
 //! The portable engine: pure Rust, for CPUs AWS-LC has no assembly for, and to check what the other engine wrote.
 //!
 //! AES comes from the `aes` crate (AES-NI, VAES or ARMv8 where the CPU has them, constant-time bit slicing elsewhere).
-//! AES-256 goes many blocks at a time through [`xex`](super::xex), about four times the speed of the `xts-mode` crate,
+//! AES-256 goes many blocks at a time through [`xex`], about four times the speed of the `xts-mode` crate,
 //! which tests hold it against; AES-128 uses `xts-mode` itself, because AWS-LC's side of that suite runs on `xex` and the two
 //! engines are to share nothing.
 //!
