@@ -17,8 +17,8 @@ use crate::control::audit::{Head, Record};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use rotation::{
-    ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, Rotation, RotationPlan, RotationState, RotateStart, Verify,
-    VerifyRequest,
+    ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
+    RotationState, Verify, VerifyRequest,
 };
 
 /// Longest `reason` a request may carry, bytes.

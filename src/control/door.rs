@@ -60,7 +60,12 @@ impl Door {
     }
 
     /// Lets `act` happen if it may and can be recorded. `body` is the request as received: JSON, or nothing for `{}`.
-    pub fn pass<B, R>(&self, knock: &Knock, body: &[u8], act: impl FnOnce(B) -> Result<R, ApiError>) -> Result<R, ApiError>
+    pub fn pass<B, R>(
+        &self,
+        knock: &Knock,
+        body: &[u8],
+        act: impl FnOnce(B) -> Result<R, ApiError>,
+    ) -> Result<R, ApiError>
     where
         B: DeserializeOwned + Reasoned,
     {
@@ -148,7 +153,8 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
     })?;
     match request.reason() {
         Some(reason) if reason.len() > REASON_MAX => {
-            Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes")).at("reason"))
+            Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
+                .at("reason"))
         }
         _ => Ok(request),
     }
@@ -165,7 +171,9 @@ fn guard<R>(act: impl FnOnce() -> Result<R, ApiError>) -> Result<R, ApiError> {
 /// Words the refusal of an act that cannot be recorded.
 fn refused(error: &AuditError, path: &std::path::Path) -> ApiError {
     let hint = match error {
-        AuditError::NoSpace { .. } => "free some space there; pause and rollback still work, and volumes are served as before",
+        AuditError::NoSpace { .. } => {
+            "free some space there; pause and rollback still work, and volumes are served as before"
+        }
         _ => "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before",
     };
     let mut what = error.to_string();

@@ -68,13 +68,19 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/volumes/{volume}/rotation", Verb::RotationShow, |c| c.view(|ops| ops.rotation(&c.volume))),
     route(Method::Post, "/v1/volumes/{volume}/rotation/plan", Verb::RotatePlan, plan),
     route(Method::Post, "/v1/volumes/{volume}/rotation/start", Verb::RotateStart, start),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/pause", Verb::RotatePause, |c| c.act(|ops, r| ops.pause(&c.volume, &r))),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/resume", Verb::RotateResume, |c| c.act(|ops, r| ops.resume(&c.volume, &r))),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/pause", Verb::RotatePause, |c| {
+        c.act(|ops, r| ops.pause(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/resume", Verb::RotateResume, |c| {
+        c.act(|ops, r| ops.resume(&c.volume, &r))
+    }),
     route(Method::Post, "/v1/volumes/{volume}/rotation/pace", Verb::RotatePace, pace),
     route(Method::Post, "/v1/volumes/{volume}/rotation/rollback", Verb::RotateRollback, |c| {
         c.act(|ops, r| ops.rollback(&c.volume, &r))
     }),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/verify", Verb::RotateVerify, |c| c.act(|ops, r| ops.verify(&c.volume, &r))),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/verify", Verb::RotateVerify, |c| {
+        c.act(|ops, r| ops.verify(&c.volume, &r))
+    }),
     route(Method::Post, "/v1/volumes/{volume}/rotation/finalize", Verb::RotateFinalize, |c| {
         c.act(|ops, r| ops.finalize(&c.volume, &r))
     }),
@@ -98,7 +104,8 @@ impl Call<'_> {
     {
         let knock = Knock { actor: self.actor, verb: self.verb, object: self.object() };
         let result = self.shared.door.pass(&knock, body, act)?;
-        serde_json::to_vec(&result).map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot write the answer: {error}")))
+        serde_json::to_vec(&result)
+            .map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot write the answer: {error}")))
     }
 
     /// Looks.
@@ -209,7 +216,9 @@ pub(crate) fn page(path: &std::path::Path, query: AuditQuery) -> Result<AuditPag
 /// Words an error of the audit log for the API and the command line.
 pub(crate) fn audit_error(error: &AuditError) -> ApiError {
     let (kind, path) = match error {
-        AuditError::Open { path, source } if source.kind() == std::io::ErrorKind::NotFound => (ErrorKind::NotFound, Some(path)),
+        AuditError::Open { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            (ErrorKind::NotFound, Some(path))
+        }
         AuditError::Open { path, .. } => (ErrorKind::Io, Some(path)),
         AuditError::InUse { path } => (ErrorKind::InUse, Some(path)),
         AuditError::Damaged { path, .. } => (ErrorKind::Damaged, Some(path)),
@@ -224,9 +233,15 @@ pub(crate) fn audit_error(error: &AuditError) -> ApiError {
     };
     let hint = match error {
         AuditError::InUse { .. } => Some("stop the other daemon, or give this one its own --state-dir"),
-        AuditError::Damaged { .. } => Some("set the log and its .head file aside as evidence; the next start begins a new chain"),
+        AuditError::Damaged { .. } => {
+            Some("set the log and its .head file aside as evidence; the next start begins a new chain")
+        }
         AuditError::Open { .. } => Some("check that the directory exists and is writable for this user"),
         _ => None,
     };
-    ApiError { place: path.map(|path| path.display().to_string()), hint: hint.map(Into::into), ..ApiError::new(kind, what) }
+    ApiError {
+        place: path.map(|path| path.display().to_string()),
+        hint: hint.map(Into::into),
+        ..ApiError::new(kind, what)
+    }
 }

@@ -31,11 +31,7 @@ impl Portable {
     /// Expands `key`, whose length fits `suite` (one that encrypts).
     pub(super) fn new(suite: Suite, key: &Secret) -> Result<Portable, CryptoError> {
         let (key_1, key_2) = key.expose().split_at(key.len() / 2);
-        let length = |_| CryptoError::KeyLength {
-            suite,
-            expected: suite.key_len(),
-            found: key.len(),
-        };
+        let length = |_| CryptoError::KeyLength { suite, expected: suite.key_len(), found: key.len() };
         if suite == Suite::Aes128Xts {
             let data = Aes128::new_from_slice(key_1).map_err(length)?;
             let tweak = Aes128::new_from_slice(key_2).map_err(length)?;
@@ -47,13 +43,7 @@ impl Portable {
     }
 
     /// Encrypts or decrypts whole data units of `unit` bytes in place.
-    pub(super) fn crypt(
-        &self,
-        direction: Direction,
-        mut tweaks: Tweaks,
-        unit: usize,
-        data: &mut [u8],
-    ) {
+    pub(super) fn crypt(&self, direction: Direction, mut tweaks: Tweaks, unit: usize, data: &mut [u8]) {
         match self {
             Portable::Aes256(keys) => {
                 xex::crypt(&mut Aes256Ciphers { keys, direction }, tweaks, unit, data);
@@ -85,8 +75,6 @@ impl Ciphers for Aes256Ciphers<'_> {
     }
 
     fn tweak(&mut self, blocks: &mut [Block]) {
-        self.keys
-            .1
-            .encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+        self.keys.1.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
     }
 }

@@ -143,11 +143,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions {
-            entries: 256,
-            workers: 2,
-            register: true,
-        }
+        EngineOptions { entries: 256, workers: 2, register: true }
     }
 }
 

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 #![doc = include_str!("FORMAT.md")]
 //!
 //! # Modules
@@ -75,8 +74,3 @@ impl Damage {
         matches!(self, Damage::Mac { .. })
     }
 }
-=======
-//! format
-
-pub mod wrapped;
->>>>>>> crypto

@@ -227,9 +227,7 @@ impl KeyError {
         match self {
             Self::NotUri { .. } | Self::BadUri { .. } | Self::NotInBuild { .. } => Class::Usage,
             Self::Tampered { .. } | Self::BadWrap { .. } | Self::Work { .. } => Class::Tampered,
-            Self::OtherProvider { .. } | Self::WrongKek { .. } | Self::WrongPassphrase { .. } => {
-                Class::WrongKey
-            }
+            Self::OtherProvider { .. } | Self::WrongKek { .. } | Self::WrongPassphrase { .. } => Class::WrongKey,
             Self::Remote { class, .. } => *class,
             _ => Class::Local,
         }
@@ -242,40 +240,32 @@ impl KeyError {
                 format!("a key file is named file:{shown}")
             }
             Self::NotUri { .. } => "a KEK is file:PATH, passphrase: or passphrase:file=PATH".into(),
-            Self::BadUri {
-                scheme: "passphrase",
-                ..
-            } => "write passphrase: to be asked, or passphrase:file=PATH; a passphrase in an \
+            Self::BadUri { scheme: "passphrase", .. } => {
+                "write passphrase: to be asked, or passphrase:file=PATH; a passphrase in an \
                  argument is seen by every user of the machine and kept in shell histories"
-                .into(),
+                    .into()
+            }
             Self::BadUri { .. } => "a key file is named file:PATH".into(),
             Self::NotInBuild { instead, .. } => (*instead).into(),
-            Self::Missing {
-                what: "key file",
-                path,
-            } => format!(
-                "check the path; for a new volume, --new-kek makes the key file {}",
-                path.display()
-            ),
+            Self::Missing { what: "key file", path } => {
+                format!("check the path; for a new volume, --new-kek makes the key file {}", path.display())
+            }
             Self::Missing { .. } => "check the path".into(),
             Self::Exposed { path, .. } => format!("chmod 600 {}", quoted(path)),
-            Self::Owner { path, running, .. } => format!(
-                "if the file is yours, as root: chown {running} {}",
-                quoted(path)
-            ),
+            Self::Owner { path, running, .. } => {
+                format!("if the file is yours, as root: chown {running} {}", quoted(path))
+            }
             Self::NotFile { .. } => "name the file itself".into(),
             Self::Unreadable { .. } => "run as the owner of the file, or as root".into(),
-            Self::Malformed {
-                what: "key file", ..
-            } => "a key file is one line, keymoult-kek-v1: and 64 hexadecimal digits; restore it \
+            Self::Malformed { what: "key file", .. } => {
+                "a key file is one line, keymoult-kek-v1: and 64 hexadecimal digits; restore it \
                  from its backup"
-                .into(),
+                    .into()
+            }
             Self::Malformed { .. } => "a passphrase file is one line of text".into(),
             Self::Exists { .. } => "use it as it is, or name another path for the new key".into(),
             Self::Create { .. } => "the directory must exist and be writable".into(),
-            Self::Terminal(_) => {
-                "without a terminal, use passphrase:file=PATH or a key file".into()
-            }
+            Self::Terminal(_) => "without a terminal, use passphrase:file=PATH or a key file".into(),
             Self::Mismatch | Self::Cancelled => "run the command again".into(),
             Self::TooLong { .. } => "use a shorter passphrase, or a key file".into(),
             Self::OtherProvider { .. } => "give a KEK of that kind with --kek".into(),

@@ -68,8 +68,7 @@ impl KekProvider for FileKek {
                 want: wrapped.kek_id.clone(),
             });
         }
-        self.held
-            .open(purpose, &wrapped.blob, &self.description.label)
+        self.held.open(purpose, &wrapped.blob, &self.description.label)
     }
 
     fn could_open(&self, wrapped: &Wrapped) -> bool {

@@ -25,11 +25,7 @@ pub(super) fn read_kek(path: &Path) -> Result<Secret, KeyError> {
     let what = "key file";
     // A byte more than fits tells a longer file.
     let text = read_secret(what, path, LINE_LEN + 2)?;
-    let malformed = |reason| KeyError::Malformed {
-        what,
-        path: path.to_owned(),
-        reason,
-    };
+    let malformed = |reason| KeyError::Malformed { what, path: path.to_owned(), reason };
     let text = text.expose();
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = match line.strip_prefix(PREFIX) {
@@ -41,10 +37,7 @@ pub(super) fn read_kek(path: &Path) -> Result<Secret, KeyError> {
     Secret::try_filled(KEK_LEN, |kek| {
         let (pairs, _) = digits.as_chunks::<2>();
         for (byte, [high, low]) in kek.iter_mut().zip(pairs) {
-            *byte = nibble(*high)
-                .zip(nibble(*low))
-                .map(|(high, low)| high << 4 | low)
-                .ok_or(())?;
+            *byte = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or(())?;
         }
         Ok(())
     })
@@ -56,27 +49,13 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// Reads a file that holds a secret, at most `most` bytes of it.
-pub(super) fn read_secret(
-    what: &'static str,
-    path: &Path,
-    most: usize,
-) -> Result<Secret, KeyError> {
+pub(super) fn read_secret(what: &'static str, path: &Path, most: usize) -> Result<Secret, KeyError> {
     let unreadable = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing {
-            what,
-            path: path.to_owned(),
-        },
-        _ => KeyError::Unreadable {
-            what,
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::NotFound => KeyError::Missing { what, path: path.to_owned() },
+        _ => KeyError::Unreadable { what, path: path.to_owned(), source },
     };
     // Without O_NONBLOCK, a pipe at this path would hang the daemon.
-    let options = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .to_owned();
+    let options = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
     let mut file = options.open(path).map_err(unreadable)?;
     check_private(what, path, &file)?;
     Secret::read_up_to(most, |buffer| read_all(&mut file, buffer)).map_err(unreadable)
@@ -98,30 +77,17 @@ fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 
 fn check_private(what: &'static str, path: &Path, file: &File) -> Result<(), KeyError> {
     let path = || path.to_owned();
-    let metadata = file.metadata().map_err(|source| KeyError::Unreadable {
-        what,
-        path: path(),
-        source,
-    })?;
+    let metadata = file.metadata().map_err(|source| KeyError::Unreadable { what, path: path(), source })?;
     if !metadata.is_file() {
         return Err(KeyError::NotFile { what, path: path() });
     }
     let (owner, running) = (metadata.uid(), nix::unistd::geteuid().as_raw());
     if owner != running && owner != 0 {
-        return Err(KeyError::Owner {
-            what,
-            path: path(),
-            owner,
-            running,
-        });
+        return Err(KeyError::Owner { what, path: path(), owner, running });
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed {
-            what,
-            path: path(),
-            mode,
-        });
+        return Err(KeyError::Exposed { what, path: path(), mode });
     }
     Ok(())
 }
@@ -129,22 +95,10 @@ fn check_private(what: &'static str, path: &Path, file: &File) -> Result<(), Key
 /// Makes a key file with a fresh random KEK, and returns the KEK once the file is durable.
 pub(super) fn create(path: &Path) -> Result<Secret, KeyError> {
     let kek = Secret::random(KEK_LEN)?;
-    let failed = |step| {
-        move |source| KeyError::Create {
-            path: path.to_owned(),
-            step,
-            source,
-        }
-    };
-    let open = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let failed = |step| move |source| KeyError::Create { path: path.to_owned(), step, source };
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = open.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => KeyError::Exists {
-            path: path.to_owned(),
-        },
+        io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
         _ => failed("open")(source),
     })?;
     let written = write_line(&mut file, &kek)
@@ -165,10 +119,7 @@ fn write_line(file: &mut File, kek: &Secret) -> io::Result<()> {
         line[..PREFIX.len()].copy_from_slice(PREFIX);
         let (pairs, _) = line[PREFIX.len()..].as_chunks_mut::<2>();
         for (pair, byte) in pairs.iter_mut().zip(kek.expose()) {
-            *pair = [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ];
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
         line[LINE_LEN] = b'\n';
     });
@@ -191,13 +142,7 @@ pub(super) fn read_passphrase(path: &Path) -> Result<Secret, KeyError> {
     let line = text.expose();
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let malformed = |reason| {
-        Err(KeyError::Malformed {
-            what,
-            path: path.to_owned(),
-            reason,
-        })
-    };
+    let malformed = |reason| Err(KeyError::Malformed { what, path: path.to_owned(), reason });
     if line.is_empty() {
         return malformed("it is empty");
     }
@@ -205,11 +150,7 @@ pub(super) fn read_passphrase(path: &Path) -> Result<Secret, KeyError> {
         return malformed("it has more than one line");
     }
     if line.len() > PASSPHRASE_MAX {
-        return Err(KeyError::TooLong {
-            most: PASSPHRASE_MAX,
-        });
+        return Err(KeyError::TooLong { most: PASSPHRASE_MAX });
     }
-    Ok(Secret::filled(line.len(), |bytes| {
-        bytes.copy_from_slice(line)
-    }))
+    Ok(Secret::filled(line.len(), |bytes| bytes.copy_from_slice(line)))
 }

@@ -54,19 +54,12 @@ pub struct OpenedKek {
 /// As [`FileKek::open`], [`FileKek::create`] and [`PassphraseKek::open`].
 pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
     match (uri, new) {
-        (KekUri::File(path), NewKek::Never) => Ok(OpenedKek {
-            provider: Box::new(FileKek::open(path)?),
-            created: false,
-        }),
+        (KekUri::File(path), NewKek::Never) => {
+            Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false })
+        }
         (KekUri::File(path), NewKek::IfMissing) => match FileKek::create(path) {
-            Err(KeyError::Exists { .. }) => Ok(OpenedKek {
-                provider: Box::new(FileKek::open(path)?),
-                created: false,
-            }),
-            made => Ok(OpenedKek {
-                provider: Box::new(made?),
-                created: true,
-            }),
+            Err(KeyError::Exists { .. }) => Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false }),
+            made => Ok(OpenedKek { provider: Box::new(made?), created: true }),
         },
         (KekUri::Passphrase(source), new) => {
             let usage = match new {
@@ -74,10 +67,7 @@ pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
                 NewKek::IfMissing => PassphraseUse::Create,
             };
             let provider = Box::new(PassphraseKek::open(source, usage)?);
-            Ok(OpenedKek {
-                provider,
-                created: false,
-            })
+            Ok(OpenedKek { provider, created: false })
         }
     }
 }

@@ -71,35 +71,19 @@ impl PassphraseKek {
     ///
     /// # Errors
     /// No terminal, two different entries, an empty or overlong passphrase, or a file that cannot be trusted or read.
-    pub fn open(
-        source: &PassphraseSource,
-        usage: PassphraseUse,
-    ) -> Result<PassphraseKek, KeyError> {
+    pub fn open(source: &PassphraseSource, usage: PassphraseUse) -> Result<PassphraseKek, KeyError> {
         let passphrase = match source {
             PassphraseSource::Prompt => prompt::passphrase(usage)?,
             PassphraseSource::File(path) => key_file::read_passphrase(path)?,
         };
-        Ok(PassphraseKek::with(
-            passphrase,
-            source.to_string(),
-            Argon2Params::DEFAULT,
-        ))
+        Ok(PassphraseKek::with(passphrase, source.to_string(), Argon2Params::DEFAULT))
     }
 
     /// The KEKs of `passphrase`, called `label` in messages; new ones cost `params`.
     pub(super) fn with(passphrase: Secret, label: String, params: Argon2Params) -> PassphraseKek {
         let kind = ProviderKind::Passphrase;
-        let description = KekDescription {
-            kind,
-            label,
-            kek_id: None,
-        };
-        PassphraseKek {
-            passphrase,
-            params,
-            kept: Mutex::new(Vec::new()),
-            description,
-        }
+        let description = KekDescription { kind, label, kek_id: None };
+        PassphraseKek { passphrase, params, kept: Mutex::new(Vec::new()), description }
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -118,11 +102,7 @@ impl PassphraseKek {
         if kept.len() == KEPT_MAX {
             kept.remove(0);
         }
-        kept.push(Kept {
-            recipe,
-            kek: kek.clone(),
-            volume: None,
-        });
+        kept.push(Kept { recipe, kek: kek.clone(), volume: None });
         Ok(kek)
     }
 
@@ -135,10 +115,7 @@ impl PassphraseKek {
         drop(kept);
         let mut salt = [0; SALT_LEN];
         salt.copy_from_slice(Secret::random(SALT_LEN)?.expose());
-        Ok(Recipe {
-            params: self.params,
-            salt,
-        })
+        Ok(Recipe { params: self.params, salt })
     }
 
     fn remember(&self, recipe: Recipe, volume: VolumeId) {
@@ -160,27 +137,18 @@ impl KekProvider for PassphraseKek {
         let mut blob = recipe.to_bytes().to_vec();
         blob.extend(kek.seal(purpose, key)?);
         self.remember(recipe, purpose.volume);
-        Ok(Wrapped {
-            provider: ProviderKind::Passphrase.id(),
-            kek_id: kek.id.clone(),
-            kek_version: KEK_VERSION,
-            blob,
-        })
+        Ok(Wrapped { provider: ProviderKind::Passphrase.id(), kek_id: kek.id.clone(), kek_version: KEK_VERSION, blob })
     }
 
     fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Secret, KeyError> {
         let label = &self.description.label;
         ProviderKind::Passphrase.check(wrapped, purpose, label)?;
-        let (recipe, sealed) =
-            Recipe::split(&wrapped.blob).map_err(|reason| KeyError::BadWrap {
-                generation: purpose.generation.0,
-                reason,
-            })?;
+        let (recipe, sealed) = Recipe::split(&wrapped.blob)
+            .map_err(|reason| KeyError::BadWrap { generation: purpose.generation.0, reason })?;
         let kek = self.kek(recipe).map_err(|error| match error {
-            KeyError::Crypto(source @ CryptoError::Argon2Bounds { .. }) => KeyError::Work {
-                generation: purpose.generation.0,
-                source,
-            },
+            KeyError::Crypto(source @ CryptoError::Argon2Bounds { .. }) => {
+                KeyError::Work { generation: purpose.generation.0, source }
+            }
             other => other,
         })?;
         if kek.id != wrapped.kek_id {
@@ -210,9 +178,7 @@ impl Recipe {
 
     /// Reads the recipe at the front of a blob; what it asks for is checked when it is used.
     fn split(blob: &[u8]) -> Result<(Recipe, &[u8]), &'static str> {
-        let (header, sealed) = blob
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or("its Argon2id header is cut short")?;
+        let (header, sealed) = blob.split_first_chunk::<HEADER_LEN>().ok_or("its Argon2id header is cut short")?;
         let [layout, p, 0, 0, m0, m1, m2, m3, t0, t1, t2, t3, salt @ ..] = *header else {
             return Err("a reserved byte of its Argon2id header is not zero");
         };

@@ -8,9 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 
-use nix::sys::termios::{
-    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
-};
+use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
 
 use crate::crypto::Secret;
 use crate::keys::error::KeyError;
@@ -45,8 +43,7 @@ fn ask(tty: &mut File, usage: PassphraseUse) -> Result<Secret, KeyError> {
 fn line(tty: &mut File, question: &str) -> Result<Secret, KeyError> {
     let quiet = Quiet::new(tty).map_err(KeyError::Terminal)?;
     let mut tty = quiet.tty;
-    tty.write_all(question.as_bytes())
-        .map_err(KeyError::Terminal)?;
+    tty.write_all(question.as_bytes()).map_err(KeyError::Terminal)?;
     let answer = Secret::read_up_to(PASSPHRASE_MAX, |buffer| read_line(&mut tty, buffer));
     tty.write_all(b"\r\n").map_err(KeyError::Terminal)?;
     answer
@@ -83,9 +80,7 @@ fn read_line(tty: &mut impl Read, buffer: &mut [u8]) -> Result<usize, KeyError> 
 
 /// Where the last UTF-8 character of `text` begins.
 fn last_character(text: &[u8]) -> usize {
-    text.iter()
-        .rposition(|byte| byte & 0xc0 != 0x80)
-        .unwrap_or(0)
+    text.iter().rposition(|byte| byte & 0xc0 != 0x80).unwrap_or(0)
 }
 
 /// A terminal without echo until dropped.
@@ -98,8 +93,7 @@ impl<'a> Quiet<'a> {
     fn new(tty: &'a File) -> io::Result<Quiet<'a>> {
         let before = tcgetattr(tty)?;
         let mut during = before.clone();
-        during.local_flags &=
-            !(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON | LocalFlags::ISIG);
+        during.local_flags &= !(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON | LocalFlags::ISIG);
         during.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
         during.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
         // What was typed before the question is not an answer to it.
@@ -125,10 +119,7 @@ mod tests {
 
     /// Asks on a real terminal while `typed` is typed, one piece after each question; returns the answer and all that
     /// the terminal showed.
-    fn at_terminal(
-        usage: PassphraseUse,
-        typed: &[&[u8]],
-    ) -> (Result<Vec<u8>, KeyError>, String, bool) {
+    fn at_terminal(usage: PassphraseUse, typed: &[&[u8]]) -> (Result<Vec<u8>, KeyError>, String, bool) {
         let pty = openpty(None, None).unwrap();
         let (mut tty, mut keyboard) = (File::from(pty.slave), File::from(pty.master));
         let before = tcgetattr(&tty).unwrap();
@@ -177,13 +168,9 @@ mod tests {
 
     #[test]
     fn a_new_one_is_asked_for_twice() {
-        let (answer, shown, _) =
-            at_terminal(PassphraseUse::Create, &[b"\r", b"horse\r", b"horse\r"]);
+        let (answer, shown, _) = at_terminal(PassphraseUse::Create, &[b"\r", b"horse\r", b"horse\r"]);
         assert_eq!(answer.unwrap(), b"horse");
-        assert_eq!(
-            shown.replace("\r", "").replace('\n', ""),
-            "New passphrase: |New passphrase: |The same again: |"
-        );
+        assert_eq!(shown.replace("\r", "").replace('\n', ""), "New passphrase: |New passphrase: |The same again: |");
         let (answer, _, restored) = at_terminal(PassphraseUse::Create, &[b"horse\r", b"house\r"]);
         assert!(matches!(answer, Err(KeyError::Mismatch)));
         assert!(restored);

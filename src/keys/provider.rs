@@ -54,19 +54,13 @@ impl ProviderKind {
 
     /// The kind stored as `id`, if the design knows it.
     pub fn from_id(id: u8) -> Option<ProviderKind> {
-        Self::ALL
-            .iter()
-            .map(|(kind, _)| *kind)
-            .find(|kind| kind.id() == id)
+        Self::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.id() == id)
     }
 }
 
 impl fmt::Display for ProviderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL
-            .iter()
-            .find(|(kind, _)| kind == self)
-            .map_or("", |(_, name)| *name);
+        let name = Self::ALL.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| *name);
         f.write_str(name)
     }
 }
@@ -87,19 +81,8 @@ pub struct WrapPurpose {
 impl WrapPurpose {
     /// The context of a wrap by the KEK `kek_id`.
     pub fn context(self, kek_id: &str) -> WrapContext<'_> {
-        let WrapPurpose {
-            volume,
-            generation,
-            key_id,
-            suite,
-        } = self;
-        WrapContext {
-            volume,
-            generation,
-            key_id,
-            suite,
-            kek_id,
-        }
+        let WrapPurpose { volume, generation, key_id, suite } = self;
+        WrapContext { volume, generation, key_id, suite, kek_id }
     }
 }
 
@@ -137,28 +120,15 @@ pub trait KekProvider: Send + Sync {
 
 impl ProviderKind {
     /// Refuses a wrap by another kind of keeper, or by a KEK version that keepers of this kind do not have.
-    pub(super) fn check(
-        self,
-        wrapped: &Wrapped,
-        purpose: &WrapPurpose,
-        label: &str,
-    ) -> Result<(), KeyError> {
+    pub(super) fn check(self, wrapped: &Wrapped, purpose: &WrapPurpose, label: &str) -> Result<(), KeyError> {
         if wrapped.provider != self.id() {
-            let by = ProviderKind::from_id(wrapped.provider).map_or_else(
-                || format!("keeper {}", wrapped.provider),
-                |kind| kind.to_string(),
-            );
-            return Err(KeyError::OtherProvider {
-                kek: label.to_owned(),
-                by,
-            });
+            let by = ProviderKind::from_id(wrapped.provider)
+                .map_or_else(|| format!("keeper {}", wrapped.provider), |kind| kind.to_string());
+            return Err(KeyError::OtherProvider { kek: label.to_owned(), by });
         }
         if wrapped.kek_version != KEK_VERSION {
             let reason = "it names a KEK version that this kind of KEK does not have";
-            return Err(KeyError::BadWrap {
-                generation: purpose.generation.0,
-                reason,
-            });
+            return Err(KeyError::BadWrap { generation: purpose.generation.0, reason });
         }
         Ok(())
     }

@@ -23,10 +23,7 @@ impl HeldKek {
         debug_assert_eq!(kek.len(), KEK_LEN);
         let check = kdf::derive(&kek, b"", b"keymoult kek id 1", 8);
         let mut id = prefix.to_owned();
-        check
-            .expose()
-            .iter()
-            .for_each(|byte| id.push_str(&format!("{byte:02x}")));
+        check.expose().iter().for_each(|byte| id.push_str(&format!("{byte:02x}")));
         HeldKek { kek, id }
     }
 
@@ -37,16 +34,8 @@ impl HeldKek {
     }
 
     /// Opens a wrap that claims to be made by this very KEK, named `label` in messages.
-    pub(super) fn open(
-        &self,
-        purpose: &WrapPurpose,
-        blob: &[u8],
-        label: &str,
-    ) -> Result<Secret, KeyError> {
-        let tampered = || KeyError::Tampered {
-            kek: label.to_owned(),
-            generation: purpose.generation.0,
-        };
+    pub(super) fn open(&self, purpose: &WrapPurpose, blob: &[u8], label: &str) -> Result<Secret, KeyError> {
+        let tampered = || KeyError::Tampered { kek: label.to_owned(), generation: purpose.generation.0 };
         let opened = wrap::kwp_unwrap(&self.kek, &purpose.context(&self.id), blob);
         let key = opened.map_err(|error| match error {
             CryptoError::Unwrap | CryptoError::WrapLength(_) => tampered(),

@@ -29,26 +29,11 @@ pub enum PassphraseSource {
 
 /// Schemes of later builds, and what serves today.
 const LATER: &[(&str, &str)] = &[
-    (
-        "pkcs11",
-        "an HSM key cannot be used yet; use file: or passphrase:",
-    ),
-    (
-        "vault",
-        "Vault Transit cannot be used yet; have its agent write a key file, and use file:",
-    ),
-    (
-        "kmip",
-        "a KMIP server cannot be used yet; use file: or passphrase:",
-    ),
-    (
-        "awskms",
-        "AWS KMS cannot be used yet; use file: or passphrase:",
-    ),
-    (
-        "systemd-cred",
-        "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME",
-    ),
+    ("pkcs11", "an HSM key cannot be used yet; use file: or passphrase:"),
+    ("vault", "Vault Transit cannot be used yet; have its agent write a key file, and use file:"),
+    ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
+    ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
+    ("systemd-cred", "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME"),
     ("tpm2", "a TPM cannot be used yet; use file: or passphrase:"),
 ];
 
@@ -71,12 +56,7 @@ impl FromStr for KekUri {
 }
 
 fn file(rest: &str) -> Result<KekUri, KeyError> {
-    let bad = |reason| {
-        Err(KeyError::BadUri {
-            scheme: "file",
-            reason,
-        })
-    };
+    let bad = |reason| Err(KeyError::BadUri { scheme: "file", reason });
     let path = match rest.strip_prefix("//") {
         Some(local) if local.starts_with('/') => local,
         Some(_) => return bad("a host is named; only local files can be opened"),
@@ -90,12 +70,7 @@ fn file(rest: &str) -> Result<KekUri, KeyError> {
 }
 
 fn passphrase(rest: &str) -> Result<KekUri, KeyError> {
-    let bad = |reason| {
-        Err(KeyError::BadUri {
-            scheme: "passphrase",
-            reason,
-        })
-    };
+    let bad = |reason| Err(KeyError::BadUri { scheme: "passphrase", reason });
     match (rest, rest.strip_prefix("file=")) {
         ("", _) => Ok(KekUri::Passphrase(PassphraseSource::Prompt)),
         (_, Some("")) => bad("no path is given"),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::inbox::{Call, Inbox, Ticket};
+use super::inbox::{Call, Inbox};
 use super::piece::{Piece, PieceKind, Progress};
 use super::{Volume, piece};
 use crate::engine::{Buf, Done, Engine, Pool, Waker};

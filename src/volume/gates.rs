@@ -191,7 +191,13 @@ impl Gates {
     }
 
     /// A write of the byte range `range` of the volume, which lies inside `extent`, enters or parks.
-    pub fn begin_write(&self, tags: &TagTable, extent: Extent, range: Range<u64>, ticket: impl FnOnce() -> Ticket) -> WriteGate {
+    pub fn begin_write(
+        &self,
+        tags: &TagTable,
+        extent: Extent,
+        range: Range<u64>,
+        ticket: impl FnOnce() -> Ticket,
+    ) -> WriteGate {
         let mut stripe = self.lock(extent);
         let active = stripe.entry(extent);
         if active.hold == Hold::Barred {

@@ -14,12 +14,11 @@ use super::error::VolumeError;
 use super::keyring::GenerationKey;
 use super::open::{MetadataKeys, read_or_empty};
 use super::{Volume, VolumeError as Error};
-use crate::crypto::wrap::WrapContext;
 use crate::crypto::{Secret, Suite, kdf, new_key};
 use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::stamp;
-use crate::keys::KekProvider;
+use crate::keys::{KekProvider, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 /// Bytes a generation's counter is reserved ahead by.
@@ -51,18 +50,15 @@ pub(super) fn wrap_for_all(
     mut entry: Entry,
     key: &Secret,
 ) -> Result<Entry, VolumeError> {
+    if key.is_empty() {
+        return Ok(entry); // suite none has no key
+    }
+    let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
     for kek in keks {
-        let kek_id = kek.describe().kek_id.clone();
-        let context = WrapContext {
-            volume,
-            generation: entry.generation,
-            key_id: entry.key_id,
-            suite: entry.suite,
-            kek_id: &kek_id,
-        };
-        let wrapped = kek.wrap(&context, key)?;
-        if !kek.unwrap(&context, &wrapped)?.ct_eq(key) {
-            return Err(Error::Refused(format!("KEK {kek_id} does not give back what it wrapped; it is not used")));
+        let wrapped = kek.wrap(&purpose, key)?;
+        if !kek.unwrap(&purpose, &wrapped)?.ct_eq(key) {
+            let label = &kek.describe().label;
+            return Err(Error::Refused(format!("KEK {label} does not give back what it wrapped; it is not used")));
         }
         entry.wraps.push(wrapped);
     }
@@ -188,7 +184,11 @@ impl Volume {
     }
 
     /// Makes a generation, wraps it for every KEK of `keks`, proves wraps and canary, and enters it as *prepared*.
-    fn prepare(self: &Arc<Self>, keks: &[Box<dyn KekProvider>], spec: &RotationSpec) -> Result<Generation, VolumeError> {
+    fn prepare(
+        self: &Arc<Self>,
+        keks: &[Box<dyn KekProvider>],
+        spec: &RotationSpec,
+    ) -> Result<Generation, VolumeError> {
         let (generation, slot) = {
             let meta = self.meta();
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)

@@ -145,7 +145,14 @@ impl IntentLog {
             }
         }
         for intent in &intents {
-            let live = Live { sequence, old: intent.old, new: intent.new, settled: intent.new, stage: Stage::Written, stuck: false };
+            let live = Live {
+                sequence,
+                old: intent.old,
+                new: intent.new,
+                settled: intent.new,
+                stage: Stage::Written,
+                stuck: false,
+            };
             self.live.insert(intent.extent.0, live);
         }
         Ok(Record { sequence, commits, intents })

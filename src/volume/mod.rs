@@ -254,8 +254,12 @@ impl Volume {
             let next = self.shape.extent_range(extent.0).1.min(end);
             match ranges.last_mut() {
                 Some(last) if last.1 == tag => last.0 += next - at,
-                _ if ranges.len() == most => break,
-                _ => ranges.push((next - at, tag)),
+                last => {
+                    if last.is_some() && ranges.len() == most {
+                        break;
+                    }
+                    ranges.push((next - at, tag));
+                }
             }
             at = next;
         }

@@ -14,13 +14,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Volume;
 use super::executor::{Executor, IoFailure, TOKEN_BIT};
 use super::flush::Ask;
 use super::gates::{ReadGate, WriteGate};
 use super::holes;
 use super::inbox::{Call, Ticket};
 use super::keyring::GenerationKey;
-use super::Volume;
 use crate::engine::{Buf, Data, Done, Engine, Op};
 use crate::units::{BLOCK, Extent, Generation, align_down, align_up};
 

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Volume;
 use super::error::VolumeError;
 use super::flush::Ask;
 use super::gates::Held;
@@ -23,7 +24,6 @@ use super::image::{Image, Part};
 use super::inbox::{Bell, Call, Ticket};
 use super::meta::Checkpoint;
 use super::rewrite::{Digest, Rewrite};
-use super::Volume;
 use crate::engine::{Data, Done, Engine, Op, Pool};
 use crate::format::intents::Intent;
 use crate::format::layout::WriteMode;
@@ -193,7 +193,7 @@ impl Pipeline {
         }
     }
 
-    fn finish_reads(&mut self, rewrite: &mut Rewrite<'_>) {
+    fn finish_reads(&mut self, rewrite: &mut Rewrite) {
         while rewrite.reading() > 0 && self.engine.wait(None, &mut self.done).is_ok() {
             for done in self.done.drain(..) {
                 let _ = rewrite.take(done);
@@ -202,7 +202,7 @@ impl Pipeline {
     }
 
     /// Steps 2 and 3: reads and writes run side by side on the ring.
-    fn write_and_wait(&mut self, current: &[Member], rewrite: &mut Rewrite<'_>) -> Result<(), VolumeError> {
+    fn write_and_wait(&mut self, current: &[Member], rewrite: &mut Rewrite) -> Result<(), VolumeError> {
         let mut parts_left: Vec<usize> = Vec::with_capacity(current.len());
         for (index, member) in current.iter().enumerate() {
             let extent = member.image.extent;

@@ -60,9 +60,9 @@ struct Work {
 }
 
 /// One batch on its way.
-pub struct Rewrite<'a> {
-    volume: &'a Arc<Volume>,
-    pool: &'a Pool,
+pub struct Rewrite {
+    volume: Arc<Volume>,
+    pool: Pool,
     target: Generation,
     new: Option<Arc<GenerationKey>>,
     hole_print: u64,
@@ -73,12 +73,13 @@ pub struct Rewrite<'a> {
 /// Tokens of reads: apart from those of writes, which are small indexes.
 const READ_BIT: u64 = 1 << 62;
 
-impl<'a> Rewrite<'a> {
+impl Rewrite {
     /// An empty batch towards `target`.
-    pub fn new(volume: &'a Arc<Volume>, pool: &'a Pool, target: Generation) -> Rewrite<'a> {
+    pub fn new(volume: &Arc<Volume>, pool: &Pool, target: Generation) -> Rewrite {
         let hole = vec![0u8; volume.shape.granule as usize];
         let hole_print = volume.prints.one(&hole);
         let new = volume.keyring.get(target);
+        let (volume, pool) = (Arc::clone(volume), pool.clone());
         Rewrite { volume, pool, target, new, hole_print, works: Vec::new(), reading: 0 }
     }
 
@@ -149,7 +150,7 @@ impl<'a> Rewrite<'a> {
     /// Fingerprint, decrypt, digest, encrypt: in pieces that stay in the first-level cache.
     fn pass(&mut self, work: usize, part: usize, offset: u64, mut buf: Buf, len: usize) -> Result<(), VolumeError> {
         const PASS: usize = 16 << 10;
-        let volume = self.volume;
+        let volume = &self.volume;
         let Some(new) = &self.new else {
             return Err(VolumeError::Refused(format!("generation {} is not loaded", self.target)));
         };
@@ -188,7 +189,7 @@ impl<'a> Rewrite<'a> {
             let image = Image { extent: work.extent, generation: self.target, parts };
             let record = match self.volume.shape.mode {
                 WriteMode::InPlace => IntentImage::Fingerprints(work.prints),
-                WriteMode::Journal => IntentImage::Ciphertext(whole(self.volume, &image)),
+                WriteMode::Journal => IntentImage::Ciphertext(whole(&self.volume, &image)),
             };
             let old = work.old.generation;
             intents.push(Intent { extent: work.extent, old, new: self.target, image: record });

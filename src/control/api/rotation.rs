@@ -117,7 +117,9 @@ impl Pace {
             return Err(format!("pace factor {} is not between 1 and 1000", self.factor));
         }
         match self.bytes_per_s {
-            Some(rate) if rate < Pace::RATE_MIN => Err(format!("pace of {rate} bytes/s is below {} bytes/s", Pace::RATE_MIN)),
+            Some(rate) if rate < Pace::RATE_MIN => {
+                Err(format!("pace of {rate} bytes/s is below {} bytes/s", Pace::RATE_MIN))
+            }
             _ => Ok(()),
         }
     }

@@ -8,8 +8,7 @@ use crate::crypto::{Secret, Suite};
 use crate::keys::tests::{PURPOSE, data_key, keeper_holds_to_the_rules, story};
 use crate::keys::{FileKek, KekProvider, KekUri, KeyError, KeyErrorClass, NewKek, open};
 
-const LINE: &str =
-    "keymoult-kek-v1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+const LINE: &str = "keymoult-kek-v1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 
 fn write(path: &Path, contents: impl AsRef<[u8]>, mode: u32) {
     fs::write(path, contents).unwrap();
@@ -28,18 +27,12 @@ fn a_good_file_opens_with_or_without_newline() {
         write(&path, contents, mode);
         let kek = FileKek::open(&path).unwrap();
         assert_eq!(kek.describe().label, format!("file:{}", path.display()));
-        assert_eq!(
-            kek.describe().kek_id.as_deref(),
-            Some("file-973016b8e53ac81d")
-        );
+        assert_eq!(kek.describe().kek_id.as_deref(), Some("file-973016b8e53ac81d"));
     }
     let upper = LINE.replace("0a0b0c0d0e0f", "0A0B0C0D0E0F");
     let _ = fs::remove_file(&path);
     write(&path, upper, 0o600);
-    assert_eq!(
-        FileKek::open(&path).unwrap().describe().kek_id.as_deref(),
-        Some("file-973016b8e53ac81d")
-    );
+    assert_eq!(FileKek::open(&path).unwrap().describe().kek_id.as_deref(), Some("file-973016b8e53ac81d"));
 }
 
 /// Each refusal with the one sentence that says what is wrong with the file.
@@ -162,9 +155,7 @@ fn a_made_file_is_private_durable_and_never_overwritten() {
 #[test]
 fn a_file_that_cannot_be_made_leaves_nothing() {
     let dir = dir();
-    let error = FileKek::create(&dir.path().join("no/such/kek"))
-        .err()
-        .unwrap();
+    let error = FileKek::create(&dir.path().join("no/such/kek")).err().unwrap();
     assert_eq!(
         story(&error, dir.path()),
         "key file DIR/no/such/kek: cannot be made (open)\n  \
@@ -173,10 +164,7 @@ fn a_file_that_cannot_be_made_leaves_nothing() {
     );
     // A full disk: opening works, writing does not.
     let full = Path::new("/dev/full");
-    assert!(matches!(
-        FileKek::create(full),
-        Err(KeyError::Exists { .. })
-    ));
+    assert!(matches!(FileKek::create(full), Err(KeyError::Exists { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -184,17 +172,11 @@ fn a_file_that_cannot_be_made_leaves_nothing() {
 fn open_makes_a_file_only_when_asked_and_only_once() {
     let dir = dir();
     let uri = KekUri::File(dir.path().join("kek"));
-    assert!(matches!(
-        open(&uri, NewKek::Never),
-        Err(KeyError::Missing { .. })
-    ));
+    assert!(matches!(open(&uri, NewKek::Never), Err(KeyError::Missing { .. })));
     let first = open(&uri, NewKek::IfMissing).ok().unwrap();
     let second = open(&uri, NewKek::IfMissing).ok().unwrap();
     let third = open(&uri, NewKek::Never).ok().unwrap();
-    assert_eq!(
-        [first.created, second.created, third.created],
-        [true, false, false]
-    );
+    assert_eq!([first.created, second.created, third.created], [true, false, false]);
     let id = |opened: &crate::keys::OpenedKek| opened.provider.describe().kek_id.clone();
     assert!(id(&first).is_some() && id(&first) == id(&second) && id(&first) == id(&third));
 }
@@ -241,18 +223,9 @@ fn equal_halves_pass_neither_way() {
     let kek = FileKek::create(&dir.path().join("kek")).unwrap();
     let bad = Secret::zeroed(64);
     let error = kek.wrap(&PURPOSE, &bad).err().unwrap();
-    assert_eq!(
-        story(&error, dir.path()),
-        "a key cannot be used\n  because: Key_1 equals Key_2: not an XTS key\n"
-    );
-    let metadata = crate::keys::WrapPurpose {
-        suite: 0,
-        ..PURPOSE
-    };
+    assert_eq!(story(&error, dir.path()), "a key cannot be used\n  because: Key_1 equals Key_2: not an XTS key\n");
+    let metadata = crate::keys::WrapPurpose { suite: 0, ..PURPOSE };
     let wrapped = kek.wrap(&metadata, &bad).unwrap();
     assert!(kek.unwrap(&metadata, &wrapped).unwrap().ct_eq(&bad));
-    assert_ne!(
-        Suite::from_id(PURPOSE.suite),
-        Suite::from_id(metadata.suite)
-    );
+    assert_ne!(Suite::from_id(PURPOSE.suite), Suite::from_id(metadata.suite));
 }

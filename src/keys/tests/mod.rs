@@ -12,12 +12,8 @@ use crate::format::wrapped::Wrapped;
 use crate::keys::{KekProvider, KeyError, KeyErrorClass, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
-const PURPOSE: WrapPurpose = WrapPurpose {
-    volume: VolumeId([7; 16]),
-    generation: Generation(3),
-    key_id: [9; 16],
-    suite: Suite::Aes256Xts.id(),
-};
+const PURPOSE: WrapPurpose =
+    WrapPurpose { volume: VolumeId([7; 16]), generation: Generation(3), key_id: [9; 16], suite: Suite::Aes256Xts.id() };
 
 /// An error as the operator sees it: message, causes, hint; `dir` is shown as DIR.
 fn story(error: &KeyError, dir: &Path) -> String {
@@ -45,87 +41,37 @@ fn keeper_holds_to_the_rules(kek: &dyn KekProvider, key_start: usize) {
     assert!(kek.unwrap(&PURPOSE, &wrapped).unwrap().ct_eq(&key));
 
     let elsewhere = [
-        WrapPurpose {
-            volume: VolumeId([8; 16]),
-            ..PURPOSE
-        },
-        WrapPurpose {
-            generation: Generation(2),
-            ..PURPOSE
-        },
-        WrapPurpose {
-            generation: Generation::METADATA,
-            ..PURPOSE
-        },
-        WrapPurpose {
-            key_id: [1; 16],
-            ..PURPOSE
-        },
-        WrapPurpose {
-            suite: Suite::Aes128Xts.id(),
-            ..PURPOSE
-        },
-        WrapPurpose {
-            suite: 0,
-            ..PURPOSE
-        },
+        WrapPurpose { volume: VolumeId([8; 16]), ..PURPOSE },
+        WrapPurpose { generation: Generation(2), ..PURPOSE },
+        WrapPurpose { generation: Generation::METADATA, ..PURPOSE },
+        WrapPurpose { key_id: [1; 16], ..PURPOSE },
+        WrapPurpose { suite: Suite::Aes128Xts.id(), ..PURPOSE },
+        WrapPurpose { suite: 0, ..PURPOSE },
     ];
     for purpose in elsewhere {
         let error = kek.unwrap(&purpose, &wrapped).err().unwrap();
-        assert_eq!(
-            error.class(),
-            KeyErrorClass::Tampered,
-            "{purpose:?}: {error}"
-        );
+        assert_eq!(error.class(), KeyErrorClass::Tampered, "{purpose:?}: {error}");
     }
 
     for index in key_start..wrapped.blob.len() {
         let mut changed = wrapped.clone();
         changed.blob[index] ^= 0x10;
         let error = kek.unwrap(&PURPOSE, &changed).err().unwrap();
-        assert_eq!(
-            error.class(),
-            KeyErrorClass::Tampered,
-            "byte {index}: {error}"
-        );
+        assert_eq!(error.class(), KeyErrorClass::Tampered, "byte {index}: {error}");
     }
     for len in 0..wrapped.blob.len() {
-        let cut = Wrapped {
-            blob: wrapped.blob[..len].to_vec(),
-            ..wrapped.clone()
-        };
-        assert_eq!(
-            kek.unwrap(&PURPOSE, &cut).err().unwrap().class(),
-            KeyErrorClass::Tampered
-        );
+        let cut = Wrapped { blob: wrapped.blob[..len].to_vec(), ..wrapped.clone() };
+        assert_eq!(kek.unwrap(&PURPOSE, &cut).err().unwrap().class(), KeyErrorClass::Tampered);
     }
 
-    let other_kek = Wrapped {
-        kek_id: "file-0011223344556677".into(),
-        ..wrapped.clone()
-    };
-    assert_eq!(
-        kek.unwrap(&PURPOSE, &other_kek).err().unwrap().class(),
-        KeyErrorClass::WrongKey
-    );
-    let version = Wrapped {
-        kek_version: 2,
-        ..wrapped.clone()
-    };
-    assert_eq!(
-        kek.unwrap(&PURPOSE, &version).err().unwrap().class(),
-        KeyErrorClass::Tampered
-    );
+    let other_kek = Wrapped { kek_id: "file-0011223344556677".into(), ..wrapped.clone() };
+    assert_eq!(kek.unwrap(&PURPOSE, &other_kek).err().unwrap().class(), KeyErrorClass::WrongKey);
+    let version = Wrapped { kek_version: 2, ..wrapped.clone() };
+    assert_eq!(kek.unwrap(&PURPOSE, &version).err().unwrap().class(), KeyErrorClass::Tampered);
     for provider in (0..=255).filter(|provider| *provider != wrapped.provider) {
-        let other = Wrapped {
-            provider,
-            ..wrapped.clone()
-        };
+        let other = Wrapped { provider, ..wrapped.clone() };
         assert!(!kek.could_open(&other));
-        assert_eq!(
-            kek.unwrap(&PURPOSE, &other).err().unwrap().class(),
-            KeyErrorClass::WrongKey
-        );
+        assert_eq!(kek.unwrap(&PURPOSE, &other).err().unwrap().class(), KeyErrorClass::WrongKey);
     }
 }
 
@@ -144,12 +90,7 @@ fn only_trouble_elsewhere_is_worth_another_try() {
         (Class::Usage, false),
     ];
     for (class, again) in all {
-        let error = KeyError::Remote {
-            kek: "vault".into(),
-            class,
-            reason: "said so".into(),
-            source: None,
-        };
+        let error = KeyError::Remote { kek: "vault".into(), class, reason: "said so".into(), source: None };
         assert_eq!(error.class().is_retryable(), again, "{class:?}");
     }
 }

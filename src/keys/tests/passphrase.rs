@@ -8,22 +8,14 @@ use crate::crypto::Secret;
 use crate::crypto::kdf::{Argon2Params, M_KIB_MIN, P_MIN, T_MIN};
 use crate::format::wrapped::Wrapped;
 use crate::keys::tests::{PURPOSE, data_key, keeper_holds_to_the_rules, story};
-use crate::keys::{
-    KekProvider, KeyErrorClass, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose,
-};
+use crate::keys::{KekProvider, KeyErrorClass, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 /// As cheap as the floor allows.
-const CHEAP: Argon2Params = Argon2Params {
-    m_kib: M_KIB_MIN,
-    t: T_MIN,
-    p: P_MIN,
-};
+const CHEAP: Argon2Params = Argon2Params { m_kib: M_KIB_MIN, t: T_MIN, p: P_MIN };
 
 fn kek(passphrase: &str) -> PassphraseKek {
-    let secret = Secret::filled(passphrase.len(), |bytes| {
-        bytes.copy_from_slice(passphrase.as_bytes())
-    });
+    let secret = Secret::filled(passphrase.len(), |bytes| bytes.copy_from_slice(passphrase.as_bytes()));
     PassphraseKek::with(secret, "passphrase:".into(), CHEAP)
 }
 
@@ -43,11 +35,7 @@ fn every_byte_of_the_header_counts() {
         let error = kek.unwrap(&PURPOSE, &changed).err().unwrap();
         // Layout and reserved bytes are read, parameters out of bounds are seen; the rest gives another KEK.
         let seen = matches!(index, 0 | 1 | 2 | 3 | 6..=11);
-        let expected = if seen {
-            KeyErrorClass::Tampered
-        } else {
-            KeyErrorClass::WrongKey
-        };
+        let expected = if seen { KeyErrorClass::Tampered } else { KeyErrorClass::WrongKey };
         assert_eq!(error.class(), expected, "byte {index}: {error}");
     }
     // Parameters that are still within bounds.
@@ -56,11 +44,7 @@ fn every_byte_of_the_header_counts() {
         assert_ne!(changed.blob[index], value);
         changed.blob[index] = value;
         let error = kek.unwrap(&PURPOSE, &changed).err().unwrap();
-        assert_eq!(
-            error.class(),
-            KeyErrorClass::WrongKey,
-            "byte {index}: {error}"
-        );
+        assert_eq!(error.class(), KeyErrorClass::WrongKey, "byte {index}: {error}");
     }
 }
 
@@ -73,14 +57,8 @@ fn work_out_of_bounds_is_refused_first() {
     let with = |range: std::ops::Range<usize>, value: &[u8]| {
         let mut blob = wrapped.blob.clone();
         blob[range].copy_from_slice(value);
-        let changed = Wrapped {
-            blob,
-            ..wrapped.clone()
-        };
-        story(
-            &kek.unwrap(&PURPOSE, &changed).err().unwrap(),
-            Path::new("/nowhere"),
-        )
+        let changed = Wrapped { blob, ..wrapped.clone() };
+        story(&kek.unwrap(&PURPOSE, &changed).err().unwrap(), Path::new("/nowhere"))
     };
     let hint = "  hint: restore the header from a backup, or open with another KEK of the volume; \
                 find out who changed it\n";
@@ -90,27 +68,12 @@ fn work_out_of_bounds_is_refused_first() {
              because: Argon2id parameter {name} is {found}, allowed are {bounds}\n{hint}"
         )
     };
-    assert_eq!(
-        with(4..8, &[0xff; 4]),
-        story("m (KiB)", u32::MAX.into(), "19456 to 1048576")
-    );
-    assert_eq!(
-        with(8..12, &[0xff; 4]),
-        story("t (passes)", u32::MAX.into(), "2 to 32")
-    );
+    assert_eq!(with(4..8, &[0xff; 4]), story("m (KiB)", u32::MAX.into(), "19456 to 1048576"));
+    assert_eq!(with(8..12, &[0xff; 4]), story("t (passes)", u32::MAX.into(), "2 to 32"));
     assert_eq!(with(1..2, &[255]), story("p (lanes)", 255, "1 to 16"));
-    assert_eq!(
-        with(4..8, &[8, 0, 0, 0]),
-        story("m (KiB)", 8, "19456 to 1048576")
-    );
-    assert_eq!(
-        with(8..12, &[1, 0, 0, 0]),
-        story("t (passes)", 1, "2 to 32")
-    );
-    assert_eq!(
-        with(4..12, &[0, 0, 16, 0, 32, 0, 0, 0]),
-        story("m × t (KiB × passes)", 32 << 20, "0 to 4194304")
-    );
+    assert_eq!(with(4..8, &[8, 0, 0, 0]), story("m (KiB)", 8, "19456 to 1048576"));
+    assert_eq!(with(8..12, &[1, 0, 0, 0]), story("t (passes)", 1, "2 to 32"));
+    assert_eq!(with(4..12, &[0, 0, 16, 0, 32, 0, 0, 0]), story("m × t (KiB × passes)", 32 << 20, "0 to 4194304"));
     assert_eq!(
         with(2..3, &[1]),
         format!(
@@ -130,10 +93,7 @@ fn work_out_of_bounds_is_refused_first() {
 #[test]
 fn a_wrong_passphrase_is_told_from_tampering() {
     let wrapped = kek("correct horse").wrap(&PURPOSE, &data_key()).unwrap();
-    let error = kek("Correct horse")
-        .unwrap(&PURPOSE, &wrapped)
-        .err()
-        .unwrap();
+    let error = kek("Correct horse").unwrap(&PURPOSE, &wrapped).err().unwrap();
     assert_eq!(error.class(), KeyErrorClass::WrongKey);
     assert_eq!(
         story(&error, Path::new("/nowhere")),
@@ -149,14 +109,8 @@ fn a_volume_has_one_salt_and_others_have_theirs() {
     let salt = |wrapped: &Wrapped| wrapped.blob[12..28].to_vec();
     let creator = kek("correct horse");
     let key = data_key();
-    let next = WrapPurpose {
-        generation: Generation(4),
-        ..PURPOSE
-    };
-    let other = WrapPurpose {
-        volume: VolumeId([1; 16]),
-        ..PURPOSE
-    };
+    let next = WrapPurpose { generation: Generation(4), ..PURPOSE };
+    let other = WrapPurpose { volume: VolumeId([1; 16]), ..PURPOSE };
     let first = creator.wrap(&PURPOSE, &key).unwrap();
     let second = creator.wrap(&next, &key).unwrap();
     let elsewhere = creator.wrap(&other, &key).unwrap();
@@ -171,10 +125,7 @@ fn a_volume_has_one_salt_and_others_have_theirs() {
     assert!(later.unwrap(&PURPOSE, &first).unwrap().ct_eq(&key));
     assert_eq!(salt(&later.wrap(&next, &key).unwrap()), salt(&first));
     // A run that never saw the volume makes a salt.
-    assert_ne!(
-        salt(&kek("correct horse").wrap(&next, &key).unwrap()),
-        salt(&first)
-    );
+    assert_ne!(salt(&kek("correct horse").wrap(&next, &key).unwrap()), salt(&first));
 }
 
 #[test]
@@ -191,21 +142,16 @@ fn passphrase_files_are_read_with_the_same_care_as_key_files() {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     };
     let refused = || story(&open().err().unwrap(), dir.path());
-    assert_eq!(
-        refused(),
-        "passphrase file DIR/pass: there is no such file\n  hint: check the path\n"
-    );
+    assert_eq!(refused(), "passphrase file DIR/pass: there is no such file\n  hint: check the path\n");
     write(b"correct horse\n", 0o604);
     assert_eq!(
         refused(),
         "passphrase file DIR/pass: its mode 0604 lets others than its owner at it\n  \
          hint: chmod 600 DIR/pass\n"
     );
-    for (contents, reason) in [
-        (&b""[..], "it is empty"),
-        (b"\n", "it is empty"),
-        (b"a\nb\n", "it has more than one line"),
-    ] {
+    for (contents, reason) in
+        [(&b""[..], "it is empty"), (b"\n", "it is empty"), (b"a\nb\n", "it has more than one line")]
+    {
         write(contents, 0o600);
         assert_eq!(
             refused(),
@@ -225,11 +171,7 @@ fn passphrase_files_are_read_with_the_same_care_as_key_files() {
     }
     // The newline at the end is no part of it, whoever wrote it.
     let wrapped = kek("correct horse").wrap(&PURPOSE, &data_key()).unwrap();
-    for contents in [
-        &b"correct horse"[..],
-        b"correct horse\n",
-        b"correct horse\r\n",
-    ] {
+    for contents in [&b"correct horse"[..], b"correct horse\n", b"correct horse\r\n"] {
         write(contents, 0o400);
         open().unwrap().unwrap(&PURPOSE, &wrapped).unwrap();
     }

@@ -9,21 +9,9 @@ use crate::keys::{KekUri, KeyErrorClass, PassphraseSource};
 fn what_this_build_opens_reads_and_prints() {
     for (text, uri, printed) in [
         ("file:/etc/k", KekUri::File("/etc/k".into()), "file:/etc/k"),
-        (
-            "file:///etc/k",
-            KekUri::File("/etc/k".into()),
-            "file:/etc/k",
-        ),
-        (
-            "file:keys/a b",
-            KekUri::File("keys/a b".into()),
-            "file:keys/a b",
-        ),
-        (
-            "passphrase:",
-            KekUri::Passphrase(PassphraseSource::Prompt),
-            "passphrase:",
-        ),
+        ("file:///etc/k", KekUri::File("/etc/k".into()), "file:/etc/k"),
+        ("file:keys/a b", KekUri::File("keys/a b".into()), "file:keys/a b"),
+        ("passphrase:", KekUri::Passphrase(PassphraseSource::Prompt), "passphrase:"),
         (
             "passphrase:file=/run/p",
             KekUri::Passphrase(PassphraseSource::File("/run/p".into())),
