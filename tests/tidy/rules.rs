@@ -140,8 +140,8 @@ pub fn unsafe_fence(files: &[File]) -> Vec<String> {
 
 /// Every Rust file begins by saying what it is for.
 pub fn module_docs(files: &[File]) -> Vec<String> {
-    let has_doc =
-        |file: &&File| file.text.lines().next().is_some_and(|line| line.starts_with("//! ") && line.len() > 12);
+    let says = |line: &str| line.starts_with("#![doc = include_str!(") || line.starts_with("//! ") && line.len() > 12;
+    let has_doc = |file: &&File| file.text.lines().next().is_some_and(says);
     files
         .iter()
         .filter(|file| !has_doc(file))
