@@ -65,6 +65,10 @@ pub struct RingEngine {
     bell_armed: bool,
     enabled: bool,
     closing: bool,
+    /// Submissions are queued that a disk waits for: they must not be put off.
+    urgent: bool,
+    /// The last `wait` put entering the kernel off.
+    put_off: bool,
     stats: EngineStats,
 }
 
@@ -113,6 +117,8 @@ impl RingEngine {
             bell_armed: false,
             enabled: false,
             closing: false,
+            urgent: false,
+            put_off: false,
             stats: EngineStats::default(),
         })
     }
@@ -142,9 +148,10 @@ impl Engine for RingEngine {
         loop {
             self.drain_backlog();
             done.append(&mut self.finished);
-            let block = done.len() == before && timeout != Some(Duration::ZERO);
+            let idle = done.len() == before;
+            let block = idle && timeout != Some(Duration::ZERO);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let expired = match block || self.must_enter() {
+            let expired = match idle || self.must_enter() {
                 true => self.enter(usize::from(block), left)?,
                 false => false,
             };
