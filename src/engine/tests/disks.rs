@@ -286,21 +286,3 @@ fn operations_are_counted() {
         assert_eq!(after.discards - before.discards, 1, "{case}");
     });
 }
-
-#[test]
-fn small_operations_on_memory_run_inline_and_direct_ones_on_the_ring() {
-    let mut engine = open(Some(IoKind::Ring), &EngineOptions::default()).unwrap();
-    let pool = Pool::new(8 << 20);
-    for kept in disks(LEN) {
-        let before = engine.stats().inlined;
-        run(&mut *engine, write(&kept.disk, &pool, 0, &[1; 4096], false))
-            .result
-            .unwrap();
-        let inlined = engine.stats().inlined - before;
-        match kept.disk.caps().inline {
-            InlinePolicy::Always => assert_eq!(inlined, 1, "{}", kept.name),
-            InlinePolicy::Never => assert_eq!(inlined, 0, "{}", kept.name),
-            InlinePolicy::NoWait => {} // the file system decides
-        }
-    }
-}
