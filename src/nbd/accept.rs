@@ -67,11 +67,7 @@ impl Acceptor {
 
     /// Waits for connections; returns the listeners that have some.
     fn wait(&self) -> io::Result<Vec<usize>> {
-        let fds = self
-            .listeners
-            .iter()
-            .map(AsFd::as_fd)
-            .chain([self.bell.as_fd()]);
+        let fds = self.listeners.iter().map(AsFd::as_fd).chain([self.bell.as_fd()]);
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => return Ok(Vec::new()),
@@ -98,16 +94,9 @@ impl Acceptor {
     }
 
     fn hand_over(&self, socket: Sock) {
-        let loads = self
-            .shared
-            .load
-            .iter()
-            .map(|load| load.load(Ordering::Relaxed));
+        let loads = self.shared.load.iter().map(|load| load.load(Ordering::Relaxed));
         let total: usize = loads.clone().sum();
-        let least = loads
-            .enumerate()
-            .min_by_key(|(_, load)| *load)
-            .map(|(index, _)| index);
+        let least = loads.enumerate().min_by_key(|(_, load)| *load).map(|(index, _)| index);
         let Some(index) = least.filter(|_| total < self.connections_max) else {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return;

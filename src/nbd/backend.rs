@@ -22,24 +22,13 @@ pub enum Work {
     /// Read into buffers of the backend's.
     Read { offset: u64, len: u32 },
     /// Store `buf[range]`: at most [`crate::limits::PIECE_MAX`] bytes, never across a multiple of it.
-    Write {
-        offset: u64,
-        buf: Buf,
-        range: Range<usize>,
-        fua: bool,
-    },
+    Write { offset: u64, buf: Buf, range: Range<usize>, fua: bool },
     /// Make everything reported as finished durable.
     Flush,
     /// The range is no longer needed.
     Trim { offset: u64, len: u64, fua: bool },
     /// Make the range read as zeros; with `fast`, only if that is quicker than writing them.
-    Zeroes {
-        offset: u64,
-        len: u64,
-        fua: bool,
-        no_hole: bool,
-        fast: bool,
-    },
+    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool, fast: bool },
     /// The range will be read soon.
     Cache { offset: u64, len: u64 },
 }

@@ -18,11 +18,7 @@ pub struct Budget {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Budget {
-        Budget {
-            used: 0,
-            limit,
-            waiting: VecDeque::new(),
-        }
+        Budget { used: 0, limit, waiting: VecDeque::new() }
     }
 
     /// Reserves `len` bytes for the session in `slot`; on false the session is to [`Budget::wait`].
@@ -61,7 +57,8 @@ impl Budget {
     }
 
     /// Bytes held now.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    fn used(&self) -> usize {
         self.used
     }
 }

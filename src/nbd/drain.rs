@@ -30,20 +30,14 @@ enum Stage {
 impl Drain {
     /// Nothing ordered yet; `time` is what the end may take.
     pub fn new(time: Duration) -> Drain {
-        Drain {
-            time,
-            stage: Stage::Serving,
-        }
+        Drain { time, stage: Stage::Serving }
     }
 
     /// Goes on with the end; called every round once it was ordered.
     pub fn step<B: Backend>(&mut self, table: &mut Table<B>, io: &mut Io<'_, B>) {
         match self.stage {
             Stage::Serving => {
-                self.stage = Stage::Refusing {
-                    closing: io.now + LINGER,
-                    deadline: io.now + self.time,
-                };
+                self.stage = Stage::Refusing { closing: io.now + LINGER, deadline: io.now + self.time };
             }
             Stage::Refusing { closing, deadline } if closing <= io.now => {
                 table.close_all(io);

@@ -36,9 +36,7 @@ pub enum ExportError {
     #[error("description of export {0:?} is longer than {STRING_MAX} bytes")]
     Description(String),
     /// The preferred block size is none the protocol allows.
-    #[error(
-        "preferred block size {size} of export {name:?} is not a power of two from 512 to 32 MiB"
-    )]
+    #[error("preferred block size {size} of export {name:?} is not a power of two from 512 to 32 MiB")]
     BlockSize {
         /// The export's name.
         name: String,
@@ -52,21 +50,12 @@ pub enum ExportError {
 
 impl<V> Export<V> {
     /// Describes an export of `size` bytes whose efficient unit is `block_preferred` bytes.
-    pub fn new(
-        name: &str,
-        size: u64,
-        block_preferred: u32,
-        volume: Arc<V>,
-    ) -> Result<Export<V>, ExportError> {
+    pub fn new(name: &str, size: u64, block_preferred: u32, volume: Arc<V>) -> Result<Export<V>, ExportError> {
         if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
             return Err(ExportError::Name(name.chars().take(NAME_MAX).collect()));
         }
-        if !block_preferred.is_power_of_two() || !(512..=NBD_PAYLOAD_MAX).contains(&block_preferred)
-        {
-            return Err(ExportError::BlockSize {
-                name: name.into(),
-                size: block_preferred,
-            });
+        if !block_preferred.is_power_of_two() || !(512..=NBD_PAYLOAD_MAX).contains(&block_preferred) {
+            return Err(ExportError::BlockSize { name: name.into(), size: block_preferred });
         }
         Ok(Export {
             name: name.into(),
@@ -167,9 +156,7 @@ pub struct Exports<V> {
 
 impl<V> Default for Exports<V> {
     fn default() -> Exports<V> {
-        Exports {
-            entries: RwLock::new(BTreeMap::new()),
-        }
+        Exports { entries: RwLock::new(BTreeMap::new()) }
     }
 }
 
@@ -192,10 +179,7 @@ impl<V> Exports<V> {
 
     /// Withdraws an export from later handshakes; sessions that use it go on.
     pub fn remove(&self, name: &str) -> Option<Arc<Export<V>>> {
-        self.entries
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name)
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 
     /// The export of that name; the empty name means the sole export, when there is only one.
@@ -210,12 +194,7 @@ impl<V> Exports<V> {
 
     /// All exports in order of name.
     pub fn list(&self) -> Vec<Arc<Export<V>>> {
-        self.entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
@@ -234,37 +213,19 @@ mod tests {
         exports.add(export("a")).unwrap();
         assert_eq!(exports.find("").unwrap().name(), "a");
         exports.add(export("b")).unwrap();
-        assert!(
-            exports.find("").is_none(),
-            "two exports: none is the default"
-        );
+        assert!(exports.find("").is_none(), "two exports: none is the default");
         assert_eq!(exports.find("b").unwrap().name(), "b");
-        assert_eq!(
-            exports.add(export("b")).unwrap_err(),
-            ExportError::Exists("b".into())
-        );
+        assert_eq!(exports.add(export("b")).unwrap_err(), ExportError::Exists("b".into()));
         exports.remove("a");
         assert_eq!(exports.find("").unwrap().name(), "b");
     }
 
     #[test]
     fn names_and_block_sizes_are_checked() {
-        assert!(matches!(
-            Export::new("", 1, 4096, Arc::new(())),
-            Err(ExportError::Name(_))
-        ));
-        assert!(matches!(
-            Export::new("a\n", 1, 4096, Arc::new(())),
-            Err(ExportError::Name(_))
-        ));
-        assert!(matches!(
-            Export::new(&"n".repeat(256), 1, 4096, Arc::new(())),
-            Err(ExportError::Name(_))
-        ));
-        assert!(matches!(
-            Export::new("a", 1, 4095, Arc::new(())),
-            Err(ExportError::BlockSize { .. })
-        ));
+        assert!(matches!(Export::new("", 1, 4096, Arc::new(())), Err(ExportError::Name(_))));
+        assert!(matches!(Export::new("a\n", 1, 4096, Arc::new(())), Err(ExportError::Name(_))));
+        assert!(matches!(Export::new(&"n".repeat(256), 1, 4096, Arc::new(())), Err(ExportError::Name(_))));
+        assert!(matches!(Export::new("a", 1, 4095, Arc::new(())), Err(ExportError::BlockSize { .. })));
         assert!(export("a").with_description(&"d".repeat(4096)).is_err());
     }
 
@@ -272,14 +233,7 @@ mod tests {
     fn read_only_exports_do_not_offer_what_writes() {
         let flags = export("a").with_read_only(true).flags(true);
         assert_ne!(flags & NBD_FLAG_READ_ONLY, 0);
-        assert_eq!(
-            flags & (NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO),
-            0
-        );
-        assert_eq!(
-            export("a").flags(false) & NBD_FLAG_SEND_DF,
-            0,
-            "DF needs structured replies"
-        );
+        assert_eq!(flags & (NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO), 0);
+        assert_eq!(export("a").flags(false) & NBD_FLAG_SEND_DF, 0, "DF needs structured replies");
     }
 }

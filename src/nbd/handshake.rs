@@ -25,11 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            option_data: 64 << 10,
-            option_skip: 32 << 20,
-            options: 64,
-        }
+        Limits { option_data: 64 << 10, option_skip: 32 << 20, options: 64 }
     }
 }
 
@@ -112,13 +108,7 @@ impl<V> Handshake<V> {
     }
 
     /// Consumes input up to the end of one option; returns how many bytes and what to do.
-    pub fn feed(
-        &mut self,
-        input: &[u8],
-        exports: &Exports<V>,
-        stopping: bool,
-        out: &mut Vec<u8>,
-    ) -> (usize, Step<V>) {
+    pub fn feed(&mut self, input: &[u8], exports: &Exports<V>, stopping: bool, out: &mut Vec<u8>) -> (usize, Step<V>) {
         let mut used = 0;
         loop {
             let input = &input[used..];
@@ -129,10 +119,7 @@ impl<V> Handshake<V> {
                 State::Skip { option, left } => {
                     let now = left.min(input.len());
                     used += now;
-                    self.state = State::Skip {
-                        option,
-                        left: left - now,
-                    };
+                    self.state = State::Skip { option, left: left - now };
                     (now == left).then(|| self.skipped(option, stopping, out))
                 }
                 _ => {
@@ -167,9 +154,7 @@ impl<V> Handshake<V> {
         let step = match self.state {
             State::ClientFlags => self.client_flags(&partial),
             State::OptionHeader => self.option_header(&partial),
-            State::OptionData { option, .. } => {
-                self.option(option, &partial, exports, stopping, out)
-            }
+            State::OptionData { option, .. } => self.option(option, &partial, exports, stopping, out),
             State::Skip { .. } | State::Over => Step::More,
         };
         self.partial = partial;
@@ -207,27 +192,14 @@ impl<V> Handshake<V> {
             return self.close(Closing::Violation("option data too long"));
         }
         self.state = if len > self.limits.option_data {
-            State::Skip {
-                option,
-                left: len as usize,
-            }
+            State::Skip { option, left: len as usize }
         } else {
-            State::OptionData {
-                option,
-                len: len as usize,
-            }
+            State::OptionData { option, len: len as usize }
         };
         Step::More
     }
 
-    fn option(
-        &mut self,
-        option: u32,
-        data: &[u8],
-        exports: &Exports<V>,
-        stopping: bool,
-        out: &mut Vec<u8>,
-    ) -> Step<V> {
+    fn option(&mut self, option: u32, data: &[u8], exports: &Exports<V>, stopping: bool, out: &mut Vec<u8>) -> Step<V> {
         if stopping && option != NBD_OPT_ABORT {
             return self.refuse_stopping(option, out);
         }
@@ -267,14 +239,7 @@ impl<V> Handshake<V> {
         if option == NBD_OPT_EXPORT_NAME {
             return self.close(Closing::ShuttingDown);
         }
-        options::reject(
-            out,
-            option,
-            Reject {
-                kind: NBD_REP_ERR_SHUTDOWN,
-                text: "the server is shutting down",
-            },
-        );
+        options::reject(out, option, Reject { kind: NBD_REP_ERR_SHUTDOWN, text: "the server is shutting down" });
         Step::Reply
     }
 

@@ -80,11 +80,7 @@ impl Listener {
     pub fn address(&self) -> Listen {
         match self {
             Listener::Unix { path, .. } => Listen::Unix(path.clone()),
-            Listener::Tcp(socket) => Listen::Tcp(
-                socket
-                    .local_addr()
-                    .map_or_else(|_| "?".into(), |it| it.to_string()),
-            ),
+            Listener::Tcp(socket) => Listen::Tcp(socket.local_addr().map_or_else(|_| "?".into(), |it| it.to_string())),
         }
     }
 
@@ -117,10 +113,7 @@ impl Drop for Listener {
 }
 
 fn open_tcp(address: &str, insecure: bool) -> Result<Vec<Listener>, NbdError> {
-    let failed = |source| NbdError::Listen {
-        address: format!("tcp:{address}"),
-        source,
-    };
+    let failed = |source| NbdError::Listen { address: format!("tcp:{address}"), source };
     let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
     if !insecure && addresses.iter().any(|it| !it.ip().is_loopback()) {
         return Err(NbdError::Exposed(format!("tcp:{address}")));
@@ -137,15 +130,11 @@ fn open_tcp(address: &str, insecure: bool) -> Result<Vec<Listener>, NbdError> {
 }
 
 fn open_unix(path: &Path) -> Result<Listener, NbdError> {
-    let failed = |source| NbdError::Listen {
-        address: format!("unix:{}", path.display()),
-        source,
-    };
+    let failed = |source| NbdError::Listen { address: format!("unix:{}", path.display()), source };
     let address = UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
     clear_stale(path, &address)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|it| failed(it.into()))?;
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|it| failed(it.into()))?;
     socket::bind(socket.as_raw_fd(), &address).map_err(|errno| failed(errno.into()))?;
     // Nobody can connect before listen(2), so the mode is in force from the first connection on.
     let ready = std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))
@@ -153,11 +142,7 @@ fn open_unix(path: &Path) -> Result<Listener, NbdError> {
         .and_then(|identity| Ok((identity, Backlog::new(BACKLOG)?)))
         .and_then(|(identity, backlog)| Ok(socket::listen(&socket, backlog).map(|()| identity)?));
     match ready {
-        Ok(identity) => Ok(Listener::Unix {
-            socket: socket.into(),
-            path: path.into(),
-            identity,
-        }),
+        Ok(identity) => Ok(Listener::Unix { socket: socket.into(), path: path.into(), identity }),
         Err(source) => {
             let _ = std::fs::remove_file(path);
             Err(failed(source))
@@ -167,10 +152,7 @@ fn open_unix(path: &Path) -> Result<Listener, NbdError> {
 
 /// Removes a socket file that nobody listens on.
 fn clear_stale(path: &Path, address: &UnixAddr) -> Result<(), NbdError> {
-    let failed = |source| NbdError::Listen {
-        address: format!("unix:{}", path.display()),
-        source,
-    };
+    let failed = |source| NbdError::Listen { address: format!("unix:{}", path.display()), source };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -181,8 +163,7 @@ fn clear_stale(path: &Path, address: &UnixAddr) -> Result<(), NbdError> {
     }
     // Not blocking: a server whose queue is full is a server too.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let probe = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|it| failed(it.into()))?;
+    let probe = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|it| failed(it.into()))?;
     match socket::connect(probe.as_raw_fd(), address) {
         Ok(()) | Err(Errno::EAGAIN) => Err(NbdError::SocketInUse(path.into())),
         Err(Errno::ECONNREFUSED) => std::fs::remove_file(path).map_err(failed),
@@ -209,10 +190,7 @@ mod tests {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         for text in ["", "unix:", "tcp:host", "vsock:1:2", "/run/x"] {
-            assert!(
-                matches!(text.parse::<Listen>(), Err(NbdError::Address(_))),
-                "{text}"
-            );
+            assert!(matches!(text.parse::<Listen>(), Err(NbdError::Address(_))), "{text}");
         }
     }
 
@@ -221,10 +199,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = open(&path).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(open(&path), Err(NbdError::SocketInUse(_))));
         drop(listener);
         assert!(!path.exists());
@@ -249,25 +224,16 @@ mod tests {
     fn a_port_in_use_and_an_exposed_port_are_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = Listen::Tcp(taken.local_addr().unwrap().to_string());
-        assert!(matches!(
-            Listener::open(&listen, false),
-            Err(NbdError::PortInUse(_))
-        ));
+        assert!(matches!(Listener::open(&listen, false), Err(NbdError::PortInUse(_))));
         let open = Listen::Tcp("0.0.0.0:0".into());
-        assert!(matches!(
-            Listener::open(&open, false),
-            Err(NbdError::Exposed(_))
-        ));
+        assert!(matches!(Listener::open(&open, false), Err(NbdError::Exposed(_))));
         assert!(Listener::open(&open, true).is_ok());
     }
 
     #[test]
     fn a_missing_directory_is_an_error_that_names_the_path() {
         let error = open(Path::new("/nonexistent/dir/s")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot listen on unix:/nonexistent/dir/s"
-        );
+        assert_eq!(error.to_string(), "cannot listen on unix:/nonexistent/dir/s");
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
         assert!(matches!(open(&long), Err(NbdError::Listen { .. })));
     }

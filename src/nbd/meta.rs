@@ -57,9 +57,7 @@ impl Contexts {
 
     /// The contexts of the set, in fixed order.
     pub fn iter(self) -> impl Iterator<Item = Context> {
-        Context::ALL
-            .into_iter()
-            .filter(move |context| self.0 & context.bit() != 0)
+        Context::ALL.into_iter().filter(move |context| self.0 & context.bit() != 0)
     }
 }
 
@@ -90,23 +88,17 @@ pub fn parse(data: &[u8], purpose: Purpose) -> Option<Query<'_>> {
     // Every query takes at least 4 bytes, so a false count ends at the end of the data.
     for _ in 0..count {
         let query = reader.string()?;
-        Context::ALL
-            .into_iter()
-            .filter(|context| matches(*context, query, purpose))
-            .for_each(|c| matched.insert(c));
+        Context::ALL.into_iter().filter(|context| matches(*context, query, purpose)).for_each(|c| matched.insert(c));
     }
     if count == 0 && purpose == Purpose::List {
-        Context::ALL
-            .into_iter()
-            .for_each(|context| matched.insert(context));
+        Context::ALL.into_iter().for_each(|context| matched.insert(context));
     }
     reader.end()?;
     Some(Query { export, matched })
 }
 
 fn matches(context: Context, query: &str, purpose: Purpose) -> bool {
-    let wildcard =
-        purpose == Purpose::List && query.ends_with(':') && context.name().starts_with(query);
+    let wildcard = purpose == Purpose::List && query.ends_with(':') && context.name().starts_with(query);
     query == context.name() || wildcard
 }
 
@@ -119,9 +111,7 @@ mod tests {
         let mut string = |text: &str, count: Option<u32>| {
             bytes.extend_from_slice(&(text.len() as u32).to_be_bytes());
             bytes.extend_from_slice(text.as_bytes());
-            count
-                .iter()
-                .for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
+            count.iter().for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
         };
         string(export, Some(queries.len() as u32));
         queries.iter().for_each(|query| string(query, None));
@@ -129,20 +119,13 @@ mod tests {
     }
 
     fn matched(queries: &[&str], purpose: Purpose) -> Vec<Context> {
-        parse(&data("v", queries), purpose)
-            .unwrap()
-            .matched
-            .iter()
-            .collect()
+        parse(&data("v", queries), purpose).unwrap().matched.iter().collect()
     }
 
     #[test]
     fn wildcards_list_but_do_not_select() {
         assert_eq!(matched(&["base:"], Purpose::List), [Context::Allocation]);
-        assert_eq!(
-            matched(&["x-keymoult:"], Purpose::List),
-            [Context::Generation]
-        );
+        assert_eq!(matched(&["x-keymoult:"], Purpose::List), [Context::Generation]);
         assert_eq!(matched(&["base:", "x-keymoult:"], Purpose::Set), []);
         assert_eq!(matched(&[], Purpose::List), Context::ALL);
         assert_eq!(matched(&[], Purpose::Set), []);
@@ -150,15 +133,8 @@ mod tests {
 
     #[test]
     fn full_names_match_once_and_strangers_are_ignored() {
-        let queries = [
-            "qemu:dirty-bitmap:x",
-            "x-keymoult:generation",
-            "base:allocation",
-            "base:allocation",
-            "base:x",
-            "b",
-            "",
-        ];
+        let queries =
+            ["qemu:dirty-bitmap:x", "x-keymoult:generation", "base:allocation", "base:allocation", "base:x", "b", ""];
         assert_eq!(matched(&queries, Purpose::Set), Context::ALL);
         assert_eq!(matched(&queries, Purpose::List), Context::ALL);
         assert_eq!(matched(&[":", "bas", "base"], Purpose::List), []);

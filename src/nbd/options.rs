@@ -23,11 +23,7 @@ pub struct Negotiation<V> {
 
 impl<V> Default for Negotiation<V> {
     fn default() -> Negotiation<V> {
-        Negotiation {
-            no_zeroes: false,
-            structured: false,
-            selected: None,
-        }
+        Negotiation { no_zeroes: false, structured: false, selected: None }
     }
 }
 
@@ -44,11 +40,7 @@ impl<V> Negotiation<V> {
             Some((of, contexts)) if Arc::ptr_eq(of, &export) => *contexts,
             _ => Contexts::default(),
         };
-        Negotiated {
-            export,
-            structured: self.structured,
-            contexts,
-        }
+        Negotiated { export, structured: self.structured, contexts }
     }
 }
 
@@ -73,10 +65,7 @@ pub struct Reject {
 }
 
 const fn invalid(text: &'static str) -> Reject {
-    Reject {
-        kind: NBD_REP_ERR_INVALID,
-        text,
-    }
+    Reject { kind: NBD_REP_ERR_INVALID, text }
 }
 
 /// The error for an option whose data exceed what is kept.
@@ -87,10 +76,7 @@ pub fn oversize(option: u32) -> Reject {
         | NBD_OPT_GO
         | NBD_OPT_STRUCTURED_REPLY
         | NBD_OPT_LIST_META_CONTEXT
-        | NBD_OPT_SET_META_CONTEXT => Reject {
-            kind: NBD_REP_ERR_TOO_BIG,
-            text: "the option data are too long",
-        },
+        | NBD_OPT_SET_META_CONTEXT => Reject { kind: NBD_REP_ERR_TOO_BIG, text: "the option data are too long" },
         _ => unsupported(option),
     }
 }
@@ -101,10 +87,7 @@ fn unsupported(option: u32) -> Reject {
         NBD_OPT_EXTENDED_HEADERS => "extended headers are not offered",
         _ => "unknown option",
     };
-    Reject {
-        kind: NBD_REP_ERR_UNSUP,
-        text,
-    }
+    Reject { kind: NBD_REP_ERR_UNSUP, text }
 }
 
 /// Answers `option` with `data`, appending to `out`.
@@ -144,12 +127,7 @@ pub fn answer<V>(
     Answer::Continue
 }
 
-fn export_name<V>(
-    data: &[u8],
-    exports: &Exports<V>,
-    state: &Negotiation<V>,
-    out: &mut Vec<u8>,
-) -> Answer<V> {
+fn export_name<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out: &mut Vec<u8>) -> Answer<V> {
     let name = std::str::from_utf8(data).ok();
     let Some(export) = name.and_then(|name| exports.find(name)) else {
         return Answer::Close(Closing::UnknownExport);
@@ -168,12 +146,7 @@ fn list<V>(data: &[u8], exports: &Exports<V>, out: &mut Vec<u8>) -> Result<(), R
     }
     for export in exports.list() {
         let (name, text) = (export.name().as_bytes(), export.description().as_bytes());
-        header(
-            out,
-            NBD_OPT_LIST,
-            NBD_REP_SERVER,
-            4 + name.len() + text.len(),
-        );
+        header(out, NBD_OPT_LIST, NBD_REP_SERVER, 4 + name.len() + text.len());
         out.extend_from_slice(&(name.len() as u32).to_be_bytes());
         out.extend_from_slice(name);
         out.extend_from_slice(text);
@@ -231,28 +204,17 @@ fn info<V>(
         put_info(out, option, NBD_INFO_NAME, export.name().as_bytes());
     }
     if wanted.description && !export.description().is_empty() {
-        put_info(
-            out,
-            option,
-            NBD_INFO_DESCRIPTION,
-            export.description().as_bytes(),
-        );
+        put_info(out, option, NBD_INFO_DESCRIPTION, export.description().as_bytes());
     }
     if wanted.block_size {
         fixed.clear();
-        export
-            .block_sizes()
-            .iter()
-            .for_each(|size| fixed.extend_from_slice(&size.to_be_bytes()));
+        export.block_sizes().iter().for_each(|size| fixed.extend_from_slice(&size.to_be_bytes()));
         put_info(out, option, NBD_INFO_BLOCK_SIZE, &fixed);
     }
     Ok(export)
 }
 
-const UNKNOWN_EXPORT: Reject = Reject {
-    kind: NBD_REP_ERR_UNKNOWN,
-    text: "no export of that name",
-};
+const UNKNOWN_EXPORT: Reject = Reject { kind: NBD_REP_ERR_UNKNOWN, text: "no export of that name" };
 
 fn put_info(out: &mut Vec<u8>, option: u32, kind: u16, payload: &[u8]) {
     header(out, option, NBD_REP_INFO, 2 + payload.len());

@@ -36,10 +36,7 @@ pub fn simple(out: &mut Vec<u8>, cookie: u64, error: Option<Errno>) {
 }
 
 fn chunk(out: &mut Vec<u8>, place: Place, kind: u16, cookie: u64, len: usize) {
-    debug_assert!(
-        u32::try_from(len).is_ok(),
-        "chunks are bounded by the maximum payload"
-    );
+    debug_assert!(u32::try_from(len).is_ok(), "chunks are bounded by the maximum payload");
     out.extend_from_slice(&NBD_STRUCTURED_REPLY_MAGIC.to_be_bytes());
     out.extend_from_slice(&place.flags().to_be_bytes());
     out.extend_from_slice(&kind.to_be_bytes());
@@ -66,22 +63,9 @@ pub fn error(out: &mut Vec<u8>, place: Place, cookie: u64, errno: Errno, text: &
 }
 
 /// An error at one byte of the export.
-pub fn error_offset(
-    out: &mut Vec<u8>,
-    place: Place,
-    cookie: u64,
-    errno: Errno,
-    text: &str,
-    offset: u64,
-) {
+pub fn error_offset(out: &mut Vec<u8>, place: Place, cookie: u64, errno: Errno, text: &str, offset: u64) {
     let text = cut(text);
-    chunk(
-        out,
-        place,
-        NBD_REPLY_TYPE_ERROR_OFFSET,
-        cookie,
-        14 + text.len(),
-    );
+    chunk(out, place, NBD_REPLY_TYPE_ERROR_OFFSET, cookie, 14 + text.len());
     error_body(out, errno, text);
     out.extend_from_slice(&offset.to_be_bytes());
 }
@@ -98,24 +82,9 @@ pub const fn block_status_len(count: usize) -> usize {
 }
 
 /// Consecutive (length, flags) descriptors of one metadata context.
-pub fn block_status(
-    out: &mut Vec<u8>,
-    place: Place,
-    cookie: u64,
-    context: u32,
-    extents: &[(u32, u32)],
-) {
-    debug_assert!(
-        !extents.is_empty(),
-        "the specification asks for at least one descriptor"
-    );
-    chunk(
-        out,
-        place,
-        NBD_REPLY_TYPE_BLOCK_STATUS,
-        cookie,
-        4 + 8 * extents.len(),
-    );
+pub fn block_status(out: &mut Vec<u8>, place: Place, cookie: u64, context: u32, extents: &[(u32, u32)]) {
+    debug_assert!(!extents.is_empty(), "the specification asks for at least one descriptor");
+    chunk(out, place, NBD_REPLY_TYPE_BLOCK_STATUS, cookie, 4 + 8 * extents.len());
     out.extend_from_slice(&context.to_be_bytes());
     for (len, flags) in extents {
         out.extend_from_slice(&len.to_be_bytes());

@@ -44,27 +44,16 @@ impl Header {
 
     /// Bytes of payload that follow this header.
     pub fn payload(&self) -> u64 {
-        if self.command == NBD_CMD_WRITE {
-            self.length
-        } else {
-            0
-        }
+        if self.command == NBD_CMD_WRITE { self.length } else { 0 }
     }
 }
 
 /// An admitted request. Offsets and lengths are bytes; the flags are those of the specification.
-#[allow(
-    missing_docs,
-    reason = "the fields are the request's own, described above"
-)]
+#[allow(missing_docs, reason = "the fields are the request's own, described above")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Return `len` bytes; in one chunk when `dont_fragment`.
-    Read {
-        offset: u64,
-        len: u32,
-        dont_fragment: bool,
-    },
+    Read { offset: u64, len: u32, dont_fragment: bool },
     /// Store the `len` bytes of payload that follow.
     Write { offset: u64, len: u32, fua: bool },
     /// Make everything answered so far durable.
@@ -74,13 +63,7 @@ pub enum Command {
     /// The range will be read soon.
     Cache { offset: u64, len: u64 },
     /// Make the range read as zeros.
-    Zeroes {
-        offset: u64,
-        len: u64,
-        fua: bool,
-        no_hole: bool,
-        fast: bool,
-    },
+    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool, fast: bool },
     /// Tell the state of the range, in one extent only when `one`.
     Status { offset: u64, len: u64, one: bool },
     /// Answer what came before, then close.
@@ -133,11 +116,7 @@ pub fn judge(header: &Header, terms: &Terms) -> Verdict {
         return Verdict::Hangup;
     }
     match check(header, terms) {
-        Err((errno, why)) => Verdict::Refuse(Refusal {
-            errno,
-            skip: header.payload(),
-            why,
-        }),
+        Err((errno, why)) => Verdict::Refuse(Refusal { errno, skip: header.payload(), why }),
         Ok(()) => command(header),
     }
 }
@@ -146,20 +125,13 @@ type Check = Result<(), (Errno, &'static str)>;
 
 fn check(header: &Header, terms: &Terms) -> Check {
     check_flags(header, terms)?;
-    let writes = matches!(
-        header.command,
-        NBD_CMD_WRITE | NBD_CMD_TRIM | NBD_CMD_WRITE_ZEROES
-    );
+    let writes = matches!(header.command, NBD_CMD_WRITE | NBD_CMD_TRIM | NBD_CMD_WRITE_ZEROES);
     if writes && terms.read_only {
         return Err((Errno::Perm, "the export is read-only"));
     }
     if header.command == NBD_CMD_FLUSH {
         let clean = header.offset == 0 && header.length == 0;
-        return if clean {
-            Ok(())
-        } else {
-            Err((Errno::Inval, "a flush has neither offset nor length"))
-        };
+        return if clean { Ok(()) } else { Err((Errno::Inval, "a flush has neither offset nor length")) };
     }
     if header.command == NBD_CMD_BLOCK_STATUS && !(terms.structured && terms.contexts) {
         return Err((Errno::Inval, "no metadata context was selected"));
@@ -190,9 +162,7 @@ fn check_payload(header: &Header, terms: &Terms) -> Check {
         return Ok(());
     }
     match header.command {
-        NBD_CMD_READ if terms.structured => {
-            Err((Errno::Overflow, "longer than the maximum payload"))
-        }
+        NBD_CMD_READ if terms.structured => Err((Errno::Overflow, "longer than the maximum payload")),
         NBD_CMD_READ | NBD_CMD_WRITE => Err((Errno::Inval, "longer than the maximum payload")),
         _ => Ok(()),
     }
@@ -211,11 +181,7 @@ fn check_range(header: &Header, terms: &Terms) -> Check {
 
 /// Builds the command of a header that passed every check.
 fn command(header: &Header) -> Verdict {
-    let Header {
-        offset,
-        length: len,
-        ..
-    } = *header;
+    let Header { offset, length: len, .. } = *header;
     let has = |flag| header.flags & flag != 0;
     let fua = has(NBD_CMD_FLAG_FUA);
     if len == 0 && header.command != NBD_CMD_FLUSH {
@@ -224,30 +190,14 @@ fn command(header: &Header) -> Verdict {
     // Reads and writes were checked against the maximum payload, which fits in 32 bits.
     let short = u32::try_from(len).unwrap_or(NBD_PAYLOAD_MAX);
     Verdict::Run(match header.command {
-        NBD_CMD_READ => Command::Read {
-            offset,
-            len: short,
-            dont_fragment: has(NBD_CMD_FLAG_DF),
-        },
-        NBD_CMD_WRITE => Command::Write {
-            offset,
-            len: short,
-            fua,
-        },
+        NBD_CMD_READ => Command::Read { offset, len: short, dont_fragment: has(NBD_CMD_FLAG_DF) },
+        NBD_CMD_WRITE => Command::Write { offset, len: short, fua },
         NBD_CMD_TRIM => Command::Trim { offset, len, fua },
         NBD_CMD_CACHE => Command::Cache { offset, len },
-        NBD_CMD_WRITE_ZEROES => Command::Zeroes {
-            offset,
-            len,
-            fua,
-            no_hole: has(NBD_CMD_FLAG_NO_HOLE),
-            fast: has(NBD_CMD_FLAG_FAST_ZERO),
-        },
-        NBD_CMD_BLOCK_STATUS => Command::Status {
-            offset,
-            len,
-            one: has(NBD_CMD_FLAG_REQ_ONE),
-        },
+        NBD_CMD_WRITE_ZEROES => {
+            Command::Zeroes { offset, len, fua, no_hole: has(NBD_CMD_FLAG_NO_HOLE), fast: has(NBD_CMD_FLAG_FAST_ZERO) }
+        }
+        NBD_CMD_BLOCK_STATUS => Command::Status { offset, len, one: has(NBD_CMD_FLAG_REQ_ONE) },
         _ => Command::Flush,
     })
 }

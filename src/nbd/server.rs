@@ -54,9 +54,7 @@ impl Default for Config {
         Config {
             listen: Vec::new(),
             insecure: false,
-            workers: thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(4),
+            workers: thread::available_parallelism().map_or(1, usize::from).min(4),
             io: None,
             engine: EngineOptions::default(),
             handshake: Limits::default(),
@@ -98,11 +96,7 @@ impl Thread {
             run();
         };
         match thread::Builder::new().name(name.clone()).spawn(run) {
-            Ok(handle) => Ok(Thread {
-                name,
-                handle,
-                ended,
-            }),
+            Ok(handle) => Ok(Thread { name, handle, ended }),
             Err(source) => Err(NbdError::Thread { name, source }),
         }
     }
@@ -143,14 +137,9 @@ where
     }
     let workers = config.workers.max(1);
     let load = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-    let shared = Arc::new(Shared {
-        stopping: AtomicBool::new(false),
-        load,
-    });
-    let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(|errno| NbdError::Thread {
-        name: "nbd-accept".into(),
-        source: errno.into(),
-    })?;
+    let shared = Arc::new(Shared { stopping: AtomicBool::new(false), load });
+    let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
+        .map_err(|errno| NbdError::Thread { name: "nbd-accept".into(), source: errno.into() })?;
     let mut server = Server {
         shared,
         bell: Arc::new(bell),
@@ -182,10 +171,7 @@ where
 impl Server {
     fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), NbdError> {
         let thread = Thread::spawn(name, run)?;
-        self.threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(thread);
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 
@@ -202,10 +188,7 @@ impl Server {
         F: Fn(&Pool, Waker) -> B + Send + Sync + 'static,
     {
         let engine =
-            engine::open(config.io, &config.engine).map_err(|source| NbdError::Engine {
-                worker: index,
-                source,
-            })?;
+            engine::open(config.io, &config.engine).map_err(|source| NbdError::Engine { worker: index, source })?;
         let (sender, incoming) = mpsc::channel();
         let waker = engine.waker();
         self.reports.push(engine.report());
@@ -222,18 +205,7 @@ impl Server {
         let for_backend = waker.clone();
         self.spawn(format!("nbd-{index}"), move || {
             let backend = make_backend(&pool, for_backend);
-            Worker {
-                index,
-                engine,
-                backend,
-                pool,
-                exports,
-                incoming,
-                shared,
-                stats,
-                limits,
-            }
-            .run();
+            Worker { index, engine, backend, pool, exports, incoming, shared, stats, limits }.run();
         })?;
         Ok(Door { sender, waker })
     }
@@ -256,9 +228,7 @@ impl Server {
     /// The counters of all workers together now.
     pub fn stats(&self) -> Snapshot {
         let mut sum = Snapshot::default();
-        self.stats
-            .iter()
-            .for_each(|stats| sum.merge(&stats.snapshot()));
+        self.stats.iter().for_each(|stats| sum.merge(&stats.snapshot()));
         sum
     }
 
@@ -272,13 +242,10 @@ impl Server {
     pub fn stop(&self) -> bool {
         self.order_stop();
         let deadline = Instant::now() + self.drain_time + GRACE;
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The acceptor was started last and is to end first.
-        threads
-            .into_iter()
-            .rev()
-            .fold(true, |clean, thread| thread.join(deadline) && clean)
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // The acceptor was started last and is to end first; all are waited for, whatever became of the others.
+        let ended: Vec<bool> = threads.into_iter().rev().map(|thread| thread.join(deadline)).collect();
+        ended.iter().all(|clean| *clean)
     }
 
     fn order_stop(&self) {

@@ -25,15 +25,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every operation, in the order of the arrays of [`Snapshot`].
-    pub const ALL: [Kind; 7] = [
-        Kind::Read,
-        Kind::Write,
-        Kind::Flush,
-        Kind::Trim,
-        Kind::Cache,
-        Kind::Zeroes,
-        Kind::Status,
-    ];
+    pub const ALL: [Kind; 7] =
+        [Kind::Read, Kind::Write, Kind::Flush, Kind::Trim, Kind::Cache, Kind::Zeroes, Kind::Status];
 
     /// The name in metrics.
     pub const fn name(self) -> &'static str {
@@ -56,10 +49,7 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds `by`; for the one writing thread.
     pub fn add(&self, by: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(by),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 
     /// The value now.
@@ -109,8 +99,7 @@ impl WorkerStats {
     pub fn snapshot(&self) -> Snapshot {
         let operations = std::array::from_fn(|index| {
             let operation = &self.operations[index];
-            let latency_us: [u64; BUCKETS] =
-                std::array::from_fn(|bucket| operation.latency[bucket].get());
+            let latency_us: [u64; BUCKETS] = std::array::from_fn(|bucket| operation.latency[bucket].get());
             OperationSnapshot {
                 count: latency_us.iter().sum(),
                 errors: operation.errors.get(),
@@ -192,10 +181,7 @@ impl Snapshot {
             sum.count += operation.count;
             sum.errors += operation.errors;
             sum.bytes += operation.bytes;
-            sum.latency_us
-                .iter_mut()
-                .zip(&operation.latency_us)
-                .for_each(|(sum, count)| *sum += count);
+            sum.latency_us.iter_mut().zip(&operation.latency_us).for_each(|(sum, count)| *sum += count);
         }
         self.opened += other.opened;
         self.closed += other.closed;
@@ -213,10 +199,7 @@ mod tests {
     #[test]
     fn buckets_double() {
         let us = |us| bucket(Duration::from_micros(us));
-        assert_eq!(
-            [us(0), us(1), us(2), us(3), us(4), us(1023), us(1024)],
-            [0, 1, 2, 2, 3, 10, 11]
-        );
+        assert_eq!([us(0), us(1), us(2), us(3), us(4), us(1023), us(1024)], [0, 1, 2, 2, 3, 10, 11]);
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
     }
 

@@ -56,10 +56,7 @@ impl<B: Backend> Table<B> {
             self.marked.push(false);
             (self.slots.len() - 1) as u32
         });
-        let seat = Seat {
-            slot,
-            id: self.next_id,
-        };
+        let seat = Seat { slot, id: self.next_id };
         self.next_id = self.next_id.wrapping_add(1);
         self.slots[slot as usize] = Some(Session::new(seat, Arc::new(socket), self.limits));
         self.haggling.push_back((now + self.handshake_time, seat));

@@ -3,10 +3,7 @@
 //!
 //! Everything on the wire is big endian. Nothing here decides anything; the files named after the phases do.
 
-#![allow(
-    missing_docs,
-    reason = "every constant carries the name under which the specification documents it"
-)]
+#![allow(missing_docs, reason = "every constant carries the name under which the specification documents it")]
 
 // Handshake.
 pub const NBDMAGIC: u64 = 0x4e42_444d_4147_4943;
@@ -193,10 +190,6 @@ mod tests {
     #[test]
     fn a_string_may_not_claim_more_than_there_is() {
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 1]).string(), None);
-        assert_eq!(
-            Reader::new(&[0, 0, 0, 2, 0xc3, 0x28]).string(),
-            None,
-            "not UTF-8"
-        );
+        assert_eq!(Reader::new(&[0, 0, 0, 2, 0xc3, 0x28]).string(), None, "not UTF-8");
     }
 }

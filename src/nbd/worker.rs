@@ -128,9 +128,6 @@ fn timeout<B: Backend>(table: &Table<B>, budget: &Budget, drain: &Drain) -> Opti
     if budget.first().is_some() {
         return Some(RETRY);
     }
-    let next = [table.next_deadline(), drain.next()]
-        .into_iter()
-        .flatten()
-        .min();
+    let next = [table.next_deadline(), drain.next()].into_iter().flatten().min();
     next.map(|next| next.saturating_duration_since(Instant::now()))
 }

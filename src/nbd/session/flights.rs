@@ -36,11 +36,7 @@ impl Ticket {
 
     /// The ticket behind a cookie.
     pub fn of(cookie: u64) -> Ticket {
-        Ticket {
-            slot: (cookie >> 44) as u32,
-            flight: (cookie >> 32 & 0xfff) as u16,
-            at: cookie as u32,
-        }
+        Ticket { slot: (cookie >> 44) as u32, flight: (cookie >> 32 & 0xfff) as u16, at: cookie as u32 }
     }
 }
 
@@ -130,21 +126,9 @@ mod tests {
     #[test]
     fn tickets_survive_the_cookie() {
         let corners = [
-            Ticket {
-                slot: 0,
-                flight: 0,
-                at: 0,
-            },
-            Ticket {
-                slot: SLOTS_MAX as u32 - 1,
-                flight: 4095,
-                at: u32::MAX,
-            },
-            Ticket {
-                slot: 5,
-                flight: 1023,
-                at: 1 << 20,
-            },
+            Ticket { slot: 0, flight: 0, at: 0 },
+            Ticket { slot: SLOTS_MAX as u32 - 1, flight: 4095, at: u32::MAX },
+            Ticket { slot: 5, flight: 1023, at: 1 << 20 },
         ];
         for ticket in corners {
             assert_eq!(Ticket::of(ticket.cookie()), ticket);
@@ -154,22 +138,12 @@ mod tests {
     #[test]
     fn parts_of_a_write_cover_it_and_end_on_boundaries() {
         let piece = PIECE_MAX as u64;
-        for (offset, len) in [
-            (0, 1),
-            (0, 32 << 20),
-            (piece - 1, 2),
-            (4096, 3 << 20),
-            (123, 456_789),
-        ] {
+        for (offset, len) in [(0, 1), (0, 32 << 20), (piece - 1, 2), (4096, 3 << 20), (123, 456_789)] {
             let (mut at, mut left) = (offset, len);
             while left > 0 {
                 let part = write_part(at, left);
                 assert!(part > 0 && u64::from(part) <= piece);
-                assert_eq!(
-                    at / piece,
-                    (at + u64::from(part) - 1) / piece,
-                    "one piece per part"
-                );
+                assert_eq!(at / piece, (at + u64::from(part) - 1) / piece, "one piece per part");
                 (at, left) = (at + u64::from(part), left - part);
             }
             assert_eq!(at, offset + u64::from(len));

@@ -25,11 +25,7 @@ impl<V> Haggling<V> {
     pub fn new(limits: Limits) -> Haggling<V> {
         let mut answer = Vec::new();
         Handshake::<V>::greeting(&mut answer);
-        Haggling {
-            handshake: Handshake::new(limits),
-            answer,
-            next: Step::Reply,
-        }
+        Haggling { handshake: Handshake::new(limits), answer, next: Step::Reply }
     }
 }
 
@@ -50,10 +46,7 @@ impl<B: Backend> Session<B> {
             if input.is_empty() {
                 return Wait::Input;
             }
-            let (used, step) =
-                haggling
-                    .handshake
-                    .feed(input, io.exports, io.stopping, &mut haggling.answer);
+            let (used, step) = haggling.handshake.feed(input, io.exports, io.stopping, &mut haggling.answer);
             haggling.next = step;
             self.inbox.consume(used);
         }
@@ -84,9 +77,7 @@ impl<B: Backend> Session<B> {
                 if let Closing::Violation(what) = closing {
                     tracing::debug!(session = self.seat.id, what, "handshake ended");
                 }
-                io.stats
-                    .handshakes_failed
-                    .add(u64::from(closing != Closing::Aborted));
+                io.stats.handshakes_failed.add(u64::from(closing != Closing::Aborted));
                 self.phase = Phase::Closing;
                 ControlFlow::Break(Wait::End)
             }

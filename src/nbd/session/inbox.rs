@@ -45,23 +45,14 @@ struct Part {
 
 impl Default for Inbox {
     fn default() -> Inbox {
-        Inbox {
-            stream: None,
-            filled: 0..0,
-            size: STREAM_MIN,
-            part: None,
-            skip: 0,
-            narrow: false,
-        }
+        Inbox { stream: None, filled: 0..0, size: STREAM_MIN, part: None, skip: 0, narrow: false }
     }
 }
 
 impl Inbox {
     /// What is in the stream buffer and not consumed.
     pub fn unread(&self) -> &[u8] {
-        self.stream
-            .as_ref()
-            .map_or(&[], |stream| &stream[self.filled.clone()])
+        self.stream.as_ref().map_or(&[], |stream| &stream[self.filled.clone()])
     }
 
     /// Consumes bytes of [`Inbox::unread`].
@@ -87,9 +78,10 @@ impl Inbox {
         self.narrow = payload >= IN_PLACE as u64;
     }
 
-    /// Drops the next `len` bytes of the stream.
+    /// Drops the next `len` bytes of the stream; they arrive in the stream buffer, so it takes what it can.
     pub fn skip(&mut self, len: u64) {
         self.skip = len;
+        self.narrow = false;
         self.drop_skipped();
     }
 
@@ -107,11 +99,7 @@ impl Inbox {
     /// Starts a payload part of `len` bytes in `buf`.
     pub fn begin_part(&mut self, buf: Buf, len: usize) {
         debug_assert!(self.part.is_none() && 0 < len && len <= buf.len());
-        self.part = Some(Part {
-            buf: Some(buf),
-            filled: 0,
-            len,
-        });
+        self.part = Some(Part { buf: Some(buf), filled: 0, len });
     }
 
     /// The payload part with its length, once complete; what is in the stream buffer moves to it.
@@ -144,24 +132,14 @@ impl Inbox {
             let missing = REQUEST_LEN.saturating_sub(self.filled.len()).max(1);
             end = end.min(self.filled.end + missing);
         }
-        let first = self
-            .part
-            .as_mut()
-            .and_then(|part| Some((part.buf.take()?, part.filled..part.len)));
-        Some(Op::Recv {
-            socket: Arc::clone(socket),
-            first,
-            rest: (stream, self.filled.end..end),
-        })
+        let first = self.part.as_mut().and_then(|part| Some((part.buf.take()?, part.filled..part.len)));
+        Some(Op::Recv { socket: Arc::clone(socket), first, rest: (stream, self.filled.end..end) })
     }
 
     /// The stream buffer, with room behind what it holds.
     fn make_room(&mut self, pool: &Pool) -> Option<Buf> {
         let kept = self.filled.len();
-        let fits = self
-            .stream
-            .as_ref()
-            .is_some_and(|stream| stream.len() >= self.size);
+        let fits = self.stream.as_ref().is_some_and(|stream| stream.len() >= self.size);
         let mut stream = match self.stream.take() {
             Some(stream) if fits => stream,
             old => match (pool.take(self.size), old) {
@@ -175,8 +153,7 @@ impl Inbox {
                 (None, old) => old?,
             },
         };
-        if self.filled.start > 0 && (kept == 0 || self.filled.end + REQUEST_LEN > stream.len() / 2)
-        {
+        if self.filled.start > 0 && (kept == 0 || self.filled.end + REQUEST_LEN > stream.len() / 2) {
             stream.copy_within(self.filled.clone(), 0);
             self.filled = 0..kept;
         }
@@ -184,12 +161,7 @@ impl Inbox {
     }
 
     /// Takes the buffers of a receive back, of which `len` bytes arrived.
-    pub fn received(
-        &mut self,
-        first: Option<(Buf, Range<usize>)>,
-        rest: (Buf, Range<usize>),
-        len: usize,
-    ) {
+    pub fn received(&mut self, first: Option<(Buf, Range<usize>)>, rest: (Buf, Range<usize>), len: usize) {
         let mut behind = len;
         if let (Some((buf, range)), Some(part)) = (first, self.part.as_mut()) {
             let now = len.min(range.len());

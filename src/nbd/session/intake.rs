@@ -28,6 +28,8 @@ const READ_CHUNK: u32 = 1 << 20;
 /// Descriptors of one block status chunk: it fits a buffer of 64 KiB.
 const STATUS_MAX: usize = 8189;
 const STATUS_BUF: usize = 64 << 10;
+/// Longest range one descriptor covers, bytes: 32 bits, whole sectors.
+const DESCRIPTOR_MAX: u64 = (u32::MAX - 511) as u64;
 
 const _: () = assert!(reply::block_status_len(STATUS_MAX) <= STATUS_BUF);
 
@@ -41,11 +43,7 @@ pub struct Link<V> {
 impl<V> Link<V> {
     /// Transmission on `export`.
     pub fn new(export: Arc<Export<V>>, contexts: Contexts) -> Link<V> {
-        Link {
-            export,
-            contexts,
-            admission: None,
-        }
+        Link { export, contexts, admission: None }
     }
 }
 
@@ -53,28 +51,11 @@ impl<V> Link<V> {
 #[derive(Clone, Copy)]
 enum Admission {
     /// Parts from `at` on are to be started.
-    Read {
-        flight: u16,
-        offset: u64,
-        len: u32,
-        at: u32,
-        chunk: u32,
-    },
+    Read { flight: u16, offset: u64, len: u32, at: u32, chunk: u32 },
     /// Payload from `at` on is to be received.
-    Write {
-        flight: u16,
-        offset: u64,
-        len: u32,
-        at: u32,
-        fua: bool,
-    },
+    Write { flight: u16, offset: u64, len: u32, at: u32, fua: bool },
     /// Needs buffers for its reply.
-    Status {
-        cookie: u64,
-        offset: u64,
-        len: u64,
-        one: bool,
-    },
+    Status { cookie: u64, offset: u64, len: u64, one: bool },
 }
 
 type Flow = ControlFlow<Wait>;
@@ -86,8 +67,7 @@ impl<B: Backend> Session<B> {
             if let ControlFlow::Break(wait) = self.advance(io) {
                 return wait;
             }
-            let full =
-                self.flights.is_full() || self.held >= HELD_MAX || self.outbox.len() >= REPLIES_MAX;
+            let full = self.flights.is_full() || self.held >= HELD_MAX || self.outbox.len() >= REPLIES_MAX;
             if full {
                 return Wait::Own;
             }
@@ -122,25 +102,12 @@ impl<B: Backend> Session<B> {
             Verdict::Refuse(refusal) => self.refuse(header, refusal, io),
             _ if io.stopping => {
                 let (errno, skip) = (Errno::Shutdown, header.payload());
-                self.refuse(
-                    header,
-                    Refusal {
-                        errno,
-                        skip,
-                        why: "the server is shutting down",
-                    },
-                    io,
-                );
+                self.refuse(header, Refusal { errno, skip, why: "the server is shutting down" }, io);
             }
             Verdict::Nothing if self.structured && header.command == NBD_CMD_READ => {
-                self.outbox.push(Item::None {
-                    cookie: header.cookie,
-                });
+                self.outbox.push(Item::None { cookie: header.cookie });
             }
-            Verdict::Nothing => self.outbox.push(Item::Simple {
-                cookie: header.cookie,
-                error: None,
-            }),
+            Verdict::Nothing => self.outbox.push(Item::Simple { cookie: header.cookie, error: None }),
             Verdict::Run(command) => self.begin(header.cookie, command, io),
         }
         true
@@ -153,92 +120,34 @@ impl<B: Backend> Session<B> {
     }
 
     /// Queues an error in the form that was negotiated.
-    pub(super) fn push_error(
-        &mut self,
-        cookie: u64,
-        errno: Errno,
-        text: &'static str,
-        at: Option<u64>,
-    ) {
+    pub(super) fn push_error(&mut self, cookie: u64, errno: Errno, text: &'static str, at: Option<u64>) {
         self.outbox.push(if self.structured {
-            Item::Error {
-                cookie,
-                errno,
-                text,
-                at,
-            }
+            Item::Error { cookie, errno, text, at }
         } else {
-            Item::Simple {
-                cookie,
-                error: Some(errno),
-            }
+            Item::Simple { cookie, error: Some(errno) }
         });
     }
 
     fn begin(&mut self, cookie: u64, command: Command, io: &mut Io<'_, B>) {
         let (kind, offset, len, work) = match command {
-            Command::Read {
-                offset,
-                len,
-                dont_fragment,
-            } => {
-                let chunk = if self.structured && !dont_fragment {
-                    len.min(READ_CHUNK)
-                } else {
-                    len
-                };
+            Command::Read { offset, len, dont_fragment } => {
+                let chunk = if self.structured && !dont_fragment { len.min(READ_CHUNK) } else { len };
                 let flight = self.insert(cookie, Kind::Read, offset, u64::from(len), chunk, io);
-                return self.set_admission(Admission::Read {
-                    flight,
-                    offset,
-                    len,
-                    at: 0,
-                    chunk,
-                });
+                return self.set_admission(Admission::Read { flight, offset, len, at: 0, chunk });
             }
             Command::Write { offset, len, fua } => {
                 let flight = self.insert(cookie, Kind::Write, offset, u64::from(len), 0, io);
-                return self.set_admission(Admission::Write {
-                    flight,
-                    offset,
-                    len,
-                    at: 0,
-                    fua,
-                });
+                return self.set_admission(Admission::Write { flight, offset, len, at: 0, fua });
             }
             Command::Status { offset, len, one } => {
-                return self.set_admission(Admission::Status {
-                    cookie,
-                    offset,
-                    len,
-                    one,
-                });
+                return self.set_admission(Admission::Status { cookie, offset, len, one });
             }
             Command::Flush => (Kind::Flush, 0, 0, Work::Flush),
-            Command::Trim { offset, len, fua } => {
-                (Kind::Trim, offset, len, Work::Trim { offset, len, fua })
+            Command::Trim { offset, len, fua } => (Kind::Trim, offset, len, Work::Trim { offset, len, fua }),
+            Command::Cache { offset, len } => (Kind::Cache, offset, len, Work::Cache { offset, len }),
+            Command::Zeroes { offset, len, fua, no_hole, fast } => {
+                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole, fast })
             }
-            Command::Cache { offset, len } => {
-                (Kind::Cache, offset, len, Work::Cache { offset, len })
-            }
-            Command::Zeroes {
-                offset,
-                len,
-                fua,
-                no_hole,
-                fast,
-            } => (
-                Kind::Zeroes,
-                offset,
-                len,
-                Work::Zeroes {
-                    offset,
-                    len,
-                    fua,
-                    no_hole,
-                    fast,
-                },
-            ),
             Command::Disconnect => return,
         };
         let flight = self.insert(cookie, kind, offset, len, 0, io);
@@ -246,27 +155,9 @@ impl<B: Backend> Session<B> {
         self.shut(flight);
     }
 
-    fn insert(
-        &mut self,
-        cookie: u64,
-        kind: Kind,
-        offset: u64,
-        len: u64,
-        chunk: u32,
-        io: &Io<'_, B>,
-    ) -> u16 {
+    fn insert(&mut self, cookie: u64, kind: Kind, offset: u64, len: u64, chunk: u32, io: &Io<'_, B>) -> u16 {
         let started = io.now;
-        self.flights.insert(Flight {
-            cookie,
-            kind,
-            offset,
-            len,
-            chunk,
-            running: 0,
-            open: true,
-            failure: None,
-            started,
-        })
+        self.flights.insert(Flight { cookie, kind, offset, len, chunk, running: 0, open: true, failure: None, started })
     }
 
     fn set_admission(&mut self, admission: Admission) {
@@ -283,21 +174,9 @@ impl<B: Backend> Session<B> {
         if let Some(flight) = self.flights.get(flight) {
             flight.running += 1;
         }
-        let ticket = Ticket {
-            slot: self.seat.slot,
-            flight,
-            at,
-        };
+        let ticket = Ticket { slot: self.seat.slot, flight, at };
         let volume = Arc::clone(link.export.volume());
-        io.backend.start(
-            io.engine,
-            Request {
-                volume,
-                session: self.seat.id,
-                cookie: ticket.cookie(),
-                work,
-            },
-        );
+        io.backend.start(io.engine, Request { volume, session: self.seat.id, cookie: ticket.cookie(), work });
     }
 
     /// No more parts of this request will be started.
@@ -316,26 +195,11 @@ impl<B: Backend> Session<B> {
             return Flow::Continue(());
         };
         match admission {
-            Admission::Read {
-                flight,
-                offset,
-                len,
-                at,
-                chunk,
-            } => self.advance_read((flight, offset, len, chunk), at, io),
-            Admission::Write {
-                flight,
-                offset,
-                len,
-                at,
-                fua,
-            } => self.advance_write((flight, offset, len, fua), at, io),
-            Admission::Status {
-                cookie,
-                offset,
-                len,
-                one,
-            } => self.answer_status(cookie, (offset, len, one), io),
+            Admission::Read { flight, offset, len, at, chunk } => {
+                self.advance_read((flight, offset, len, chunk), at, io)
+            }
+            Admission::Write { flight, offset, len, at, fua } => self.advance_write((flight, offset, len, fua), at, io),
+            Admission::Status { cookie, offset, len, one } => self.answer_status(cookie, (offset, len, one), io),
         }
     }
 
@@ -353,19 +217,10 @@ impl<B: Backend> Session<B> {
                 (!self.reserve(now as usize, io)).then_some(Wait::Shared)
             };
             if let Some(wait) = wait {
-                self.set_admission(Admission::Read {
-                    flight,
-                    offset,
-                    len,
-                    at,
-                    chunk,
-                });
+                self.set_admission(Admission::Read { flight, offset, len, at, chunk });
                 return Flow::Break(wait);
             }
-            let work = Work::Read {
-                offset: offset + u64::from(at),
-                len: now,
-            };
+            let work = Work::Read { offset: offset + u64::from(at), len: now };
             self.start(flight, at, work, io);
             at += now;
         }
@@ -381,31 +236,14 @@ impl<B: Backend> Session<B> {
     ) -> Flow {
         while at < len {
             if let Flow::Break(wait) = self.receive_part(offset + u64::from(at), len - at, io) {
-                self.set_admission(Admission::Write {
-                    flight,
-                    offset,
-                    len,
-                    at,
-                    fua,
-                });
+                self.set_admission(Admission::Write { flight, offset, len, at, fua });
                 return Flow::Break(wait);
             }
             let Some((buf, part)) = self.inbox.take_part() else {
-                self.set_admission(Admission::Write {
-                    flight,
-                    offset,
-                    len,
-                    at,
-                    fua,
-                });
+                self.set_admission(Admission::Write { flight, offset, len, at, fua });
                 return Flow::Break(Wait::Input);
             };
-            let work = Work::Write {
-                offset: offset + u64::from(at),
-                buf,
-                range: 0..part,
-                fua,
-            };
+            let work = Work::Write { offset: offset + u64::from(at), buf, range: 0..part, fua };
             self.start(flight, at, work, io);
             // A part is at most PIECE_MAX.
             at += part as u32;
@@ -432,53 +270,29 @@ impl<B: Backend> Session<B> {
     }
 
     /// Answers a block status request: one chunk per selected context.
-    fn answer_status(
-        &mut self,
-        cookie: u64,
-        (offset, len, one): (u64, u64, bool),
-        io: &mut Io<'_, B>,
-    ) -> Flow {
+    fn answer_status(&mut self, cookie: u64, (offset, len, one): (u64, u64, bool), io: &mut Io<'_, B>) -> Flow {
         let Phase::Transmission(link) = &mut self.phase else {
             return Flow::Break(Wait::End);
         };
         let count = link.contexts.iter().count();
         let bufs: Vec<_> = (0..count).map_while(|_| io.pool.take(STATUS_BUF)).collect();
         if bufs.len() < count {
-            link.admission = Some(Admission::Status {
-                cookie,
-                offset,
-                len,
-                one,
-            });
+            link.admission = Some(Admission::Status { cookie, offset, len, one });
             return Flow::Break(Wait::Shared);
         }
         let max = if one { 1 } else { STATUS_MAX };
         let mut chunks = Vec::with_capacity(count);
         for (index, (context, mut buf)) in link.contexts.iter().zip(bufs).enumerate() {
-            let Ok(states) = B::block_status(link.export.volume(), offset, len, context, max)
-            else {
+            let Ok(states) = B::block_status(link.export.volume(), offset, len, context, max) else {
                 io.stats.record(Kind::Status, len, false, io.now.elapsed());
                 self.push_error(cookie, Failure::Io.errno(), Failure::Io.text(), None);
                 return Flow::Continue(());
             };
-            let place = if index + 1 == count {
-                Place::Last
-            } else {
-                Place::More
-            };
+            let place = if index + 1 == count { Place::Last } else { Place::More };
             let mut bytes = Vec::new();
-            reply::block_status(
-                &mut bytes,
-                place,
-                cookie,
-                context.id(),
-                &descriptors(states, len, max),
-            );
+            reply::block_status(&mut bytes, place, cookie, context.id(), &descriptors(states, len, max));
             buf[..bytes.len()].copy_from_slice(&bytes);
-            chunks.push(Item::Raw {
-                buf,
-                len: bytes.len(),
-            });
+            chunks.push(Item::Raw { buf, len: bytes.len() });
         }
         chunks.into_iter().for_each(|chunk| self.outbox.push(chunk));
         io.stats.record(Kind::Status, len, true, io.now.elapsed());
@@ -509,7 +323,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     let mut left = len;
     let mut sent = Vec::with_capacity(states.len().min(max));
     for (state_len, flags) in states.into_iter().take(max) {
-        let now = state_len.min(left).min(u64::from(u32::MAX & !511));
+        let now = state_len.min(left).min(DESCRIPTOR_MAX);
         if now == 0 {
             break;
         }
@@ -521,7 +335,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     }
     if sent.is_empty() {
         // A state of 0 is always true: allocated, content unknown.
-        sent.push((len.min(u64::from(u32::MAX & !511)) as u32, 0));
+        sent.push((len.min(DESCRIPTOR_MAX) as u32, 0));
     }
     sent
 }

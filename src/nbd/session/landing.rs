@@ -13,12 +13,7 @@ use crate::nbd::stats::Kind;
 
 impl<B: Backend> Session<B> {
     /// Takes the outcome of one part of a request.
-    pub fn finished(
-        &mut self,
-        ticket: Ticket,
-        outcome: Result<Reply, Failure>,
-        io: &mut Io<'_, B>,
-    ) {
+    pub fn finished(&mut self, ticket: Ticket, outcome: Result<Reply, Failure>, io: &mut Io<'_, B>) {
         if matches!(self.phase, Phase::Dead) {
             return;
         }
@@ -59,12 +54,7 @@ impl<B: Backend> Session<B> {
         }
         let last = flight.running == 0 && !flight.open && flight.failure.is_none();
         let place = if last { Place::Last } else { Place::More };
-        self.outbox.push(Item::Data {
-            place,
-            cookie,
-            offset,
-            data,
-        });
+        self.outbox.push(Item::Data { place, cookie, offset, data });
     }
 
     /// Answers a request if nothing of it runs any more.
@@ -73,8 +63,7 @@ impl<B: Backend> Session<B> {
             return;
         };
         let latency = io.now.saturating_duration_since(flight.started);
-        io.stats
-            .record(flight.kind, flight.len, flight.failure.is_none(), latency);
+        io.stats.record(flight.kind, flight.len, flight.failure.is_none(), latency);
         match flight.failure {
             Some((failure, offset)) => {
                 let at = (flight.kind == Kind::Read).then_some(offset);
@@ -82,10 +71,7 @@ impl<B: Backend> Session<B> {
             }
             // The data went out by themselves.
             None if flight.kind == Kind::Read => {}
-            None => self.outbox.push(Item::Simple {
-                cookie: flight.cookie,
-                error: None,
-            }),
+            None => self.outbox.push(Item::Simple { cookie: flight.cookie, error: None }),
         }
     }
 }
@@ -93,9 +79,7 @@ impl<B: Backend> Session<B> {
 /// Bytes reserved for the part of a request at `at`.
 fn reserved(flight: &Flight, at: u32) -> usize {
     // Reads and writes are no longer than the maximum payload, which fits in 32 bits.
-    let left = u32::try_from(flight.len)
-        .unwrap_or(u32::MAX)
-        .saturating_sub(at);
+    let left = u32::try_from(flight.len).unwrap_or(u32::MAX).saturating_sub(at);
     match flight.kind {
         Kind::Read => left.min(flight.chunk) as usize,
         Kind::Write => write_part(flight.offset + u64::from(at), left) as usize,

@@ -152,9 +152,7 @@ impl<B: Backend> Session<B> {
     /// Takes a completed receive or send back.
     pub fn done(&mut self, done: Done, io: &mut Io<'_, B>) {
         match done.op {
-            Op::Recv { first, rest, .. } => {
-                self.received(done.result.unwrap_or(0), first, rest, io)
-            }
+            Op::Recv { first, rest, .. } => self.received(done.result.unwrap_or(0), first, rest, io),
             Op::Send { parts, .. } => self.sent(done.result.is_ok(), parts, io),
             other => debug_assert!(false, "{other:?} is no session's"),
         }
@@ -183,11 +181,7 @@ impl<B: Backend> Session<B> {
             return;
         }
         self.release(free, io);
-        if ok {
-            io.stats.sent.add(len as u64)
-        } else {
-            self.die(io)
-        }
+        if ok { io.stats.sent.add(len as u64) } else { self.die(io) }
     }
 
     /// Parses what arrived and starts requests, as far as limits allow.
@@ -227,8 +221,7 @@ impl<B: Backend> Session<B> {
             self.receiving = true;
             io.engine.submit(self.seat.receive_token(), op);
         }
-        let lacks_buffer = (!self.sending && !self.outbox.is_empty())
-            || (!self.receiving && self.wait == Wait::Input);
+        let lacks_buffer = (!self.sending && !self.outbox.is_empty()) || (!self.receiving && self.wait == Wait::Input);
         if lacks_buffer || self.wait == Wait::Shared {
             io.budget.wait(self.seat.slot);
         } else {

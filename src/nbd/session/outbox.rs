@@ -31,19 +31,9 @@ pub enum Item {
     /// The end of a structured reply.
     None { cookie: u64 },
     /// A chunk of data at `offset`.
-    Data {
-        place: Place,
-        cookie: u64,
-        offset: u64,
-        data: Parts,
-    },
+    Data { place: Place, cookie: u64, offset: u64, data: Parts },
     /// An error, at a byte if that is known.
-    Error {
-        cookie: u64,
-        errno: Errno,
-        text: &'static str,
-        at: Option<u64>,
-    },
+    Error { cookie: u64, errno: Errno, text: &'static str, at: Option<u64> },
     /// Bytes that are complete: handshake answers, block status.
     Raw { buf: Buf, len: usize },
 }
@@ -62,33 +52,20 @@ impl Item {
             Item::Simple { cookie, error } => reply::simple(out, *cookie, *error),
             Item::SimpleData { cookie, .. } => reply::simple(out, *cookie, None),
             Item::None { cookie } => reply::none(out, *cookie),
-            Item::Data {
-                place,
-                cookie,
-                offset,
-                data,
-            } => reply::offset_data(out, *place, *cookie, *offset, parts_len(data)),
-            Item::Error {
-                cookie,
-                errno,
-                text,
-                at: None,
-            } => reply::error(out, Place::Last, *cookie, *errno, text),
-            Item::Error {
-                cookie,
-                errno,
-                text,
-                at: Some(at),
-            } => reply::error_offset(out, Place::Last, *cookie, *errno, text, *at),
+            Item::Data { place, cookie, offset, data } => {
+                reply::offset_data(out, *place, *cookie, *offset, parts_len(data))
+            }
+            Item::Error { cookie, errno, text, at: None } => reply::error(out, Place::Last, *cookie, *errno, text),
+            Item::Error { cookie, errno, text, at: Some(at) } => {
+                reply::error_offset(out, Place::Last, *cookie, *errno, text, *at)
+            }
             Item::Raw { .. } => {}
         }
     }
 
     fn payload(&self) -> (usize, usize) {
         match self {
-            Item::SimpleData { data, .. } | Item::Data { data, .. } => {
-                (data.len(), parts_len(data))
-            }
+            Item::SimpleData { data, .. } | Item::Data { data, .. } => (data.len(), parts_len(data)),
             Item::Raw { len, .. } => (1, *len),
             _ => (0, 0),
         }
@@ -154,10 +131,7 @@ impl Outbox {
         if from < to {
             parts.push((Data::Shared(Arc::clone(heads)), from..to));
         }
-        Some(Op::Send {
-            socket: Arc::clone(socket),
-            parts,
-        })
+        Some(Op::Send { socket: Arc::clone(socket), parts })
     }
 
     /// Writes the headers of the replies that go into one send; returns how many replies those are.
@@ -167,9 +141,8 @@ impl Outbox {
         let (mut parts, mut bytes) = (0, 0);
         for item in &self.ready {
             let (item_parts, item_bytes) = item.payload();
-            let full = parts + item_parts + 2 > PARTS_MAX
-                || bytes >= SEND_BYTES
-                || self.scratch.len() + HEADER_MAX > HEADS;
+            let full =
+                parts + item_parts + 2 > PARTS_MAX || bytes >= SEND_BYTES || self.scratch.len() + HEADER_MAX > HEADS;
             // The first always goes: a long reply may have more parts than fit.
             if full && !self.ends.is_empty() {
                 break;
@@ -184,11 +157,7 @@ impl Outbox {
 
     /// Copies the headers to their buffer, taking one from the pool if there is none or it is still shared.
     fn fill_heads(&mut self, pool: &Pool) -> Option<()> {
-        if self
-            .heads
-            .as_mut()
-            .is_none_or(|heads| Arc::get_mut(heads).is_none())
-        {
+        if self.heads.as_mut().is_none_or(|heads| Arc::get_mut(heads).is_none()) {
             self.heads = Some(Arc::new(pool.take(HEADS)?));
         }
         let heads = Arc::get_mut(self.heads.as_mut()?)?;

@@ -17,29 +17,16 @@ pub struct Client {
 /// A reply or chunk as received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Got {
-    Simple {
-        error: u32,
-        cookie: u64,
-    },
-    Chunk {
-        done: bool,
-        kind: u16,
-        cookie: u64,
-        payload: Vec<u8>,
-    },
+    Simple { error: u32, cookie: u64 },
+    Chunk { done: bool, kind: u16, cookie: u64, payload: Vec<u8> },
 }
 
 impl Client {
     /// Connects without a word.
     pub fn silent(rig: &Rig) -> Client {
         let stream = UnixStream::connect(rig.path()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        Client {
-            stream,
-            structured: false,
-        }
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client { stream, structured: false }
     }
 
     /// Connects and enters transmission.
@@ -94,10 +81,7 @@ impl Client {
         if magic == NBD_SIMPLE_REPLY_MAGIC.to_be_bytes() {
             let rest = self.receive(12);
             let mut reader = Reader::new(&rest);
-            return Got::Simple {
-                error: reader.u32().unwrap(),
-                cookie: reader.u64().unwrap(),
-            };
+            return Got::Simple { error: reader.u32().unwrap(), cookie: reader.u64().unwrap() };
         }
         assert_eq!(magic, NBD_STRUCTURED_REPLY_MAGIC.to_be_bytes());
         let rest = self.receive(16);
@@ -105,30 +89,15 @@ impl Client {
         let (flags, kind) = (reader.u16().unwrap(), reader.u16().unwrap());
         let (cookie, len) = (reader.u64().unwrap(), reader.u32().unwrap());
         let payload = self.receive(len as usize);
-        Got::Chunk {
-            done: flags & NBD_REPLY_FLAG_DONE != 0,
-            kind,
-            cookie,
-            payload,
-        }
+        Got::Chunk { done: flags & NBD_REPLY_FLAG_DONE != 0, kind, cookie, payload }
     }
 
     /// The error and cookie of the next reply, which has no data.
     pub fn status(&mut self) -> (u32, u64) {
         match self.reply() {
             Got::Simple { error, cookie } => (error, cookie),
-            Got::Chunk {
-                done: true,
-                kind: NBD_REPLY_TYPE_NONE,
-                cookie,
-                ..
-            } => (0, cookie),
-            Got::Chunk {
-                done: true,
-                cookie,
-                payload,
-                kind,
-            } if kind & 1 << 15 != 0 => {
+            Got::Chunk { done: true, kind: NBD_REPLY_TYPE_NONE, cookie, .. } => (0, cookie),
+            Got::Chunk { done: true, cookie, payload, kind } if kind & 1 << 15 != 0 => {
                 (u32::from_be_bytes(payload[..4].try_into().unwrap()), cookie)
             }
             other => panic!("no status: {other:?}"),
@@ -146,20 +115,11 @@ impl Client {
         }
         let mut data = vec![0; len as usize];
         loop {
-            let Got::Chunk {
-                done,
-                kind,
-                payload,
-                ..
-            } = self.reply()
-            else {
-                panic!("simple reply to a read")
-            };
+            let Got::Chunk { done, kind, payload, .. } = self.reply() else { panic!("simple reply to a read") };
             let field = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap());
             match kind {
                 NBD_REPLY_TYPE_OFFSET_DATA => {
-                    data[(field(0) - offset) as usize..][..payload.len() - 8]
-                        .copy_from_slice(&payload[8..]);
+                    data[(field(0) - offset) as usize..][..payload.len() - 8].copy_from_slice(&payload[8..]);
                 }
                 NBD_REPLY_TYPE_NONE => {}
                 _ => {

@@ -8,10 +8,7 @@ use super::memory::{Rig, Setup};
 
 /// Runs a program and returns what it printed; panics with its messages when it fails.
 fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let messages = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {messages}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -23,11 +20,7 @@ fn file(rig: &Rig, name: &str) -> String {
 
 #[test]
 fn nbdinfo_shows_the_export_and_both_maps() {
-    let rig = Setup {
-        len: 1 << 20,
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
     let info = run("nbdinfo", &[&rig.uri()]);
     for expected in [
         "using structured packets",
@@ -41,18 +34,12 @@ fn nbdinfo_shows_the_export_and_both_maps() {
         "block_size_preferred: 4096",
         "block_size_maximum: 33554432",
     ] {
-        assert!(
-            info.contains(expected),
-            "{expected:?} is missing in:\n{info}"
-        );
+        assert!(info.contains(expected), "{expected:?} is missing in:\n{info}");
     }
     assert!(run("nbdinfo", &["--list", &rig.uri()]).contains("export=\"v\""));
     assert!(run("nbdinfo", &["--map", &rig.uri()]).contains("hole,zero"));
     let map = run("nbdinfo", &["--map=x-keymoult:generation", &rig.uri()]);
-    assert_eq!(
-        map.split_whitespace().collect::<Vec<_>>(),
-        ["0", "1048576", "7"]
-    );
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "1048576", "7"]);
 }
 
 #[test]
@@ -71,11 +58,7 @@ fn nbdcopy_brings_an_image_there_and_back() {
 
 #[test]
 fn nbdsh_uses_every_command() {
-    let rig = Setup {
-        len: 1 << 20,
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
     let script = r#"
 import sys, nbd, errno
 for structured in (True, False):
@@ -120,13 +103,7 @@ for structured in (True, False):
 fn qemu_reads_writes_and_compares() {
     let rig = Setup::default().start();
     let uri = rig.uri();
-    let io = [
-        "write -P 7 1000 70000",
-        "read -P 7 1000 70000",
-        "write -z 4096 8192",
-        "read -P 0 4096 8192",
-        "flush",
-    ];
+    let io = ["write -P 7 1000 70000", "read -P 7 1000 70000", "write -z 4096 8192", "read -P 0 4096 8192", "flush"];
     let mut args = vec!["-f", "raw"];
     io.iter().for_each(|command| args.extend(["-c", command]));
     args.push(&uri);
@@ -134,14 +111,8 @@ fn qemu_reads_writes_and_compares() {
     assert!(!printed.contains("failed"), "{printed}");
     let image = file(&rig, "image");
     std::fs::write(&image, pattern(64 << 20, 9)).unwrap();
-    run(
-        "qemu-img",
-        &["convert", "-n", "-f", "raw", "-O", "raw", &image, &uri],
-    );
-    let same = run(
-        "qemu-img",
-        &["compare", "-f", "raw", "-F", "raw", &image, &uri],
-    );
+    run("qemu-img", &["convert", "-n", "-f", "raw", "-O", "raw", &image, &uri]);
+    let same = run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &image, &uri]);
     assert!(same.contains("identical"), "{same}");
     assert!(run("qemu-img", &["info", &uri]).contains("64 MiB"));
 }
@@ -152,11 +123,7 @@ fn fio_verifies_what_it_wrote() {
     let uri = format!("--uri={}", rig.uri());
     for (block, depth) in [("4k", "32"), ("128k", "16"), ("1k-300k", "8")] {
         let (bsrange, iodepth) = (format!("--bsrange={block}"), format!("--iodepth={depth}"));
-        let bs = if block.contains('-') {
-            bsrange
-        } else {
-            format!("--bs={block}")
-        };
+        let bs = if block.contains('-') { bsrange } else { format!("--bs={block}") };
         run(
             "fio",
             &[

@@ -15,31 +15,14 @@ fn greeting_is_fixed_newstyle() {
 #[test]
 fn oversize_data_are_dropped_in_step() {
     let long = vec![0x49; (64 << 10) + 1];
-    let script = Script::new(FIXED)
-        .option(NBD_OPT_LIST, &long)
-        .option(77, &long)
-        .option(NBD_OPT_LIST, &[]);
+    let script = Script::new(FIXED).option(NBD_OPT_LIST, &long).option(77, &long).option(NBD_OPT_LIST, &[]);
     let run = run(&script, &exports(&["v"]));
-    assert_eq!(
-        run.kinds(),
-        [
-            NBD_REP_ERR_TOO_BIG,
-            NBD_REP_ERR_UNSUP,
-            NBD_REP_SERVER,
-            NBD_REP_ACK
-        ]
-    );
+    assert_eq!(run.kinds(), [NBD_REP_ERR_TOO_BIG, NBD_REP_ERR_UNSUP, NBD_REP_SERVER, NBD_REP_ACK]);
 
     let script = Script::new(FIXED).option(NBD_OPT_EXPORT_NAME, &long);
-    assert!(matches!(
-        run_with(&script.0, 4096, &exports(&["v"]), false).end,
-        End::Close(Closing::UnknownExport)
-    ));
+    assert!(matches!(run_with(&script.0, 4096, &exports(&["v"]), false).end, End::Close(Closing::UnknownExport)));
     let script = Script::new(FIXED).option(NBD_OPT_ABORT, &long);
-    assert!(matches!(
-        run_with(&script.0, 4096, &exports(&["v"]), false).end,
-        End::Close(Closing::Aborted)
-    ));
+    assert!(matches!(run_with(&script.0, 4096, &exports(&["v"]), false).end, End::Close(Closing::Aborted)));
 }
 
 #[test]
@@ -50,16 +33,10 @@ fn limits_end_the_connection() {
     }
     let ended = run(&many, &exports(&[]));
     assert_eq!(ended.kinds().len(), 64);
-    assert!(matches!(
-        ended.end,
-        End::Close(Closing::Violation("too many options"))
-    ));
+    assert!(matches!(ended.end, End::Close(Closing::Violation("too many options"))));
 
     let script = Script::new(FIXED).header(NBD_OPT_LIST, (32 << 20) + 1);
-    assert!(matches!(
-        run(&script, &exports(&[])).end,
-        End::Close(Closing::Violation("option data too long"))
-    ));
+    assert!(matches!(run(&script, &exports(&[])).end, End::Close(Closing::Violation("option data too long"))));
 }
 
 #[test]
@@ -73,10 +50,7 @@ fn what_no_client_may_send_ends_the_connection() {
     ];
     for (index, script) in cases.iter().enumerate() {
         let run = run(script, &exports(&["v"]));
-        assert!(
-            matches!(run.end, End::Close(Closing::Violation(_))),
-            "case {index}"
-        );
+        assert!(matches!(run.end, End::Close(Closing::Violation(_))), "case {index}");
         assert!(run.out.is_empty(), "case {index}");
     }
 }
@@ -86,10 +60,7 @@ fn nothing_happens_before_the_last_byte() {
     let script = Script::new(FIXED).option(NBD_OPT_GO, &info_data("v", &[]));
     for len in 0..script.0.len() {
         let run = run_with(&script.0[..len], usize::MAX, &exports(&["v"]), false);
-        assert!(
-            run.out.is_empty() && matches!(run.end, End::Open),
-            "cut at {len}"
-        );
+        assert!(run.out.is_empty() && matches!(run.end, End::Open), "cut at {len}");
     }
 }
 

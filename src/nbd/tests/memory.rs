@@ -64,11 +64,7 @@ pub struct MemoryBackend {
 
 impl MemoryBackend {
     pub fn new(pool: &Pool, _waker: Waker) -> MemoryBackend {
-        MemoryBackend {
-            pool: pool.clone(),
-            finished: VecDeque::new(),
-            parked: VecDeque::new(),
-        }
+        MemoryBackend { pool: pool.clone(), finished: VecDeque::new(), parked: VecDeque::new() }
     }
 
     /// Runs a request, or parks it.
@@ -79,30 +75,15 @@ impl MemoryBackend {
             return self.parked.push_back(request);
         }
         let outcome = match &request.work {
-            Work::Read { offset, len } if volume.fails(*offset, u64::from(*len)) => {
-                Err(Failure::Io)
-            }
-            Work::Read { offset, len } => {
-                match read(volume, &self.pool, *offset as usize, *len as usize) {
-                    Some(parts) => Ok(Reply::Data(parts)),
-                    None => return self.parked.push_back(request),
-                }
-            }
-            Work::Write { offset, range, .. } if volume.fails(*offset, range.len() as u64) => {
-                Err(Failure::NoSpace)
-            }
-            Work::Write {
-                offset,
-                buf,
-                range,
-                fua,
-            } => {
-                assert!(
-                    range.len() <= PIECE_MAX
-                        && *offset as usize % PIECE_MAX + range.len() <= PIECE_MAX
-                );
-                volume.data.lock().unwrap()[*offset as usize..][..range.len()]
-                    .copy_from_slice(&buf[range.clone()]);
+            Work::Read { offset, len } if volume.fails(*offset, u64::from(*len)) => Err(Failure::Io),
+            Work::Read { offset, len } => match read(volume, &self.pool, *offset as usize, *len as usize) {
+                Some(parts) => Ok(Reply::Data(parts)),
+                None => return self.parked.push_back(request),
+            },
+            Work::Write { offset, range, .. } if volume.fails(*offset, range.len() as u64) => Err(Failure::NoSpace),
+            Work::Write { offset, buf, range, fua } => {
+                assert!(range.len() <= PIECE_MAX && *offset as usize % PIECE_MAX + range.len() <= PIECE_MAX);
+                volume.data.lock().unwrap()[*offset as usize..][..range.len()].copy_from_slice(&buf[range.clone()]);
                 volume.writes.fetch_add(1, Ordering::Relaxed);
                 volume.flushes.fetch_add(u64::from(*fua), Ordering::Relaxed);
                 Ok(Reply::Done)
@@ -112,28 +93,15 @@ impl MemoryBackend {
                 Ok(Reply::Done)
             }
             Work::Trim { offset, len, .. } => volume.zero(*offset, *len),
-            Work::Zeroes {
-                fast: true,
-                no_hole: true,
-                ..
-            } => Err(Failure::Unsupported),
+            Work::Zeroes { fast: true, no_hole: true, .. } => Err(Failure::Unsupported),
             Work::Zeroes { offset, len, .. } => volume.zero(*offset, *len),
             Work::Cache { .. } => Ok(Reply::Done),
         };
-        self.finished.push_back(Finished {
-            session: request.session,
-            cookie: request.cookie,
-            outcome,
-        });
+        self.finished.push_back(Finished { session: request.session, cookie: request.cookie, outcome });
     }
 }
 
-fn read(
-    volume: &Memory,
-    pool: &Pool,
-    offset: usize,
-    len: usize,
-) -> Option<Vec<(Buf, Range<usize>)>> {
+fn read(volume: &Memory, pool: &Pool, offset: usize, len: usize) -> Option<Vec<(Buf, Range<usize>)>> {
     let data = volume.data.lock().unwrap();
     data[offset..offset + len]
         .chunks(PIECE_MAX)
@@ -187,11 +155,7 @@ impl Backend for MemoryBackend {
         let mut states: Vec<(u64, u32)> = Vec::new();
         for block in data[offset as usize..(offset + len) as usize].chunks(BLOCK) {
             let zero = block.iter().all(|byte| *byte == 0);
-            let flags = if zero {
-                NBD_STATE_HOLE | NBD_STATE_ZERO
-            } else {
-                0
-            };
+            let flags = if zero { NBD_STATE_HOLE | NBD_STATE_ZERO } else { 0 };
             let full = states.len() == max;
             match states.last_mut() {
                 Some(last) if last.1 == flags => last.0 += block.len() as u64,
@@ -221,16 +185,8 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Setup {
-        let config = super::super::Config {
-            workers: 2,
-            ..Default::default()
-        };
-        Setup {
-            len: 64 << 20,
-            pool: 256 << 20,
-            read_only: false,
-            config,
-        }
+        let config = super::super::Config { workers: 2, ..Default::default() };
+        Setup { len: 64 << 20, pool: 256 << 20, read_only: false, config }
     }
 }
 
@@ -239,28 +195,13 @@ impl Setup {
         let dir = tempfile::tempdir().unwrap();
         let pool = Pool::new(self.pool);
         let volume = Arc::new(Memory::new(self.len));
-        let export =
-            super::super::Export::new("v", self.len as u64, 4096, Arc::clone(&volume)).unwrap();
+        let export = super::super::Export::new("v", self.len as u64, 4096, Arc::clone(&volume)).unwrap();
         let exports = Arc::new(super::super::Exports::new());
-        exports
-            .add(
-                export
-                    .with_description("test volume")
-                    .unwrap()
-                    .with_read_only(self.read_only),
-            )
-            .unwrap();
+        exports.add(export.with_description("test volume").unwrap().with_read_only(self.read_only)).unwrap();
         let mut config = self.config;
-        config
-            .listen
-            .push(super::super::Listen::Unix(dir.path().join("s")));
+        config.listen.push(super::super::Listen::Unix(dir.path().join("s")));
         let server = super::super::start(&config, &exports, &pool, MemoryBackend::new).unwrap();
-        Rig {
-            volume,
-            server,
-            pool,
-            dir,
-        }
+        Rig { volume, server, pool, dir }
     }
 }
 

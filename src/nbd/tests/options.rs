@@ -10,19 +10,7 @@ use super::script::*;
 fn golden_go_with_every_information() {
     let script = Script::new(FIXED | NO_ZEROES)
         .option(NBD_OPT_STRUCTURED_REPLY, &[])
-        .option(
-            NBD_OPT_GO,
-            &info_data(
-                "v",
-                &[
-                    NBD_INFO_NAME,
-                    NBD_INFO_DESCRIPTION,
-                    NBD_INFO_BLOCK_SIZE,
-                    9,
-                    1,
-                ],
-            ),
-        );
+        .option(NBD_OPT_GO, &info_data("v", &[NBD_INFO_NAME, NBD_INFO_DESCRIPTION, NBD_INFO_BLOCK_SIZE, 9, 1]));
     let run = run(&script, &exports(&["v"]));
     let golden = [
         "0003e889045565a90000000800000001", /* ack of STRUCTURED_REPLY */
@@ -59,9 +47,7 @@ fn golden_go_with_every_information() {
 fn golden_export_name_with_and_without_zeroes() {
     let start = "00000000123456780d6d";
     for (flags, zeroes) in [(FIXED, 124), (FIXED | NO_ZEROES, 0), (0, 124)] {
-        let script = Script::new(flags)
-            .option(NBD_OPT_EXPORT_NAME, b"v")
-            .raw(b"request");
+        let script = Script::new(flags).option(NBD_OPT_EXPORT_NAME, b"v").raw(b"request");
         let run = run(&script, &exports(&["v"]));
         assert_eq!(hex(&run.out), format!("{start}{}", "00".repeat(zeroes)));
         let (negotiated, left) = run.transmit();
@@ -113,10 +99,7 @@ fn the_sole_export_answers_to_the_empty_name() {
 #[test]
 fn abort_is_acknowledged_whatever_it_carries() {
     for data in [&b""[..], b"surplus"] {
-        let run = run(
-            &Script::new(FIXED).option(NBD_OPT_ABORT, data),
-            &exports(&["v"]),
-        );
+        let run = run(&Script::new(FIXED).option(NBD_OPT_ABORT, data), &exports(&["v"]));
         assert_eq!(run.kinds(), [NBD_REP_ACK]);
         assert!(matches!(run.end, End::Close(Closing::Aborted)));
     }
@@ -135,95 +118,53 @@ fn unknown_options_leave_the_stream_in_step() {
     let run = run(&script, &exports(&["v"]));
     let unsup = NBD_REP_ERR_UNSUP;
     let invalid = NBD_REP_ERR_INVALID;
-    assert_eq!(
-        run.kinds(),
-        [
-            unsup,
-            unsup,
-            unsup,
-            unsup,
-            invalid,
-            invalid,
-            NBD_REP_SERVER,
-            NBD_REP_ACK
-        ]
-    );
+    assert_eq!(run.kinds(), [unsup, unsup, unsup, unsup, invalid, invalid, NBD_REP_SERVER, NBD_REP_ACK]);
 }
 
 #[test]
 fn malformed_info_is_invalid_at_every_length() {
     let good = info_data("vol", &[NBD_INFO_NAME, NBD_INFO_BLOCK_SIZE]);
     for len in 0..good.len() {
-        let script = Script::new(FIXED)
-            .option(NBD_OPT_INFO, &good[..len])
-            .option(NBD_OPT_LIST, &[]);
+        let script = Script::new(FIXED).option(NBD_OPT_INFO, &good[..len]).option(NBD_OPT_LIST, &[]);
         let run = run(&script, &exports(&["vol"]));
-        assert_eq!(
-            run.kinds(),
-            [NBD_REP_ERR_INVALID, NBD_REP_SERVER, NBD_REP_ACK],
-            "cut at {len}"
-        );
+        assert_eq!(run.kinds(), [NBD_REP_ERR_INVALID, NBD_REP_SERVER, NBD_REP_ACK], "cut at {len}");
     }
     let mut longer = good;
     longer.push(0);
-    let run = run(
-        &Script::new(FIXED).option(NBD_OPT_GO, &longer),
-        &exports(&["vol"]),
-    );
+    let run = run(&Script::new(FIXED).option(NBD_OPT_GO, &longer), &exports(&["vol"]));
     assert_eq!(run.kinds(), [NBD_REP_ERR_INVALID]);
 }
 
 #[test]
 fn contexts_are_selected_for_the_export_chosen() {
-    let names = [
-        "base:allocation",
-        "x-keymoult:generation",
-        "qemu:dirty-bitmap:b",
-    ];
+    let names = ["base:allocation", "x-keymoult:generation", "qemu:dirty-bitmap:b"];
     let script = Script::new(FIXED)
         .option(NBD_OPT_STRUCTURED_REPLY, &[])
         .option(NBD_OPT_LIST_META_CONTEXT, &query_data("v", &["base:"]))
         .option(NBD_OPT_SET_META_CONTEXT, &query_data("v", &names));
     let replies = run(&script, &exports(&["v", "w"])).replies();
-    assert_eq!(
-        replies[1].2, b"\0\0\0\0base:allocation",
-        "a list carries no ids"
-    );
+    assert_eq!(replies[1].2, b"\0\0\0\0base:allocation", "a list carries no ids");
     assert_eq!(replies[3].2, b"\0\0\0\x01base:allocation");
     assert_eq!(replies[4].2, b"\0\0\0\x02x-keymoult:generation");
     assert_eq!(replies[5].1, NBD_REP_ACK);
 
-    let go = |name: &str| {
-        run(
-            &script.clone().option(NBD_OPT_GO, &info_data(name, &[])),
-            &exports(&["v", "w"]),
-        )
-    };
+    let go = |name: &str| run(&script.clone().option(NBD_OPT_GO, &info_data(name, &[])), &exports(&["v", "w"]));
     let contexts: Vec<Context> = go("v").transmit().0.contexts.iter().collect();
     assert_eq!(contexts, Context::ALL);
-    assert!(
-        go("w").transmit().0.contexts.is_empty(),
-        "they were selected for another export"
-    );
+    assert!(go("w").transmit().0.contexts.is_empty(), "they were selected for another export");
 }
 
 #[test]
 fn a_failed_selection_selects_nothing() {
     let good = query_data("v", &["base:allocation"]);
-    for (bad, kind) in [
-        (query_data("u", &[]), NBD_REP_ERR_UNKNOWN),
-        (good[..9].to_vec(), NBD_REP_ERR_INVALID),
-    ] {
+    for (bad, kind) in [(query_data("u", &[]), NBD_REP_ERR_UNKNOWN), (good[..9].to_vec(), NBD_REP_ERR_INVALID)] {
         let script = Script::new(FIXED)
             .option(NBD_OPT_STRUCTURED_REPLY, &[])
             .option(NBD_OPT_SET_META_CONTEXT, &good)
             .option(NBD_OPT_SET_META_CONTEXT, &bad)
             .option(NBD_OPT_EXPORT_NAME, b"v");
         let run = run_with(&script.0, usize::MAX, &exports(&["v"]), false);
-        assert_eq!(
-            u32::from_be_bytes(run.out[20 + 20 + 19 + 20 + 12..][..4].try_into().unwrap()),
-            kind
-        );
+        assert_eq!(u32::from_be_bytes(run.out[20 + 20 + 19 + 20 + 12..][..4].try_into().unwrap()), kind);
         assert!(run.transmit().0.contexts.is_empty());
     }
 }
@@ -232,10 +173,7 @@ fn a_failed_selection_selects_nothing() {
 fn contexts_need_structured_replies() {
     for option in [NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT] {
         let script = Script::new(FIXED).option(option, &query_data("v", &[]));
-        assert_eq!(
-            run(&script, &exports(&["v"])).kinds(),
-            [NBD_REP_ERR_INVALID]
-        );
+        assert_eq!(run(&script, &exports(&["v"])).kinds(), [NBD_REP_ERR_INVALID]);
     }
 }
 

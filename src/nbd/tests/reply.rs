@@ -14,22 +14,15 @@ fn bytes(write: impl FnOnce(&mut Vec<u8>)) -> String {
 
 #[test]
 fn golden_simple() {
-    assert_eq!(
-        bytes(|out| reply::simple(out, COOKIE, None)),
-        "67446698000000000102030405060708"
-    );
+    assert_eq!(bytes(|out| reply::simple(out, COOKIE, None)), "67446698000000000102030405060708");
     let failed = bytes(|out| reply::simple(out, COOKIE, Some(Errno::Shutdown)));
     assert_eq!(failed, "674466980000006c0102030405060708");
 }
 
 #[test]
 fn golden_chunks() {
-    let head =
-        |flags: &str, kind: &str, len: &str| format!("668e33ef{flags}{kind}0102030405060708{len}");
-    assert_eq!(
-        bytes(|out| reply::none(out, COOKIE)),
-        head("0001", "0000", "00000000")
-    );
+    let head = |flags: &str, kind: &str, len: &str| format!("668e33ef{flags}{kind}0102030405060708{len}");
+    assert_eq!(bytes(|out| reply::none(out, COOKIE)), head("0001", "0000", "00000000"));
     assert_eq!(
         bytes(|out| reply::offset_data(out, Place::Last, COOKIE, 0x1000, 512)),
         head("0001", "0001", "00000208") + "0000000000001000"
@@ -44,10 +37,7 @@ fn golden_chunks() {
     );
     let status = [(4096, NBD_STATE_HOLE | NBD_STATE_ZERO), (u32::MAX, 0)];
     let written = bytes(|out| reply::block_status(out, Place::More, COOKIE, 2, &status));
-    assert_eq!(
-        written,
-        head("0000", "0005", "00000014") + "00000002" + "0000100000000003" + "ffffffff00000000"
-    );
+    assert_eq!(written, head("0000", "0005", "00000014") + "00000002" + "0000100000000003" + "ffffffff00000000");
     assert_eq!(written.len() / 2, reply::block_status_len(2));
 }
 

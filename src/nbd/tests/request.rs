@@ -4,21 +4,10 @@ use super::super::request::{Command, Header, PAYLOAD_SKIP_MAX, Refusal, Terms, V
 use super::super::wire::*;
 
 const SIZE: u64 = 1 << 20;
-const OPEN: Terms = Terms {
-    size: SIZE,
-    read_only: false,
-    structured: true,
-    contexts: true,
-};
+const OPEN: Terms = Terms { size: SIZE, read_only: false, structured: true, contexts: true };
 
 fn header(command: u16, flags: u16, offset: u64, length: u64) -> Header {
-    Header {
-        flags,
-        command,
-        cookie: 7,
-        offset,
-        length,
-    }
+    Header { flags, command, cookie: 7, offset, length }
 }
 
 fn errno(header: Header, terms: &Terms) -> Option<Errno> {
@@ -56,57 +45,25 @@ fn golden_header() {
 
 #[test]
 fn beyond_the_end_is_enospc_for_what_stores_and_einval_for_the_rest() {
-    let cases = [
-        (SIZE - 1, 2),
-        (SIZE, 1),
-        (u64::MAX, 1),
-        (u64::MAX - 1, 1 << 20),
-    ];
+    let cases = [(SIZE - 1, 2), (SIZE, 1), (u64::MAX, 1), (u64::MAX - 1, 1 << 20)];
     for (offset, length) in cases {
         for command in [NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES] {
-            assert_eq!(
-                errno(header(command, 0, offset, length), &OPEN),
-                Some(Errno::NoSpc)
-            );
+            assert_eq!(errno(header(command, 0, offset, length), &OPEN), Some(Errno::NoSpc));
         }
-        for command in [
-            NBD_CMD_READ,
-            NBD_CMD_TRIM,
-            NBD_CMD_CACHE,
-            NBD_CMD_BLOCK_STATUS,
-        ] {
-            assert_eq!(
-                errno(header(command, 0, offset, length), &OPEN),
-                Some(Errno::Inval)
-            );
+        for command in [NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_BLOCK_STATUS] {
+            assert_eq!(errno(header(command, 0, offset, length), &OPEN), Some(Errno::Inval));
         }
     }
     let last = judge(&header(NBD_CMD_READ, 0, SIZE - 1, 1), &OPEN);
-    assert_eq!(
-        last,
-        Verdict::Run(Command::Read {
-            offset: SIZE - 1,
-            len: 1,
-            dont_fragment: false
-        })
-    );
+    assert_eq!(last, Verdict::Run(Command::Read { offset: SIZE - 1, len: 1, dont_fragment: false }));
 }
 
 #[test]
 fn read_only_exports_refuse_writes_before_anything_else_about_them() {
-    let terms = Terms {
-        read_only: true,
-        ..OPEN
-    };
+    let terms = Terms { read_only: true, ..OPEN };
     for command in [NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES] {
-        assert_eq!(
-            errno(header(command, 0, 0, 4096), &terms),
-            Some(Errno::Perm)
-        );
-        assert_eq!(
-            errno(header(command, 0, u64::MAX, 4096), &terms),
-            Some(Errno::Perm)
-        );
+        assert_eq!(errno(header(command, 0, 0, 4096), &terms), Some(Errno::Perm));
+        assert_eq!(errno(header(command, 0, u64::MAX, 4096), &terms), Some(Errno::Perm));
         assert_eq!(errno(header(command, 0, 0, 0), &terms), Some(Errno::Perm));
     }
     assert_eq!(errno(header(NBD_CMD_READ, 0, 0, 4096), &terms), None);
@@ -132,8 +89,7 @@ fn flags_apply_only_where_documented() {
             let length = if command == NBD_CMD_FLUSH { 0 } else { 512 };
             for flags in 0..=u16::MAX {
                 let refused = errno(header(command, flags, 0, length), &terms);
-                let expected =
-                    (flags & !applicable(command, structured) != 0).then_some(Errno::Inval);
+                let expected = (flags & !applicable(command, structured) != 0).then_some(Errno::Inval);
                 assert_eq!(refused, expected, "command {command} flags {flags:#06x}");
             }
         }
@@ -144,131 +100,49 @@ fn flags_apply_only_where_documented() {
 fn unknown_types_are_einval_and_have_no_payload() {
     for command in 8..=u16::MAX {
         let verdict = judge(&header(command, 0, 0, 4096), &OPEN);
-        assert!(
-            matches!(
-                verdict,
-                Verdict::Refuse(Refusal {
-                    errno: Errno::Inval,
-                    skip: 0,
-                    ..
-                })
-            ),
-            "{command}"
-        );
+        assert!(matches!(verdict, Verdict::Refuse(Refusal { errno: Errno::Inval, skip: 0, .. })), "{command}");
     }
 }
 
 #[test]
 fn payloads_have_a_maximum_and_a_point_of_no_return() {
     let max = u64::from(crate::limits::NBD_PAYLOAD_MAX);
-    let terms = Terms {
-        size: 1 << 40,
-        ..OPEN
-    };
+    let terms = Terms { size: 1 << 40, ..OPEN };
     assert_eq!(errno(header(NBD_CMD_WRITE, 0, 0, max), &terms), None);
-    assert_eq!(
-        errno(header(NBD_CMD_WRITE, 0, 0, max + 1), &terms),
-        Some(Errno::Inval)
-    );
-    assert_eq!(
-        errno(header(NBD_CMD_READ, 0, 0, max + 1), &terms),
-        Some(Errno::Overflow)
-    );
-    let simple = Terms {
-        structured: false,
-        ..terms
-    };
-    assert_eq!(
-        errno(header(NBD_CMD_READ, 0, 0, max + 1), &simple),
-        Some(Errno::Inval)
-    );
-    assert_eq!(
-        judge(&header(NBD_CMD_WRITE, 0, 0, PAYLOAD_SKIP_MAX + 1), &terms),
-        Verdict::Hangup
-    );
+    assert_eq!(errno(header(NBD_CMD_WRITE, 0, 0, max + 1), &terms), Some(Errno::Inval));
+    assert_eq!(errno(header(NBD_CMD_READ, 0, 0, max + 1), &terms), Some(Errno::Overflow));
+    let simple = Terms { structured: false, ..terms };
+    assert_eq!(errno(header(NBD_CMD_READ, 0, 0, max + 1), &simple), Some(Errno::Inval));
+    assert_eq!(judge(&header(NBD_CMD_WRITE, 0, 0, PAYLOAD_SKIP_MAX + 1), &terms), Verdict::Hangup);
     // What carries no payload may be as long as the export.
-    for command in [
-        NBD_CMD_TRIM,
-        NBD_CMD_CACHE,
-        NBD_CMD_WRITE_ZEROES,
-        NBD_CMD_BLOCK_STATUS,
-    ] {
-        assert_eq!(
-            errno(header(command, 0, 0, u64::from(u32::MAX)), &terms),
-            None
-        );
+    for command in [NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_WRITE_ZEROES, NBD_CMD_BLOCK_STATUS] {
+        assert_eq!(errno(header(command, 0, 0, u64::from(u32::MAX)), &terms), None);
     }
 }
 
 #[test]
 fn nothing_asked_is_nothing_done() {
-    for command in [
-        NBD_CMD_READ,
-        NBD_CMD_WRITE,
-        NBD_CMD_TRIM,
-        NBD_CMD_CACHE,
-        NBD_CMD_WRITE_ZEROES,
-    ] {
+    for command in [NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_WRITE_ZEROES] {
         assert_eq!(judge(&header(command, 0, 0, 0), &OPEN), Verdict::Nothing);
     }
-    assert_eq!(
-        errno(header(NBD_CMD_BLOCK_STATUS, 0, 0, 0), &OPEN),
-        Some(Errno::Inval)
-    );
+    assert_eq!(errno(header(NBD_CMD_BLOCK_STATUS, 0, 0, 0), &OPEN), Some(Errno::Inval));
 }
 
 #[test]
 fn a_flush_has_no_range_and_status_needs_a_context() {
-    assert_eq!(
-        judge(&header(NBD_CMD_FLUSH, NBD_CMD_FLAG_FUA, 0, 0), &OPEN),
-        Verdict::Run(Command::Flush)
-    );
-    assert_eq!(
-        errno(header(NBD_CMD_FLUSH, 0, 1, 0), &OPEN),
-        Some(Errno::Inval)
-    );
-    assert_eq!(
-        errno(header(NBD_CMD_FLUSH, 0, 0, 1), &OPEN),
-        Some(Errno::Inval)
-    );
+    assert_eq!(judge(&header(NBD_CMD_FLUSH, NBD_CMD_FLAG_FUA, 0, 0), &OPEN), Verdict::Run(Command::Flush));
+    assert_eq!(errno(header(NBD_CMD_FLUSH, 0, 1, 0), &OPEN), Some(Errno::Inval));
+    assert_eq!(errno(header(NBD_CMD_FLUSH, 0, 0, 1), &OPEN), Some(Errno::Inval));
     let status = header(NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_REQ_ONE, 0, 512);
-    assert_eq!(
-        judge(&status, &OPEN),
-        Verdict::Run(Command::Status {
-            offset: 0,
-            len: 512,
-            one: true
-        })
-    );
-    assert_eq!(
-        errno(
-            status,
-            &Terms {
-                contexts: false,
-                ..OPEN
-            }
-        ),
-        Some(Errno::Inval)
-    );
-    assert_eq!(
-        errno(
-            status,
-            &Terms {
-                structured: false,
-                ..OPEN
-            }
-        ),
-        Some(Errno::Inval)
-    );
+    assert_eq!(judge(&status, &OPEN), Verdict::Run(Command::Status { offset: 0, len: 512, one: true }));
+    assert_eq!(errno(status, &Terms { contexts: false, ..OPEN }), Some(Errno::Inval));
+    assert_eq!(errno(status, &Terms { structured: false, ..OPEN }), Some(Errno::Inval));
 }
 
 #[test]
 fn disconnect_is_never_refused() {
     for flags in [0, u16::MAX] {
-        let verdict = judge(
-            &header(NBD_CMD_DISC, flags, u64::MAX, u64::from(u32::MAX)),
-            &OPEN,
-        );
+        let verdict = judge(&header(NBD_CMD_DISC, flags, u64::MAX, u64::from(u32::MAX)), &OPEN);
         assert_eq!(verdict, Verdict::Run(Command::Disconnect));
     }
 }

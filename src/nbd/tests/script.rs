@@ -14,9 +14,7 @@ pub fn exports(names: &[&str]) -> Exports<()> {
     let exports = Exports::new();
     for name in names {
         let export = Export::new(name, 0x1234_5678, 4096, Arc::new(())).unwrap();
-        exports
-            .add(export.with_description("text").unwrap())
-            .unwrap();
+        exports.add(export.with_description("text").unwrap()).unwrap();
     }
     exports
 }
@@ -69,11 +67,7 @@ impl Run {
         let mut reader = Reader::new(&self.out);
         while let Some(magic) = reader.u64() {
             assert_eq!(magic, NBD_REP_MAGIC);
-            let (option, kind, len) = (
-                reader.u32().unwrap(),
-                reader.u32().unwrap(),
-                reader.u32().unwrap(),
-            );
+            let (option, kind, len) = (reader.u32().unwrap(), reader.u32().unwrap(), reader.u32().unwrap());
             replies.push((option, kind, reader.bytes(len as usize).unwrap().to_vec()));
         }
         replies
@@ -100,24 +94,15 @@ pub fn run_with(script: &[u8], piece: usize, exports: &Exports<()>, stopping: bo
         at += used;
         match step {
             Step::More if limit == script.len() => {
-                return Run {
-                    out,
-                    end: End::Open,
-                };
+                return Run { out, end: End::Open };
             }
             Step::More => limit = (limit + piece).min(script.len()),
             Step::Reply => {}
             Step::Transmit(negotiated) => {
-                return Run {
-                    out,
-                    end: End::Transmit(negotiated, script.len() - at),
-                };
+                return Run { out, end: End::Transmit(negotiated, script.len() - at) };
             }
             Step::Close(closing) => {
-                return Run {
-                    out,
-                    end: End::Close(closing),
-                };
+                return Run { out, end: End::Close(closing) };
             }
         }
     }
@@ -135,9 +120,7 @@ pub fn info_data(name: &str, wanted: &[u16]) -> Vec<u8> {
     let mut data = (name.len() as u32).to_be_bytes().to_vec();
     data.extend_from_slice(name.as_bytes());
     data.extend_from_slice(&(wanted.len() as u16).to_be_bytes());
-    wanted
-        .iter()
-        .for_each(|kind| data.extend_from_slice(&kind.to_be_bytes()));
+    wanted.iter().for_each(|kind| data.extend_from_slice(&kind.to_be_bytes()));
     data
 }
 

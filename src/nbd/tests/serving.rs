@@ -11,38 +11,20 @@ use super::script::{FIXED, Script};
 
 #[test]
 fn a_silent_client_is_disconnected_after_the_handshake_time() {
-    let config = Config {
-        handshake_time: Duration::from_millis(50),
-        ..Default::default()
-    };
-    let rig = Setup {
-        config,
-        ..Setup::default()
-    }
-    .start();
+    let config = Config { handshake_time: Duration::from_secs(1), ..Default::default() };
+    let rig = Setup { config, ..Setup::default() }.start();
     let mut patient = Client::open(&rig, false, &[]);
     let mut silent = Client::silent(&rig);
     silent.receive(18);
     silent.send(&Script::new(FIXED).header(NBD_OPT_LIST, 1000).0);
     assert!(silent.is_closed());
-    assert_eq!(
-        patient.read(0, 1),
-        Ok(vec![0]),
-        "transmission has no such deadline"
-    );
+    assert_eq!(patient.read(0, 1), Ok(vec![0]), "transmission has no such deadline");
     assert_eq!(rig.server.stats().handshakes_failed, 1);
 }
 
 #[test]
 fn connections_over_the_cap_are_turned_away() {
-    let rig = Setup {
-        config: Config {
-            connections_max: 3,
-            ..Default::default()
-        },
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { config: Config { connections_max: 3, ..Default::default() }, ..Setup::default() }.start();
     let mut kept: Vec<Client> = (0..3).map(|_| Client::open(&rig, false, &[])).collect();
     assert!(Client::silent(&rig).is_closed());
     assert_eq!(rig.server.turned_away(), 1);
@@ -59,14 +41,7 @@ fn connections_over_the_cap_are_turned_away() {
 
 #[test]
 fn stopping_finishes_what_runs_and_refuses_the_rest() {
-    let rig = Setup {
-        config: Config {
-            workers: 1,
-            ..Default::default()
-        },
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
     let mut client = Client::open(&rig, false, &[]);
     let mut haggling = Client::silent(&rig);
     haggling.receive(18);
@@ -107,15 +82,8 @@ fn stopping_finishes_what_runs_and_refuses_the_rest() {
 
 #[test]
 fn a_hostile_client_cannot_hold_up_the_stop() {
-    let config = Config {
-        drain_time: Duration::from_millis(400),
-        ..Default::default()
-    };
-    let rig = Setup {
-        config,
-        ..Setup::default()
-    }
-    .start();
+    let config = Config { drain_time: Duration::from_millis(400), ..Default::default() };
+    let rig = Setup { config, ..Setup::default() }.start();
     rig.volume.hold.store(true, Ordering::Release);
     let mut stuck = Client::open(&rig, false, &[]);
     stuck.request(NBD_CMD_WRITE, 0, 1, 0, 4096);
@@ -137,14 +105,8 @@ fn a_server_that_cannot_listen_leaves_nothing() {
     let rig = Setup::default().start();
     let dir = tempfile::tempdir().unwrap();
     let first = dir.path().join("first");
-    let listen = vec![
-        super::super::Listen::Unix(first.clone()),
-        super::super::Listen::Unix(rig.path()),
-    ];
-    let config = Config {
-        listen,
-        ..Default::default()
-    };
+    let listen = vec![super::super::Listen::Unix(first.clone()), super::super::Listen::Unix(rig.path())];
+    let config = Config { listen, ..Default::default() };
     let exports = std::sync::Arc::new(super::super::Exports::new());
     let result = super::super::start(&config, &exports, &rig.pool, MemoryBackend::new);
     assert!(matches!(result, Err(NbdError::SocketInUse(path)) if path == rig.path()));

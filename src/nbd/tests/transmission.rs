@@ -23,31 +23,15 @@ pub fn eventually(what: impl Fn() -> bool) {
 #[test]
 fn data_of_every_size_come_back_in_both_reply_forms() {
     let rig = Setup::default().start();
-    let sizes = [
-        1,
-        511,
-        4096,
-        16 << 10,
-        (16 << 10) + 1,
-        128 << 10,
-        (256 << 10) + 3,
-        (1 << 20) + 1,
-        32 << 20,
-    ];
+    let sizes = [1, 511, 4096, 16 << 10, (16 << 10) + 1, 128 << 10, (256 << 10) + 3, (1 << 20) + 1, 32 << 20];
     for structured in [false, true] {
         let mut client = Client::open(&rig, structured, &[]);
         for (index, size) in sizes.into_iter().enumerate() {
             for offset in [0, 4096, 12_345] {
                 let data = pattern(size, index as u64 + offset);
                 assert_eq!(client.write(offset, &data), 0);
-                assert_eq!(
-                    rig.volume.contents(offset as usize..offset as usize + size),
-                    data
-                );
-                assert!(
-                    client.read(offset, size as u32).unwrap() == data,
-                    "{size} at {offset}"
-                );
+                assert_eq!(rig.volume.contents(offset as usize..offset as usize + size), data);
+                assert!(client.read(offset, size as u32).unwrap() == data, "{size} at {offset}");
             }
         }
     }
@@ -63,13 +47,7 @@ fn the_stream_may_be_cut_anywhere() {
     let mut expected = Vec::new();
     for (cookie, size) in sizes.into_iter().enumerate() {
         let data = pattern(size, cookie as u64);
-        stream.extend(request(
-            NBD_CMD_WRITE,
-            0,
-            cookie as u64,
-            offset,
-            size as u32,
-        ));
+        stream.extend(request(NBD_CMD_WRITE, 0, cookie as u64, offset, size as u32));
         stream.extend(&data);
         stream.extend(request(NBD_CMD_FLUSH, 0, 100 + cookie as u64, 0, 0));
         expected.extend(data);
@@ -93,21 +71,14 @@ fn the_stream_may_be_cut_anywhere() {
         cookies.sort_unstable();
         assert_eq!(cookies, [0, 1, 2, 3, 4, 5, 100, 101, 102, 103, 104, 105]);
         sending.join().unwrap();
-        assert!(
-            rig.volume.contents(0..expected.len()) == expected,
-            "pieces of {piece}"
-        );
+        assert!(rig.volume.contents(0..expected.len()) == expected, "pieces of {piece}");
     }
 }
 
 #[test]
 fn errors_leave_the_stream_in_step() {
     for structured in [false, true] {
-        let rig = Setup {
-            len: 1 << 20,
-            ..Setup::default()
-        }
-        .start();
+        let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
         let mut client = Client::open(&rig, structured, &[]);
         let end = 1 << 20;
         let cases = [
@@ -119,13 +90,7 @@ fn errors_leave_the_stream_in_step() {
             (NBD_CMD_READ, 0, end, 1, Errno::Inval),
             (NBD_CMD_TRIM, 0, end, 1, Errno::Inval),
             (NBD_CMD_WRITE_ZEROES, 0, end, 1, Errno::NoSpc),
-            (
-                NBD_CMD_WRITE_ZEROES,
-                NBD_CMD_FLAG_FAST_ZERO | NBD_CMD_FLAG_NO_HOLE,
-                0,
-                4096,
-                Errno::NotSup,
-            ),
+            (NBD_CMD_WRITE_ZEROES, NBD_CMD_FLAG_FAST_ZERO | NBD_CMD_FLAG_NO_HOLE, 0, 4096, Errno::NotSup),
             (NBD_CMD_BLOCK_STATUS, 0, 0, 4096, Errno::Inval),
             (NBD_CMD_FLUSH, 0, 0, 1, Errno::Inval),
         ];
@@ -134,23 +99,12 @@ fn errors_leave_the_stream_in_step() {
             if command == NBD_CMD_WRITE {
                 client.send(&vec![0x25; len as usize]);
             }
-            assert_eq!(
-                client.status(),
-                (errno.code(), cookie as u64),
-                "case {cookie}"
-            );
+            assert_eq!(client.status(), (errno.code(), cookie as u64), "case {cookie}");
         }
         assert_eq!(rig.volume.writes.load(Ordering::Relaxed), 0);
         assert_eq!(client.read(0, 4096), Ok(vec![0; 4096]));
         let stats = rig.server.stats();
-        assert_eq!(
-            (
-                stats.refused,
-                stats.of(Kind::Zeroes).errors,
-                stats.of(Kind::Read).count
-            ),
-            (10, 1, 1)
-        );
+        assert_eq!((stats.refused, stats.of(Kind::Zeroes).errors, stats.of(Kind::Read).count), (10, 1, 1));
     }
 }
 
@@ -161,15 +115,8 @@ fn failures_below_become_errors_of_the_request() {
         *rig.volume.bad.lock().unwrap() = (3 << 20)..(3 << 20) + 1;
         let mut client = Client::open(&rig, structured, &[]);
         assert_eq!(client.read(0, 8 << 20), Err(Errno::Io.code()));
-        assert_eq!(
-            client.write(2 << 20, &pattern(2 << 20, 1)),
-            Errno::NoSpc.code()
-        );
-        assert_eq!(
-            client.read(4 << 20, 1 << 20),
-            Ok(vec![0; 1 << 20]),
-            "the connection goes on"
-        );
+        assert_eq!(client.write(2 << 20, &pattern(2 << 20, 1)), Errno::NoSpc.code());
+        assert_eq!(client.read(4 << 20, 1 << 20), Ok(vec![0; 1 << 20]), "the connection goes on");
     }
 }
 
@@ -182,18 +129,8 @@ fn a_failed_chunk_is_reported_at_its_offset() {
     let mut data = 0;
     loop {
         match client.reply() {
-            Got::Chunk {
-                kind: NBD_REPLY_TYPE_OFFSET_DATA,
-                done: false,
-                payload,
-                ..
-            } => data += payload.len() - 8,
-            Got::Chunk {
-                kind: NBD_REPLY_TYPE_ERROR_OFFSET,
-                done: true,
-                payload,
-                ..
-            } => {
+            Got::Chunk { kind: NBD_REPLY_TYPE_OFFSET_DATA, done: false, payload, .. } => data += payload.len() - 8,
+            Got::Chunk { kind: NBD_REPLY_TYPE_ERROR_OFFSET, done: true, payload, .. } => {
                 assert_eq!(payload[payload.len() - 8..], (3u64 << 20).to_be_bytes());
                 break;
             }
@@ -205,13 +142,7 @@ fn a_failed_chunk_is_reported_at_its_offset() {
     client.request(NBD_CMD_READ, NBD_CMD_FLAG_DF, 2, 0, 5 << 20);
     assert_eq!(client.status(), (Errno::Io.code(), 2));
     client.request(NBD_CMD_READ, NBD_CMD_FLAG_DF, 3, 4 << 20, 5 << 20);
-    let Got::Chunk {
-        done: true,
-        kind: NBD_REPLY_TYPE_OFFSET_DATA,
-        payload,
-        ..
-    } = client.reply()
-    else {
+    let Got::Chunk { done: true, kind: NBD_REPLY_TYPE_OFFSET_DATA, payload, .. } = client.reply() else {
         panic!("one chunk");
     };
     assert_eq!(payload.len(), 8 + (5 << 20));
@@ -219,48 +150,19 @@ fn a_failed_chunk_is_reported_at_its_offset() {
 
 #[test]
 fn block_status_has_one_chunk_per_context() {
-    let rig = Setup {
-        len: 1 << 20,
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
     let mut client = Client::open(&rig, true, &["x-keymoult:generation", "base:allocation"]);
     assert_eq!(client.write(8192, &[1; 4096]), 0);
     client.request(NBD_CMD_BLOCK_STATUS, 0, 3, 0, 1 << 20);
-    let Got::Chunk {
-        done: false,
-        kind: NBD_REPLY_TYPE_BLOCK_STATUS,
-        payload,
-        ..
-    } = client.reply()
-    else {
-        panic!()
-    };
-    let words: Vec<u32> = payload
-        .chunks(4)
-        .map(|word| u32::from_be_bytes(word.try_into().unwrap()))
-        .collect();
+    let Got::Chunk { done: false, kind: NBD_REPLY_TYPE_BLOCK_STATUS, payload, .. } = client.reply() else { panic!() };
+    let words: Vec<u32> = payload.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
     assert_eq!(words, [1, 8192, 3, 4096, 0, (1 << 20) - 12_288, 3]);
-    let Got::Chunk {
-        done: true,
-        kind: NBD_REPLY_TYPE_BLOCK_STATUS,
-        payload,
-        ..
-    } = client.reply()
-    else {
-        panic!()
-    };
+    let Got::Chunk { done: true, kind: NBD_REPLY_TYPE_BLOCK_STATUS, payload, .. } = client.reply() else { panic!() };
     assert_eq!(payload[..4], [0, 0, 0, 2]);
     assert_eq!(payload[8..], [0, 0, 0, 7]);
     client.request(NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_REQ_ONE, 4, 1, 100);
-    let Got::Chunk { payload, .. } = client.reply() else {
-        panic!()
-    };
-    assert_eq!(
-        payload[4..],
-        [0, 0, 0, 100, 0, 0, 0, 3],
-        "one extent, not beyond the request"
-    );
+    let Got::Chunk { payload, .. } = client.reply() else { panic!() };
+    assert_eq!(payload[4..], [0, 0, 0, 100, 0, 0, 0, 3], "one extent, not beyond the request");
     client.reply();
     *rig.volume.bad.lock().unwrap() = 0..1;
     client.request(NBD_CMD_BLOCK_STATUS, 0, 5, 0, 100);
@@ -283,34 +185,18 @@ fn what_was_sent_before_disconnect_is_answered() {
     client.send(&bytes);
     rig.volume.hold.store(false, Ordering::Release);
     // Any event makes the worker look at what is parked.
-    let mut other = [
-        Client::open(&rig, false, &[]),
-        Client::open(&rig, false, &[]),
-    ];
-    other
-        .iter_mut()
-        .for_each(|client| assert_eq!(client.read(0, 1).unwrap().len(), 1));
+    let mut other = [Client::open(&rig, false, &[]), Client::open(&rig, false, &[])];
+    other.iter_mut().for_each(|client| assert_eq!(client.read(0, 1).unwrap().len(), 1));
     let mut cookies: Vec<u64> = (0..20).map(|_| client.status().1).collect();
     cookies.sort_unstable();
     assert_eq!(cookies, (0..20).collect::<Vec<_>>());
     assert!(client.is_closed());
-    assert_eq!(
-        rig.volume.contents(0..20 * 4096),
-        [7; 20 * 4096],
-        "nothing after DISC is carried out"
-    );
+    assert_eq!(rig.volume.contents(0..20 * 4096), [7; 20 * 4096], "nothing after DISC is carried out");
 }
 
 #[test]
 fn parked_writes_of_a_dead_connection_never_land() {
-    let rig = Setup {
-        config: Config {
-            workers: 1,
-            ..Default::default()
-        },
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
     rig.volume.hold.store(true, Ordering::Release);
     let mut dead = Client::open(&rig, false, &[]);
     for cookie in 0..10 {
@@ -329,17 +215,8 @@ fn parked_writes_of_a_dead_connection_never_land() {
 /// More is asked than the pool has: everything is answered in the end, nobody is forgotten.
 #[test]
 fn a_small_pool_slows_down_and_loses_nothing() {
-    let config = Config {
-        workers: 2,
-        held_max: 4 << 20,
-        ..Default::default()
-    };
-    let rig = Setup {
-        pool: 6 << 20,
-        config,
-        ..Setup::default()
-    }
-    .start();
+    let config = Config { workers: 2, held_max: 4 << 20, ..Default::default() };
+    let rig = Setup { pool: 6 << 20, config, ..Setup::default() }.start();
     std::thread::scope(|scope| {
         for index in 0..6u64 {
             let rig = &rig;
@@ -350,11 +227,7 @@ fn a_small_pool_slows_down_and_loses_nothing() {
                     let data = pattern(size, index * 10 + round as u64);
                     assert_eq!(client.write(base, &data), 0);
                     // Unstructured reads need all their memory at once.
-                    let len = if client.structured {
-                        size
-                    } else {
-                        size.min(1 << 20)
-                    };
+                    let len = if client.structured { size } else { size.min(1 << 20) };
                     assert!(client.read(base, len as u32).unwrap() == data[..len]);
                 }
             });
@@ -367,22 +240,12 @@ fn a_small_pool_slows_down_and_loses_nothing() {
 /// A client that asks and never reads holds up nobody else, and its requests stop being taken up.
 #[test]
 fn a_client_that_does_not_read_is_held_back() {
-    let rig = Setup {
-        config: Config {
-            workers: 1,
-            ..Default::default()
-        },
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
     let mut greedy = Client::open(&rig, true, &[]);
     greedy.stream.set_nonblocking(true).unwrap();
     let mut asked = 0u64;
     while asked < 200_000 {
-        let sent = std::io::Write::write(
-            &mut greedy.stream,
-            &request(NBD_CMD_READ, 0, asked, 0, 1 << 20),
-        );
+        let sent = std::io::Write::write(&mut greedy.stream, &request(NBD_CMD_READ, 0, asked, 0, 1 << 20));
         match sent {
             Ok(28) => asked += 1,
             _ => break,
@@ -398,11 +261,7 @@ fn a_client_that_does_not_read_is_held_back() {
 
 #[test]
 fn read_only_exports_refuse_writes() {
-    let rig = Setup {
-        read_only: true,
-        ..Setup::default()
-    }
-    .start();
+    let rig = Setup { read_only: true, ..Setup::default() }.start();
     let mut client = Client::open(&rig, true, &[]);
     assert_eq!(client.write(0, &[1; 70_000]), Errno::Perm.code());
     for command in [NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES] {
@@ -417,28 +276,12 @@ fn nothing_asked_is_answered_in_the_right_form() {
     let rig = Setup::default().start();
     for structured in [false, true] {
         let mut client = Client::open(&rig, structured, &[]);
-        for command in [
-            NBD_CMD_READ,
-            NBD_CMD_WRITE,
-            NBD_CMD_TRIM,
-            NBD_CMD_WRITE_ZEROES,
-            NBD_CMD_CACHE,
-        ] {
+        for command in [NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES, NBD_CMD_CACHE] {
             client.request(command, 0, 6, 0, 0);
             let reply = client.reply();
-            let simple = Got::Simple {
-                error: 0,
-                cookie: 6,
-            };
+            let simple = Got::Simple { error: 0, cookie: 6 };
             if structured && command == NBD_CMD_READ {
-                assert!(matches!(
-                    reply,
-                    Got::Chunk {
-                        done: true,
-                        kind: NBD_REPLY_TYPE_NONE,
-                        ..
-                    }
-                ));
+                assert!(matches!(reply, Got::Chunk { done: true, kind: NBD_REPLY_TYPE_NONE, .. }));
             } else {
                 assert_eq!(reply, simple);
             }
