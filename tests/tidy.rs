@@ -12,21 +12,11 @@ mod source;
 use source::{File, committed, root, rust, src_folders};
 
 fn assert_none(wrong: Vec<String>) {
-    assert!(
-        wrong.is_empty(),
-        "{} fault(s):\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} fault(s):\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn assert_caught(wrong: Vec<String>, count: usize) {
-    assert_eq!(
-        wrong.len(),
-        count,
-        "a canary was missed, or too much was caught:\n{}",
-        wrong.join("\n")
-    );
+    assert_eq!(wrong.len(), count, "a canary was missed, or too much was caught:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -38,15 +28,9 @@ fn layers_point_down() {
 fn layers_point_down_canary() {
     let bad = [
         File::fake("src/nbd/session.rs", "use crate::keys::KekUri;"),
-        File::fake(
-            "src/engine/ring.rs",
-            "use crate::{limits, format::Superblock, units::{self, Extent}};",
-        ),
-        File::fake(
-            "src/crypto/xts.rs",
-            "fn f() { let x = crate::volume::Volume::new(); }",
-        ),
-        File::fake("src/format/tags.rs", "use std::fs::File;"),
+        File::fake("src/engine/ring.rs", "use crate::{limits, format::Superblock, units::{self, Extent}};"),
+        File::fake("src/crypto/xts.rs", "fn f() { let x = crate::volume::Volume::new(); }"),
+        File::fake("src/format/tags.rs", "use std::fs::File;\n#[cfg(test)]\nmod tests {}"),
         File::fake("src/cluster/mod.rs", "//! A layer nobody knows."),
     ];
     assert_caught(rules::layer_edges(&bad), bad.len());
@@ -55,10 +39,8 @@ fn layers_point_down_canary() {
             "src/nbd/session.rs",
             "// use crate::keys::KekUri;\nuse crate::volume::Volume; const S: &str = \"crate::keys\";",
         ),
-        File::fake(
-            "src/volume/mod.rs",
-            "use crate::{limits, keys::KekProvider, units::{self, Extent}};",
-        ),
+        File::fake("src/format/tags.rs", "//! Tags.\n#[cfg(test)]\nmod tests { use std::fs::File; }"),
+        File::fake("src/volume/mod.rs", "use crate::{limits, keys::KekProvider, units::{self, Extent}};"),
     ];
     assert_caught(rules::layer_edges(&good), 0);
 }
@@ -67,10 +49,7 @@ fn layers_point_down_canary() {
 fn every_layer_is_in_the_crate() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     for (layer, _) in rules::EDGES.iter().filter(|(layer, _)| *layer != "main") {
-        assert!(
-            lib.contains(&format!("pub mod {layer};")),
-            "src/lib.rs has no module {layer}"
-        );
+        assert!(lib.contains(&format!("pub mod {layer};")), "src/lib.rs has no module {layer}");
     }
 }
 
@@ -83,10 +62,7 @@ fn unsafe_stays_behind_its_fence() {
 fn unsafe_fence_canary() {
     let bad = [
         File::fake("src/nbd/session.rs", "fn f() { unsafe { g() } }"),
-        File::fake(
-            "src/volume/io.rs",
-            "#![allow(unsafe_code, reason = \"speed\")]",
-        ),
+        File::fake("src/volume/io.rs", "#![allow(unsafe_code, reason = \"speed\")]"),
         File::fake("src/engine/ringleader.rs", "unsafe impl Send for X {}"),
     ];
     assert_caught(rules::unsafe_fence(&bad), bad.len());
@@ -125,13 +101,7 @@ fn files_stay_small() {
 fn file_sizes_canary() {
     let long = "let x = 1;\n".repeat(rules::CODE_LINES_MAX + 1);
     let padded = "let x = 1;\n// a comment\n\n".repeat(rules::CODE_LINES_MAX);
-    assert_caught(
-        rules::file_sizes(&[
-            File::fake("src/a.rs", &long),
-            File::fake("src/b.rs", &padded),
-        ]),
-        1,
-    );
+    assert_caught(rules::file_sizes(&[File::fake("src/a.rs", &long), File::fake("src/b.rs", &padded)]), 1);
 }
 
 #[test]
@@ -163,35 +133,35 @@ fn private_places_canary() {
     ];
     assert_caught(rules::private_places(&bad), bad.len());
     assert_caught(
-        rules::private_places(&[File::fake(
-            "src/a.rs",
-            &format!("{{root}}/{}/x and target/{}/y", "work", "work"),
-        )]),
+        rules::private_places(&[File::fake("src/a.rs", &format!("{{root}}/{}/x and target/{}/y", "work", "work"))]),
         0,
     );
 }
 
 #[test]
+fn no_unfinished_merges() {
+    assert_none(rules::merge_marks(&committed()));
+}
+
+#[test]
+fn merge_marks_canary() {
+    let bad = ["<", "=", ">"].map(|sign| File::fake("src/a.rs", &format!("fn f() {{}}\n{} ours\n", sign.repeat(7))));
+    assert_caught(rules::merge_marks(&bad), bad.len());
+    assert_caught(rules::merge_marks(&[File::fake("README.md", "Title\n=========\n")]), 0);
+}
+
+#[test]
 fn documents_name_every_folder() {
-    let documents: Vec<File> = committed()
-        .into_iter()
-        .filter(|file| matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md"))
-        .collect();
-    assert_eq!(
-        documents.len(),
-        2,
-        "README.md and ARCHITECTURE.md both exist"
-    );
+    let documents: Vec<File> =
+        committed().into_iter().filter(|file| matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md")).collect();
+    assert_eq!(documents.len(), 2, "README.md and ARCHITECTURE.md both exist");
     assert_none(rules::documented_folders(&src_folders(), &documents));
 }
 
 #[test]
 fn documented_folders_canary() {
     let documents = [File::fake("README.md", "`src/nbd` speaks to clients")];
-    assert_caught(
-        rules::documented_folders(&["nbd".into(), "volume".into()], &documents),
-        1,
-    );
+    assert_caught(rules::documented_folders(&["nbd".into(), "volume".into()], &documents), 1);
 }
 
 #[test]
@@ -203,7 +173,8 @@ fn no_dead_files() {
 fn dead_files_canary() {
     let files = [
         File::fake("src/lib.rs", "pub mod nbd;\n// mod ghost;"),
-        File::fake("src/nbd/mod.rs", "mod session;"),
+        File::fake("src/nbd/mod.rs", "mod session;\n#[path = \"tests/session.rs\"]\nmod tests;"),
+        File::fake("src/nbd/tests/session.rs", "//! Used by path."),
         File::fake("src/nbd/session.rs", "//! Used."),
         File::fake("src/nbd/old.rs", "//! Dead."),
         File::fake("src/ghost.rs", "//! Only a comment names it."),

@@ -210,7 +210,8 @@ mod tests {
         for verb in Verb::ALL {
             for object in &objects {
                 for (uid, allowed, rule) in table {
-                    let decision = Authorizer::solo(DAEMON).authorize(&Actor { uid, ..Actor::default() }, *verb, object);
+                    let decision =
+                        Authorizer::solo(DAEMON).authorize(&Actor { uid, ..Actor::default() }, *verb, object);
                     assert_eq!(decision, Decision { allowed, rule }, "{verb:?} by {uid} on {object}");
                 }
             }

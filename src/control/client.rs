@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{
-    ActionResult, ApiError, AuditPage, AuditQuery, DaemonStatus, KeyList, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
-    VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, AuditPage, AuditQuery, DaemonStatus, KeyList, PaceRequest, ReasonRequest, RotateStart,
+    Rotation, RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// How long one request may take.
@@ -174,7 +174,8 @@ impl Client {
         let unreachable = |source| ClientError::Unreachable { path: self.path.clone(), source };
         let stream = UnixStream::connect(&self.path).await.map_err(unreachable)?;
         let broken = |error: hyper::Error| unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, error));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -185,7 +186,8 @@ impl Client {
             .map_err(|error| self.nonsense(error))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let ok = response.status().is_success();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(|error| self.nonsense(error))?;
+        let body =
+            Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(|error| self.nonsense(error))?;
         driver.abort();
         Ok((ok, body.to_bytes()))
     }

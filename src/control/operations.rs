@@ -4,8 +4,8 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-    ActionResult, ApiError, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan, VerifyRequest,
-    VolumeStatus,
+    ActionResult, ApiError, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
+    VerifyRequest, VolumeStatus,
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.

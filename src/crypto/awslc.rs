@@ -1,7 +1,7 @@
 //! The fast engine's raw parts: AWS-LC cipher contexts behind a safe face.
 //!
 //! AES-256 uses `EVP_aes_256_xts`; per data unit only the IV is set and one cipher call made. AWS-LC has no AES-128 in
-//! XTS mode, so that suite runs [`xex`](super::xex) over `EVP_aes_128_ecb`.
+//! XTS mode, so that suite runs [`xex`] over `EVP_aes_128_ecb`.
 //!
 //! Invariants:
 //! - A [`Context`] always holds a cipher and a key; a call into AWS-LC with lengths this file has checked cannot fail,
@@ -70,14 +70,7 @@ impl Context {
         // SAFETY: the context is ours and empty, `cipher` static, `key` readable for the cipher's key length (checked
         // above), and a null engine and IV are what the function documents as "none".
         let set = unsafe {
-            lc::EVP_CipherInit_ex(
-                context.at.as_ptr(),
-                cipher,
-                ptr::null_mut(),
-                key.as_ptr(),
-                ptr::null(),
-                encrypt,
-            )
+            lc::EVP_CipherInit_ex(context.at.as_ptr(), cipher, ptr::null_mut(), key.as_ptr(), ptr::null(), encrypt)
         };
         if set != 1 {
             return Err(CryptoError::Engine(name));
@@ -115,21 +108,11 @@ impl Context {
     unsafe fn unit(&mut self, tweak: &Block, from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: a null cipher and key keep what is set; the IV is 16 bytes, as XTS reads; -1 keeps the direction.
         let set = unsafe {
-            lc::EVP_CipherInit_ex(
-                self.at.as_ptr(),
-                ptr::null(),
-                ptr::null_mut(),
-                ptr::null(),
-                tweak.as_ptr(),
-                -1,
-            )
+            lc::EVP_CipherInit_ex(self.at.as_ptr(), ptr::null(), ptr::null_mut(), ptr::null(), tweak.as_ptr(), -1)
         };
         // SAFETY: the caller vouches for both ranges; XTS writes exactly `len` bytes and allows `from == to`.
         let done = unsafe { lc::EVP_Cipher(self.at.as_ptr(), to, from, len) };
-        assert!(
-            set == 1 && done == 1,
-            "AWS-LC refused an XTS data unit of {len} bytes"
-        );
+        assert!(set == 1 && done == 1, "AWS-LC refused an XTS data unit of {len} bytes");
     }
 
     /// Runs ECB in place over whole blocks.
@@ -149,16 +132,9 @@ const ECB: (&str, usize) = ("AES-128-ECB", size_of::<lc::AES_KEY>());
 /// The contexts of one XTS key for one thread at a time.
 pub(super) enum Contexts {
     /// AES-256: XTS in each direction.
-    Aes256 {
-        encrypt: Context256,
-        decrypt: Context256,
-    },
+    Aes256 { encrypt: Context256, decrypt: Context256 },
     /// AES-128: ECB in each direction under Key_1, and encrypting under Key_2.
-    Aes128 {
-        encrypt: Context128,
-        decrypt: Context128,
-        tweak: Context128,
-    },
+    Aes128 { encrypt: Context128, decrypt: Context128, tweak: Context128 },
 }
 
 /// An XTS context.
@@ -184,10 +160,7 @@ impl Contexts {
         // SAFETY: returns a static table.
         let cipher = unsafe { lc::EVP_aes_256_xts() };
         let new = |way| Context::new(cipher, whole, way, XTS).map(Context256);
-        Ok(Contexts::Aes256 {
-            encrypt: new(Direction::Encrypt)?,
-            decrypt: new(Direction::Decrypt)?,
-        })
+        Ok(Contexts::Aes256 { encrypt: new(Direction::Encrypt)?, decrypt: new(Direction::Decrypt)? })
     }
 
     /// The same key again, for another thread; none if memory is short.
@@ -197,11 +170,7 @@ impl Contexts {
                 encrypt: Context256(encrypt.0.duplicate()?),
                 decrypt: Context256(decrypt.0.duplicate()?),
             },
-            Contexts::Aes128 {
-                encrypt,
-                decrypt,
-                tweak,
-            } => Contexts::Aes128 {
+            Contexts::Aes128 { encrypt, decrypt, tweak } => Contexts::Aes128 {
                 encrypt: Context128(encrypt.0.duplicate()?),
                 decrypt: Context128(decrypt.0.duplicate()?),
                 tweak: Context128(tweak.0.duplicate()?),
@@ -218,19 +187,8 @@ impl Contexts {
             (Contexts::Aes256 { decrypt, .. }, Direction::Decrypt) => {
                 decrypt.units(tweaks, unit, io);
             }
-            (
-                Contexts::Aes128 {
-                    encrypt,
-                    decrypt,
-                    tweak,
-                },
-                way,
-            ) => {
-                let data = if way == Direction::Encrypt {
-                    encrypt
-                } else {
-                    decrypt
-                };
+            (Contexts::Aes128 { encrypt, decrypt, tweak }, way) => {
+                let data = if way == Direction::Encrypt { encrypt } else { decrypt };
                 let place = match io {
                     Io::InPlace(place) => place,
                     Io::To(from, to) => {

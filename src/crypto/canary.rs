@@ -54,10 +54,7 @@ fn same(suite: Suite, one: &[u8], other: &[u8]) -> Result<(), CryptoError> {
     match one.iter().zip(other).position(|(a, b)| a != b) {
         Some(offset) => Err(CryptoError::EnginesDisagree { suite, offset }),
         None if one.len() == other.len() => Ok(()),
-        None => Err(CryptoError::EnginesDisagree {
-            suite,
-            offset: one.len().min(other.len()),
-        }),
+        None => Err(CryptoError::EnginesDisagree { suite, offset: one.len().min(other.len()) }),
     }
 }
 
@@ -82,10 +79,7 @@ mod tests {
     #[test]
     fn a_difference_is_placed() {
         let error = same(Suite::Aes256Xts, &[1, 2, 3], &[1, 2, 4]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the crypto engines disagree at byte 2 of the canary under aes-256-xts"
-        );
+        assert_eq!(error.to_string(), "the crypto engines disagree at byte 2 of the canary under aes-256-xts");
         assert!(same(Suite::Aes256Xts, &[1, 2], &[1, 2, 4]).is_err());
     }
 }

@@ -33,10 +33,7 @@ pub(super) struct AwsLc {
 impl AwsLc {
     /// Expands `key`, whose length fits `suite` (one that encrypts).
     pub(super) fn new(suite: Suite, key: &Secret) -> Result<AwsLc, CryptoError> {
-        Ok(AwsLc {
-            master: Mutex::new(Contexts::new(suite, key)?),
-            slots: [const { Mutex::new(None) }; SLOTS],
-        })
+        Ok(AwsLc { master: Mutex::new(Contexts::new(suite, key)?), slots: [const { Mutex::new(None) }; SLOTS] })
     }
 
     /// Encrypts or decrypts whole data units of `unit` bytes.
@@ -61,9 +58,6 @@ impl AwsLc {
 
     #[cold]
     fn duplicate(&self) -> Option<Contexts> {
-        self.master
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .duplicate()
+        self.master.lock().unwrap_or_else(PoisonError::into_inner).duplicate()
     }
 }

@@ -44,10 +44,7 @@ mod tests {
 
     fn fingerprinter(fill: u8) -> Fingerprinter {
         Fingerprinter::new(Secret::filled(SECRET_LEN, |bytes| {
-            bytes
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, byte)| *byte = fill ^ (i as u8));
+            bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = fill ^ (i as u8));
         }))
     }
 

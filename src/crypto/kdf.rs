@@ -47,11 +47,7 @@ pub struct Argon2Params {
 
 impl Argon2Params {
     /// What new passphrase KEKs use: the second recommended option of RFC 9106 §4 (64 MiB, 3 passes, 4 lanes).
-    pub const DEFAULT: Argon2Params = Argon2Params {
-        m_kib: 64 << 10,
-        t: 3,
-        p: 4,
-    };
+    pub const DEFAULT: Argon2Params = Argon2Params { m_kib: 64 << 10, t: 3, p: 4 };
 
     /// Refuses parameters below the floor or above the cap.
     pub fn check(self) -> Result<(), CryptoError> {
@@ -59,20 +55,10 @@ impl Argon2Params {
             if (least..=most).contains(&found) {
                 Ok(())
             } else {
-                Err(CryptoError::Argon2Bounds {
-                    name,
-                    found,
-                    least,
-                    most,
-                })
+                Err(CryptoError::Argon2Bounds { name, found, least, most })
             }
         };
-        within(
-            "m (KiB)",
-            self.m_kib.into(),
-            M_KIB_MIN.into(),
-            M_KIB_MAX.into(),
-        )?;
+        within("m (KiB)", self.m_kib.into(), M_KIB_MIN.into(), M_KIB_MAX.into())?;
         within("t (passes)", self.t.into(), T_MIN.into(), T_MAX.into())?;
         within("p (lanes)", self.p.into(), P_MIN.into(), P_MAX.into())?;
         let work = u64::from(self.m_kib) * u64::from(self.t);
@@ -91,10 +77,7 @@ const _: () = assert!(M_KIB_MIN >= 8 * P_MAX, "RFC 9106 §3.1 wants 8 KiB per la
 /// # Panics
 /// If `len` exceeds [`DERIVE_MAX`].
 pub fn derive(key: &Secret, salt: &[u8], info: &[u8], len: usize) -> Secret {
-    assert!(
-        len <= DERIVE_MAX,
-        "HKDF-SHA256 gives at most {DERIVE_MAX} bytes"
-    );
+    assert!(len <= DERIVE_MAX, "HKDF-SHA256 gives at most {DERIVE_MAX} bytes");
     Secret::filled(len, |out| {
         let hkdf = Hkdf::<Sha256>::new(Some(salt), key.expose());
         if hkdf.expand(info, out).is_err() {
@@ -107,11 +90,7 @@ pub fn derive(key: &Secret, salt: &[u8], info: &[u8], len: usize) -> Secret {
 ///
 /// # Errors
 /// Parameters outside the bounds (found before any work), or no memory for them.
-pub fn passphrase(
-    passphrase: &Secret,
-    salt: &[u8; SALT_LEN],
-    params: Argon2Params,
-) -> Result<Secret, CryptoError> {
+pub fn passphrase(passphrase: &Secret, salt: &[u8; SALT_LEN], params: Argon2Params) -> Result<Secret, CryptoError> {
     params.check()?;
     let argon2 = Params::new(params.m_kib, params.t, params.p, Some(PASSPHRASE_KEY_LEN))
         .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -126,9 +105,7 @@ pub fn passphrase(
 
 fn working_memory(blocks: usize) -> Result<Vec<Block>, CryptoError> {
     let mut memory = Vec::new();
-    memory
-        .try_reserve_exact(blocks)
-        .map_err(|_| CryptoError::Argon2(argon2::Error::OutOfMemory))?;
+    memory.try_reserve_exact(blocks).map_err(|_| CryptoError::Argon2(argon2::Error::OutOfMemory))?;
     memory.resize(blocks, Block::new());
     Ok(memory)
 }
@@ -145,33 +122,16 @@ mod tests {
         assert!(!base.ct_eq(&derive(&key, b"salu", b"info", 32)));
         assert!(!base.ct_eq(&derive(&key, b"salt", b"inf", 32)));
         assert!(!base.ct_eq(&derive(&Secret::zeroed(32), b"salt", b"info", 32)));
-        assert_eq!(
-            derive(&key, b"salt", b"info", 192).expose()[..32],
-            *base.expose()
-        );
+        assert_eq!(derive(&key, b"salt", b"info", 192).expose()[..32], *base.expose());
     }
 
     #[test]
     fn parameters_out_of_bounds_are_named() {
-        let params = Argon2Params {
-            m_kib: u32::MAX,
-            ..Argon2Params::DEFAULT
-        };
-        let error = passphrase(&Secret::zeroed(8), &[0; 16], params)
-            .err()
-            .unwrap();
-        assert_eq!(
-            error.to_string(),
-            "Argon2id parameter m (KiB) is 4294967295, allowed are 19456 to 1048576"
-        );
-        for (m_kib, t, p) in [
-            (8, 3, 4),
-            (65536, 1, 4),
-            (65536, 33, 4),
-            (65536, 3, 0),
-            (65536, 3, 17),
-            (1 << 20, 5, 4),
-        ] {
+        let params = Argon2Params { m_kib: u32::MAX, ..Argon2Params::DEFAULT };
+        let error = passphrase(&Secret::zeroed(8), &[0; 16], params).err().unwrap();
+        assert_eq!(error.to_string(), "Argon2id parameter m (KiB) is 4294967295, allowed are 19456 to 1048576");
+        for (m_kib, t, p) in [(8, 3, 4), (65536, 1, 4), (65536, 33, 4), (65536, 3, 0), (65536, 3, 17), (1 << 20, 5, 4)]
+        {
             let refused = Argon2Params { m_kib, t, p };
             assert!(refused.check().is_err(), "{refused:?}");
         }
@@ -184,22 +144,12 @@ mod tests {
     fn a_passphrase_key_is_what_argon2id_says() {
         // Not a published vector (those have 8-byte salts): agreement with the crate's plain interface, whose answers
         // the self-test compares with RFC 9106.
-        let params = Argon2Params {
-            m_kib: M_KIB_MIN,
-            t: T_MIN,
-            p: 2,
-        };
+        let params = Argon2Params { m_kib: M_KIB_MIN, t: T_MIN, p: 2 };
         let pass = Secret::filled(6, |bytes| bytes.copy_from_slice(b"secret"));
         let key = passphrase(&pass, b"0123456789abcdef", params).unwrap();
-        let plain = Argon2::new(
-            Algorithm::Argon2id,
-            Version::V0x13,
-            Params::new(M_KIB_MIN, T_MIN, 2, None).unwrap(),
-        );
+        let plain = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(M_KIB_MIN, T_MIN, 2, None).unwrap());
         let mut expected = [0; 32];
-        plain
-            .hash_password_into(b"secret", b"0123456789abcdef", &mut expected)
-            .unwrap();
+        plain.hash_password_into(b"secret", b"0123456789abcdef", &mut expected).unwrap();
         assert_eq!(key.expose(), expected);
     }
 }

@@ -35,9 +35,7 @@ const BITMAP_WORDS: usize = CHUNK / SLOT_MIN / 64;
 const _: () = assert!(SLOT_MIN.is_power_of_two() && SLOT_MAX.is_power_of_two());
 const _: () = assert!(CHUNK.is_multiple_of(SLOT_MAX) && (CHUNK / SLOT_MIN).is_multiple_of(64));
 
-static ARENA: Mutex<Arena> = Mutex::new(Arena {
-    chunks: [const { Vec::new() }; CLASSES],
-});
+static ARENA: Mutex<Arena> = Mutex::new(Arena { chunks: [const { Vec::new() }; CLASSES] });
 static UNLOCKED: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of secret memory in use now that the kernel refused to lock (`RLIMIT_MEMLOCK`), so that could reach swap.
@@ -60,12 +58,8 @@ unsafe impl Send for Pages {}
 
 impl Pages {
     fn new(len: usize) -> Pages {
-        let Ok(mut map) = MmapMut::map_anon(len) else {
-            out_of_memory(len)
-        };
-        let Some(base) = NonNull::new(map.as_mut_ptr()) else {
-            out_of_memory(len)
-        };
+        let Ok(mut map) = MmapMut::map_anon(len) else { out_of_memory(len) };
+        let Some(base) = NonNull::new(map.as_mut_ptr()) else { out_of_memory(len) };
         // Advice may be unknown to the kernel; the pages serve all the same.
         let _ = map.advise(Advice::DontDump);
         let _ = map.advise(Advice::DontFork);
@@ -73,12 +67,7 @@ impl Pages {
         if !locked {
             UNLOCKED.fetch_add(len, Ordering::Relaxed);
         }
-        Pages {
-            base,
-            len,
-            locked,
-            _map: map,
-        }
+        Pages { base, len, locked, _map: map }
     }
 }
 
@@ -103,20 +92,14 @@ struct Chunk {
 
 impl Chunk {
     fn new(slot: usize) -> Chunk {
-        Chunk {
-            pages: Pages::new(CHUNK),
-            used: [0; BITMAP_WORDS],
-            free: CHUNK / slot,
-        }
+        Chunk { pages: Pages::new(CHUNK), used: [0; BITMAP_WORDS], free: CHUNK / slot }
     }
 
     /// Takes a free slot of `slot` bytes; there is one.
     fn take(&mut self, slot: usize) -> NonNull<u8> {
         let count = CHUNK / slot;
         let index = (0..count).find(|i| self.used[i / 64] >> (i % 64) & 1 == 0);
-        let Some(index) = index else {
-            unreachable!("a chunk without a free slot was asked for one")
-        };
+        let Some(index) = index else { unreachable!("a chunk without a free slot was asked for one") };
         self.used[index / 64] |= 1 << (index % 64);
         self.free -= 1;
         // SAFETY: `index < CHUNK / slot`, so the offset lies inside the mapping of CHUNK bytes.
@@ -163,10 +146,7 @@ impl Arena {
             unreachable!("a slot was given back to an arena that never lent it")
         };
         chunks[index].give(at, slot);
-        let room_elsewhere = chunks
-            .iter()
-            .enumerate()
-            .any(|(i, c)| i != index && c.free > 0);
+        let room_elsewhere = chunks.iter().enumerate().any(|(i, c)| i != index && c.free > 0);
         if chunks[index].free == CHUNK / slot && room_elsewhere {
             chunks.swap_remove(index);
         }
@@ -203,19 +183,11 @@ impl Region {
     pub(super) fn zeroed(len: usize) -> Region {
         if len > SLOT_MAX {
             let pages = Pages::new(len);
-            return Region {
-                at: pages.base,
-                len,
-                home: Home::Own(pages),
-            };
+            return Region { at: pages.base, len, home: Home::Own(pages) };
         }
         let slot = len.max(SLOT_MIN).next_power_of_two();
         let at = Arena::lock().take(slot);
-        Region {
-            at,
-            len,
-            home: Home::Slot(slot),
-        }
+        Region { at, len, home: Home::Slot(slot) }
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
@@ -261,10 +233,7 @@ impl<T> Locked<T> {
         // SAFETY: the region is at least as long as a `T`, aligned to 32 or more (slots are aligned to their size,
         // checked above to suffice), and nobody else refers to it.
         unsafe { region.at.cast::<T>().write(value) };
-        Locked {
-            region,
-            value: PhantomData,
-        }
+        Locked { region, value: PhantomData }
     }
 }
 
@@ -320,13 +289,7 @@ mod tests {
                 region.as_mut_slice().fill(index as u8 | 1);
             }
             for (index, region) in regions.iter().enumerate() {
-                assert!(
-                    region
-                        .as_slice()
-                        .iter()
-                        .all(|byte| *byte == index as u8 | 1),
-                    "{len}"
-                );
+                assert!(region.as_slice().iter().all(|byte| *byte == index as u8 | 1), "{len}");
             }
         }
         // Everything came back wiped: the slots handed out next are zero again.

@@ -1,11 +1,12 @@
 //! The portable engine: pure Rust, for CPUs AWS-LC has no assembly for, and to check what the other engine wrote.
 //!
 //! AES comes from the `aes` crate (AES-NI, VAES or ARMv8 where the CPU has them, constant-time bit slicing elsewhere).
-//! AES-256 goes many blocks at a time through [`xex`](super::xex), about four times the speed of the `xts-mode` crate,
+//! AES-256 goes many blocks at a time through [`xex`], about four times the speed of the `xts-mode` crate,
 //! which tests hold it against; AES-128 uses `xts-mode` itself, because AWS-LC's side of that suite runs on `xex` and the two
 //! engines are to share nothing.
 //!
-//! Invariants: key schedules live in locked memory; calls take `&self` and allocate nothing.
+//! Invariants: key schedules live in locked memory (a copy passes over the stack while a key is expanded); calls take
+//! `&self` and allocate nothing.
 
 use aes::cipher::array::Array;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -30,11 +31,7 @@ impl Portable {
     /// Expands `key`, whose length fits `suite` (one that encrypts).
     pub(super) fn new(suite: Suite, key: &Secret) -> Result<Portable, CryptoError> {
         let (key_1, key_2) = key.expose().split_at(key.len() / 2);
-        let length = |_| CryptoError::KeyLength {
-            suite,
-            expected: suite.key_len(),
-            found: key.len(),
-        };
+        let length = |_| CryptoError::KeyLength { suite, expected: suite.key_len(), found: key.len() };
         if suite == Suite::Aes128Xts {
             let data = Aes128::new_from_slice(key_1).map_err(length)?;
             let tweak = Aes128::new_from_slice(key_2).map_err(length)?;
@@ -46,13 +43,7 @@ impl Portable {
     }
 
     /// Encrypts or decrypts whole data units of `unit` bytes in place.
-    pub(super) fn crypt(
-        &self,
-        direction: Direction,
-        mut tweaks: Tweaks,
-        unit: usize,
-        data: &mut [u8],
-    ) {
+    pub(super) fn crypt(&self, direction: Direction, mut tweaks: Tweaks, unit: usize, data: &mut [u8]) {
         match self {
             Portable::Aes256(keys) => {
                 xex::crypt(&mut Aes256Ciphers { keys, direction }, tweaks, unit, data);
@@ -84,8 +75,6 @@ impl Ciphers for Aes256Ciphers<'_> {
     }
 
     fn tweak(&mut self, blocks: &mut [Block]) {
-        self.keys
-            .1
-            .encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+        self.keys.1.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
     }
 }

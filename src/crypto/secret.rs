@@ -34,20 +34,14 @@ impl Secret {
     }
 
     /// Like [`Secret::filled`], for sources that can fail.
-    pub fn try_filled<E>(
-        len: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
-    ) -> Result<Secret, E> {
+    pub fn try_filled<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Secret, E> {
         let mut secret = Secret::zeroed(len);
         fill(secret.0.as_mut_slice())?;
         Ok(secret)
     }
 
     /// `len` bytes at most, of which `fill` says how many it wrote; the rest is wiped and forgotten.
-    pub fn read_up_to<E>(
-        len: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<Secret, E> {
+    pub fn read_up_to<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Secret, E> {
         let mut secret = Secret::zeroed(len);
         let kept = fill(secret.0.as_mut_slice())?;
         secret.0.truncate(kept);
@@ -56,9 +50,7 @@ impl Secret {
 
     /// `len` bytes from the system's random source.
     pub fn random(len: usize) -> Result<Secret, CryptoError> {
-        Secret::try_filled(len, |bytes| {
-            getrandom::fill(bytes).map_err(CryptoError::Random)
-        })
+        Secret::try_filled(len, |bytes| getrandom::fill(bytes).map_err(CryptoError::Random))
     }
 
     /// Length, bytes.

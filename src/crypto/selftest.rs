@@ -27,8 +27,7 @@ pub struct SelfTestError {
 
 /// Runs every known-answer test; the first that fails ends it.
 pub fn run() -> Result<(), SelfTestError> {
-    let vectors = vectors::xts()
-        .map_err(|line| failed("XTS-AES", &format!("line {line} of the built-in vectors")))?;
+    let vectors = vectors::xts().map_err(|line| failed("XTS-AES", &format!("line {line} of the built-in vectors")))?;
     for vector in &vectors {
         for engine in EngineKind::ALL {
             xts(engine, vector)?;
@@ -42,39 +41,23 @@ pub fn run() -> Result<(), SelfTestError> {
 }
 
 fn failed(primitive: &str, vector: &str) -> SelfTestError {
-    SelfTestError {
-        primitive: primitive.to_owned(),
-        vector: vector.to_owned(),
-    }
+    SelfTestError { primitive: primitive.to_owned(), vector: vector.to_owned() }
 }
 
 fn expect(right: bool, primitive: &str, vector: &str) -> Result<(), SelfTestError> {
-    if right {
-        Ok(())
-    } else {
-        Err(failed(primitive, vector))
-    }
+    if right { Ok(()) } else { Err(failed(primitive, vector)) }
 }
 
 /// One XTS vector with one engine.
 pub(super) fn xts(engine: EngineKind, vector: &XtsVector) -> Result<(), SelfTestError> {
-    let suite = if vector.key.len() == 32 {
-        Suite::Aes128Xts
-    } else {
-        Suite::Aes256Xts
-    };
+    let suite = if vector.key.len() == 32 { Suite::Aes128Xts } else { Suite::Aes256Xts };
     let primitive = format!("{suite} ({engine})");
     let key = Secret::filled(vector.key.len(), |bytes| bytes.copy_from_slice(&vector.key));
     let cipher = Cipher::new(engine, suite, &key).map_err(|_| failed(&primitive, vector.name))?;
-    let tweaks = Tweaks {
-        first: vector.tweak,
-        step: 1,
-    };
+    let tweaks = Tweaks { first: vector.tweak, step: 1 };
     let unit = vector.plain.len();
-    let ways = [
-        (Direction::Encrypt, &vector.plain, &vector.cipher),
-        (Direction::Decrypt, &vector.cipher, &vector.plain),
-    ];
+    let ways =
+        [(Direction::Encrypt, &vector.plain, &vector.cipher), (Direction::Decrypt, &vector.cipher, &vector.plain)];
     for (way, from, expected) in ways {
         let mut place = from.clone();
         cipher.crypt(way, tweaks, unit, Io::InPlace(&mut place));
@@ -107,20 +90,12 @@ fn hkdf() -> Result<(), SelfTestError> {
 
 fn kwp() -> Result<(), SelfTestError> {
     for vector in vectors::KWP {
-        expect(
-            kwp_both_ways(vector).unwrap_or(false),
-            "AES-KWP",
-            vector.name,
-        )?;
+        expect(kwp_both_ways(vector).unwrap_or(false), "AES-KWP", vector.name)?;
     }
     let (kek, forged) = vectors::KWP_FORGED;
-    let opened = KwpAes256::new_from_slice(&bytes(kek))
-        .map(|kwp| kwp.unwrap_key(&bytes(forged), &mut [0; 512]).is_ok());
-    expect(
-        opened == Ok(false),
-        "AES-KWP",
-        "a forged wrap (NIST KWP_AD_256)",
-    )
+    let opened =
+        KwpAes256::new_from_slice(&bytes(kek)).map(|kwp| kwp.unwrap_key(&bytes(forged), &mut [0; 512]).is_ok());
+    expect(opened == Ok(false), "AES-KWP", "a forged wrap (NIST KWP_AD_256)")
 }
 
 /// Whether wrapping gives the known answer and unwrapping the key; none if the lengths do not fit.
@@ -129,16 +104,10 @@ fn kwp_both_ways(vector: &KwpVector) -> Option<bool> {
     let (mut to, mut back) = ([0; 64], [0; 64]);
     let (to, back) = if kek.len() == 24 {
         let kwp = KwpAes192::new_from_slice(&kek).ok()?;
-        (
-            kwp.wrap_key(&key, &mut to).ok()?,
-            kwp.unwrap_key(&wrapped, &mut back).ok()?,
-        )
+        (kwp.wrap_key(&key, &mut to).ok()?, kwp.unwrap_key(&wrapped, &mut back).ok()?)
     } else {
         let kwp = KwpAes256::new_from_slice(&kek).ok()?;
-        (
-            kwp.wrap_key(&key, &mut to).ok()?,
-            kwp.unwrap_key(&wrapped, &mut back).ok()?,
-        )
+        (kwp.wrap_key(&key, &mut to).ok()?, kwp.unwrap_key(&wrapped, &mut back).ok()?)
     };
     Some(to == wrapped && back == key)
 }
@@ -160,11 +129,7 @@ fn argon2id() -> Result<(), SelfTestError> {
     };
     let tag = answer().map_err(|_| failed("Argon2id", name))?;
     expect(tag[..] == bytes(vectors::ARGON2ID_TAG), "Argon2id", name)?;
-    expect(
-        Params::new(32, 3, 4, Some(32)).is_ok(),
-        "Argon2id",
-        "parameters",
-    )
+    expect(Params::new(32, 3, 4, Some(32)).is_ok(), "Argon2id", "parameters")
 }
 
 fn xxh3() -> Result<(), SelfTestError> {
@@ -172,11 +137,7 @@ fn xxh3() -> Result<(), SelfTestError> {
     let secret = &data[7..7 + 147];
     for (len, hash) in vectors::XXH3_WITH_SECRET {
         let name = format!("xxHash sanity vector of {len} bytes");
-        expect(
-            xxh3_64_with_secret(&data[..*len], secret) == *hash,
-            "XXH3-64",
-            &name,
-        )?;
+        expect(xxh3_64_with_secret(&data[..*len], secret) == *hash, "XXH3-64", &name)?;
     }
     Ok(())
 }

@@ -39,13 +39,7 @@ pub fn measure(budget: Duration) -> Result<Vec<SpeedRow>, CryptoError> {
             for unit in [4096, 512] {
                 let xts = Xts::new(engine, suite, &key, unit, TweakRule::own(unit))?;
                 let mut row = |direction, bytes_per_s| {
-                    rows.push(SpeedRow {
-                        engine,
-                        suite,
-                        unit,
-                        direction,
-                        bytes_per_s,
-                    });
+                    rows.push(SpeedRow { engine, suite, unit, direction, bytes_per_s });
                 };
                 row("encrypt", rate(budget, || xts.encrypt(0, &mut data)));
                 row("decrypt", rate(budget, || xts.decrypt(0, &mut data)));
@@ -81,11 +75,7 @@ mod tests {
         for (index, row) in rows.iter().enumerate() {
             assert!(row.bytes_per_s > 0.0);
             let cell = |r: &SpeedRow| (r.engine, r.suite, r.unit, r.direction);
-            assert!(
-                rows[..index]
-                    .iter()
-                    .all(|earlier| cell(earlier) != cell(row))
-            );
+            assert!(rows[..index].iter().all(|earlier| cell(earlier) != cell(row)));
         }
     }
 }

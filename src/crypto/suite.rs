@@ -137,18 +137,12 @@ pub struct TweakRule {
 impl TweakRule {
     /// Our own rule: the number of the data unit in the volume.
     pub const fn own(data_unit: u32) -> TweakRule {
-        TweakRule {
-            unit: data_unit,
-            base: 0,
-        }
+        TweakRule { unit: data_unit, base: 0 }
     }
 
     /// The rule of LUKS2 (`IV offset` in 512-byte sectors).
     pub const fn luks2(iv_offset: u64) -> TweakRule {
-        TweakRule {
-            unit: 512,
-            base: iv_offset,
-        }
+        TweakRule { unit: 512, base: iv_offset }
     }
 
     /// The tweak of the data unit at byte `offset` of the volume.
@@ -168,10 +162,7 @@ impl TweakRule {
         if self.unit >= 512 && self.unit.is_power_of_two() && self.unit <= data_unit {
             Ok(())
         } else {
-            Err(CryptoError::TweakUnit {
-                tweak: self.unit,
-                data: data_unit,
-            })
+            Err(CryptoError::TweakUnit { tweak: self.unit, data: data_unit })
         }
     }
 }
@@ -207,23 +198,13 @@ mod tests {
 
     #[test]
     fn the_tweak_does_not_wrap_at_64_bits() {
-        let rule = TweakRule {
-            unit: 512,
-            base: u64::MAX,
-        };
+        let rule = TweakRule { unit: 512, base: u64::MAX };
         assert_eq!(rule.tweak(512), 1 << 64);
     }
 
     #[test]
     fn rules_that_would_repeat_a_tweak_are_refused() {
-        assert!(
-            TweakRule {
-                unit: 4096,
-                base: 0
-            }
-            .check(512)
-            .is_err()
-        );
+        assert!(TweakRule { unit: 4096, base: 0 }.check(512).is_err());
         for unit in [0, 1, 256, 768, 8192] {
             assert!(TweakRule { unit, base: 0 }.check(4096).is_err(), "{unit}");
         }

@@ -24,10 +24,7 @@ pub(super) fn xts() -> Result<Vec<XtsVector>, usize> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let mut vectors = Vec::new();
     while let Some((number, line)) = lines.next() {
-        let name = line
-            .strip_prefix('[')
-            .and_then(|l| l.strip_suffix(']'))
-            .ok_or(number)?;
+        let name = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')).ok_or(number)?;
         let mut field = |label: &str| {
             let (number, line) = lines.next().ok_or(number)?;
             let value = line.strip_prefix(label).and_then(|l| l.strip_prefix(" = "));
@@ -52,10 +49,7 @@ pub(super) fn hex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    pairs
-        .iter()
-        .map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8))
-        .collect()
+    pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8)).collect()
 }
 
 /// A known answer of HMAC-SHA256.
@@ -153,8 +147,7 @@ pub(super) const KWP_FORGED: (&str, &str) = (
 );
 
 /// Argon2id, RFC 9106 §5.3 (32 KiB, 3 passes, 4 lanes, with secret and associated data).
-pub(super) const ARGON2ID_TAG: &str =
-    "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659";
+pub(super) const ARGON2ID_TAG: &str = "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659";
 
 /// XXH3-64 with a secret: lengths and hashes from xxHash's `sanity_test_vectors.h`.
 pub(super) const XXH3_WITH_SECRET: &[(usize, u64)] = &[
@@ -183,21 +176,9 @@ mod tests {
     fn the_file_reads_and_covers_both_key_sizes() {
         let vectors = xts().unwrap();
         assert_eq!(vectors.len(), 26);
-        assert!(
-            vectors
-                .iter()
-                .any(|v| v.key.len() == 32 && v.plain.len() == 512)
-        );
-        assert!(
-            vectors
-                .iter()
-                .any(|v| v.key.len() == 64 && v.plain.len() == 512)
-        );
-        assert!(
-            vectors
-                .iter()
-                .all(|v| v.plain.len() == v.cipher.len() && v.plain != v.cipher)
-        );
+        assert!(vectors.iter().any(|v| v.key.len() == 32 && v.plain.len() == 512));
+        assert!(vectors.iter().any(|v| v.key.len() == 64 && v.plain.len() == 512));
+        assert!(vectors.iter().all(|v| v.plain.len() == v.cipher.len() && v.plain != v.cipher));
     }
 
     #[test]

@@ -68,11 +68,7 @@ impl WrapContext<'_> {
 ///
 /// # Errors
 /// A KEK of another length, a KEK id too long, or an empty key.
-pub fn kwp_wrap(
-    kek: &Secret,
-    context: &WrapContext<'_>,
-    dek: &Secret,
-) -> Result<Vec<u8>, CryptoError> {
+pub fn kwp_wrap(kek: &Secret, context: &WrapContext<'_>, dek: &Secret) -> Result<Vec<u8>, CryptoError> {
     let kwp = bound(kek, context)?;
     if dek.is_empty() {
         return Err(CryptoError::WrapLength(0));
@@ -89,11 +85,7 @@ pub fn kwp_wrap(
 /// # Errors
 /// [`CryptoError::WrapLength`] for a blob no key gives; [`CryptoError::Unwrap`] when it does not authenticate: the wrong KEK,
 /// another context, or changed bytes, which cannot be told apart from here.
-pub fn kwp_unwrap(
-    kek: &Secret,
-    context: &WrapContext<'_>,
-    blob: &[u8],
-) -> Result<Secret, CryptoError> {
+pub fn kwp_unwrap(kek: &Secret, context: &WrapContext<'_>, blob: &[u8]) -> Result<Secret, CryptoError> {
     let kwp = bound(kek, context)?;
     if blob.len() < 2 * SEMIBLOCK || !blob.len().is_multiple_of(SEMIBLOCK) {
         return Err(CryptoError::WrapLength(blob.len()));

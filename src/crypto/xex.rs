@@ -88,9 +88,7 @@ fn fill_masks(masks: &mut [u128], start: u128) {
     let (eights, rest) = masks.as_chunks_mut::<8>();
     for eight in eights {
         *eight = chains;
-        chains
-            .iter_mut()
-            .for_each(|value| *value = times_x8(*value));
+        chains.iter_mut().for_each(|value| *value = times_x8(*value));
     }
     rest.copy_from_slice(&chains[..rest.len()]);
 }
@@ -123,12 +121,7 @@ mod tests {
 
     #[test]
     fn masks_are_successive_doublings_by_the_book() {
-        for start in [
-            1,
-            0x87 << 120,
-            u128::MAX,
-            0x0123_4567_89ab_cdef << 64 | 0xfedc,
-        ] {
+        for start in [1, 0x87 << 120, u128::MAX, 0x0123_4567_89ab_cdef << 64 | 0xfedc] {
             for len in [1, 2, 7, 8, 9, 32, 256] {
                 let mut masks = vec![0; len];
                 fill_masks(&mut masks, start);

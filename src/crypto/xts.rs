@@ -41,13 +41,7 @@ impl Xts {
         }
         tweak.check(data_unit)?;
         let cipher = Cipher::new(engine, suite, key)?;
-        Ok(Xts {
-            suite,
-            engine,
-            data_unit,
-            tweak,
-            cipher,
-        })
+        Ok(Xts { suite, engine, data_unit, tweak, cipher })
     }
 
     /// The suite of the key.
@@ -111,11 +105,7 @@ impl Xts {
         let len = match &io {
             Io::InPlace(data) => data.len(),
             Io::To(from, to) => {
-                assert_eq!(
-                    from.len(),
-                    to.len(),
-                    "both buffers of a crypt have one length"
-                );
+                assert_eq!(from.len(), to.len(), "both buffers of a crypt have one length");
                 to.len()
             }
         };
@@ -124,10 +114,7 @@ impl Xts {
             offset.is_multiple_of(u64::from(self.data_unit)) && len.is_multiple_of(unit),
             "{len} bytes at {offset} are not whole data units of {unit}"
         );
-        let tweaks = Tweaks {
-            first: self.tweak.tweak(offset),
-            step: self.tweak.step(self.data_unit),
-        };
+        let tweaks = Tweaks { first: self.tweak.tweak(offset), step: self.tweak.step(self.data_unit) };
         self.cipher.crypt(way, tweaks, unit, io);
     }
 }
@@ -142,11 +129,7 @@ pub(super) enum Cipher {
 
 impl Cipher {
     /// Checks and expands a key.
-    pub(super) fn new(
-        engine: EngineKind,
-        suite: Suite,
-        key: &Secret,
-    ) -> Result<Cipher, CryptoError> {
+    pub(super) fn new(engine: EngineKind, suite: Suite, key: &Secret) -> Result<Cipher, CryptoError> {
         check_key(suite, key)?;
         Ok(match (suite, engine) {
             (Suite::None, _) => Cipher::Identity,
@@ -179,11 +162,7 @@ impl Cipher {
 pub fn check_key(suite: Suite, key: &Secret) -> Result<(), CryptoError> {
     let (expected, found) = (suite.key_len(), key.len());
     if expected != found {
-        return Err(CryptoError::KeyLength {
-            suite,
-            expected,
-            found,
-        });
+        return Err(CryptoError::KeyLength { suite, expected, found });
     }
     let (key_1, key_2) = key.expose().split_at(found / 2);
     if suite != Suite::None && bool::from(key_1.ct_eq(key_2)) {

@@ -48,11 +48,7 @@ impl Chunk {
         // SAFETY: `skip` < CHUNK when the mapping is twice that and 0 otherwise, so the address lies in the mapping
         // with CHUNK bytes after it, and is not null.
         let base = unsafe { NonNull::new_unchecked(map.as_mut_ptr().add(skip)) };
-        Ok(Chunk {
-            base,
-            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
-            _map: map,
-        })
+        Ok(Chunk { base, serial: SERIALS.fetch_add(1, Ordering::Relaxed), _map: map })
     }
 
     /// The chunk's number, unique in this process.
@@ -122,11 +118,7 @@ pub(super) struct Arena {
 impl Arena {
     /// An arena that maps at most `limit` chunks.
     pub(super) fn new(limit: usize) -> Arena {
-        Arena {
-            places: Vec::new(),
-            limit,
-            hint: 0,
-        }
+        Arena { places: Vec::new(), limit, hint: 0 }
     }
 
     /// Chunks mapped now.
@@ -137,9 +129,7 @@ impl Arena {
     /// Takes a block of `PAGE << order` bytes from the chunks that are mapped.
     pub(super) fn take(&mut self, order: usize) -> Option<Block> {
         let (count, hint) = (self.places.len(), self.hint);
-        (0..count)
-            .map(|step| (hint + step) % count)
-            .find_map(|index| self.take_from(index, order))
+        (0..count).map(|step| (hint + step) % count).find_map(|index| self.take_from(index, order))
     }
 
     fn take_from(&mut self, index: usize, order: usize) -> Option<Block> {
@@ -166,15 +156,8 @@ impl Arena {
         let Ok(chunk) = Chunk::map() else {
             return false;
         };
-        let place = Some(Place {
-            chunk: Arc::new(chunk),
-            pages: Pages::new(),
-        });
-        self.hint = self
-            .places
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.places.len());
+        let place = Some(Place { chunk: Arc::new(chunk), pages: Pages::new() });
+        self.hint = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         match self.places.get_mut(self.hint) {
             Some(slot) => *slot = place,
             None => self.places.push(place),
@@ -187,10 +170,7 @@ impl Arena {
     /// # Panics
     /// If the block is of another arena.
     pub(super) fn give(&mut self, block: Block) {
-        let place = self
-            .places
-            .get_mut(block.place as usize)
-            .and_then(Option::as_mut);
+        let place = self.places.get_mut(block.place as usize).and_then(Option::as_mut);
         match place {
             Some(place) if Arc::ptr_eq(&place.chunk, &block.chunk) => {
                 place.pages.give(usize::from(block.page), block.order())

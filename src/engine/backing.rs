@@ -90,25 +90,15 @@ impl Backing {
     /// Opens what is there, locks it (exclusively, or shared if `read_only`) and finds out how it can be used.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Backing, EngineError> {
         let path = path.as_ref();
-        let failed = |source| EngineError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| EngineError::Open { path: path.to_owned(), source };
         let kind = kind_of(path, &fs::metadata(path).map_err(failed)?)?;
         let mut flags = libc::O_NONBLOCK; // a FIFO that takes the file's place meanwhile must not hang us
         if kind == Kind::Block && !options.read_only {
             flags |= libc::O_EXCL; // claims the device against mounts and other exclusive users
         }
-        let file = File::options()
-            .read(true)
-            .write(!options.read_only)
-            .custom_flags(flags)
-            .open(path);
+        let file = File::options().read(true).write(!options.read_only).custom_flags(flags).open(path);
         let file = file.map_err(|source| match (kind, source.raw_os_error()) {
-            (Kind::Block, Some(libc::EBUSY)) => EngineError::InUse {
-                path: path.to_owned(),
-                holder: None,
-            },
+            (Kind::Block, Some(libc::EBUSY)) => EngineError::InUse { path: path.to_owned(), holder: None },
             _ => failed(source),
         })?;
         Backing::adopt(file, path, options)
@@ -116,23 +106,10 @@ impl Backing {
 
     /// Creates a new file of `len` bytes, all of it a hole, mode 0600. Refuses a path that exists. On failure nothing is
     /// left behind. The directory entry is durable on return.
-    pub fn create(
-        path: impl AsRef<Path>,
-        len: u64,
-        options: &OpenOptions,
-    ) -> Result<Backing, EngineError> {
+    pub fn create(path: impl AsRef<Path>, len: u64, options: &OpenOptions) -> Result<Backing, EngineError> {
         let path = path.as_ref();
-        let failed = |source| EngineError::Create {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
+        let failed = |source| EngineError::Create { path: path.to_owned(), source };
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let made = file
             .set_len(len)
             .and_then(|()| sync_parent(path))
@@ -145,24 +122,12 @@ impl Backing {
     }
 
     fn adopt(file: File, path: &Path, options: &OpenOptions) -> Result<Backing, EngineError> {
-        let examined = |what| {
-            move |source| EngineError::Examine {
-                path: path.to_owned(),
-                what,
-                source,
-            }
-        };
+        let examined = |what| move |source| EngineError::Examine { path: path.to_owned(), what, source };
         let metadata = file.metadata().map_err(examined("file status"))?;
         let kind = kind_of(path, &metadata)?;
         lock::take(&file, path, options.read_only)?;
         let caps = examine::caps(&file, path, kind, &metadata, options.cache)?;
-        Ok(Backing {
-            file,
-            path: path.to_owned(),
-            kind,
-            caps,
-            bounce: Mutex::new(None),
-        })
+        Ok(Backing { file, path: path.to_owned(), kind, caps, bounce: Mutex::new(None) })
     }
 
     /// The path it was opened by.
@@ -190,12 +155,7 @@ impl Backing {
         }
         let (offset, len) = (signed(offset)?, signed(len)?);
         loop {
-            match fallocate(
-                &self.file,
-                flags | FallocateFlags::FALLOC_FL_KEEP_SIZE,
-                offset,
-                len,
-            ) {
+            match fallocate(&self.file, flags | FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, len) {
                 Err(Errno::EINTR) => continue,
                 other => return Ok(other?),
             }
@@ -243,9 +203,7 @@ impl Disk for Backing {
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         match self.allocate(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                self.write_zeros(offset, len)
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.write_zeros(offset, len),
             other => other,
         }
     }
@@ -254,27 +212,18 @@ impl Disk for Backing {
         if self.is_block_device() {
             return Ok((offset < end).then_some(offset));
         }
-        Ok(self
-            .seek(offset, Whence::SeekData)?
-            .filter(|&found| found < end))
+        Ok(self.seek(offset, Whence::SeekData)?.filter(|&found| found < end))
     }
 
     fn next_hole(&self, offset: u64, end: u64) -> io::Result<u64> {
         if self.is_block_device() {
             return Ok(end);
         }
-        Ok(self
-            .seek(offset, Whence::SeekHole)?
-            .map_or(end, |found| found.min(end)))
+        Ok(self.seek(offset, Whence::SeekHole)?.map_or(end, |found| found.min(end)))
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        Ok(posix_fadvise(
-            &self.file,
-            0,
-            0,
-            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-        )?)
+        Ok(posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
     fn fd(&self) -> Option<RawFd> {
@@ -294,12 +243,7 @@ impl Drop for Backing {
 
 impl fmt::Debug for Backing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Backing({}, {})",
-            self.path.display(),
-            self.caps.describe
-        )
+        write!(f, "Backing({}, {})", self.path.display(), self.caps.describe)
     }
 }
 
@@ -308,9 +252,7 @@ fn kind_of(path: &Path, metadata: &fs::Metadata) -> Result<Kind, EngineError> {
     match (of.is_file(), of.is_block_device()) {
         (true, _) => Ok(Kind::File),
         (_, true) => Ok(Kind::Block),
-        _ => Err(EngineError::NotStorage {
-            path: path.to_owned(),
-        }),
+        _ => Err(EngineError::NotStorage { path: path.to_owned() }),
     }
 }
 
@@ -323,10 +265,7 @@ fn device_of(kind: Kind, metadata: &fs::Metadata) -> u64 {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 

@@ -58,17 +58,8 @@ impl Pool {
     /// A pool that maps at most `limit` bytes, rounded down to whole chunks of 2 MiB but at least one of them.
     pub fn new(limit: usize) -> Pool {
         let chunks = (limit / CHUNK).max(1);
-        let state = State {
-            arena: Arena::new(chunks),
-            at_hand: [const { Vec::new() }; ORDERS],
-            taken: 0,
-        };
-        Pool {
-            shared: Arc::new(Shared {
-                state: Mutex::new(state),
-                limit: chunks * CHUNK,
-            }),
-        }
+        let state = State { arena: Arena::new(chunks), at_hand: [const { Vec::new() }; ORDERS], taken: 0 };
+        Pool { shared: Arc::new(Shared { state: Mutex::new(state), limit: chunks * CHUNK }) }
     }
 
     /// A buffer of at least `len` bytes (the next class up), or `None` when the pool is over its budget now.
@@ -78,20 +69,13 @@ impl Pool {
         let mut state = self.shared.lock();
         let block = state.take(order)?;
         state.taken += PAGE << order;
-        Some(Buf {
-            block: Some(block),
-            pool: Arc::clone(&self.shared),
-        })
+        Some(Buf { block: Some(block), pool: Arc::clone(&self.shared) })
     }
 
     /// What the pool holds now.
     pub fn usage(&self) -> PoolUsage {
         let state = self.shared.lock();
-        PoolUsage {
-            taken: state.taken,
-            mapped: state.arena.mapped() * CHUNK,
-            limit: self.shared.limit,
-        }
+        PoolUsage { taken: state.taken, mapped: state.arena.mapped() * CHUNK, limit: self.shared.limit }
     }
 
     /// Gives memory back to the system that no buffer uses, but for one chunk; returns how many bytes. For idle times:
@@ -173,9 +157,7 @@ impl Buf {
 
     /// Where the buffer lives: its chunk's serial number and first byte, for registering the chunk with a ring.
     pub(super) fn chunk(&self) -> Option<(u64, *mut u8)> {
-        self.block
-            .as_ref()
-            .map(|block| (block.chunk().serial(), block.chunk().base()))
+        self.block.as_ref().map(|block| (block.chunk().serial(), block.chunk().base()))
     }
 }
 

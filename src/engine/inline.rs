@@ -10,21 +10,8 @@ pub(super) fn run(op: &mut Op) -> io::Result<usize> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     match op {
-        Op::Read {
-            disk,
-            offset,
-            buf,
-            range,
-        } => disk
-            .read_at(*offset, &mut buf[range.clone()])
-            .map(|()| range.len()),
-        Op::Write {
-            disk,
-            offset,
-            data,
-            range,
-            dsync,
-        } => {
+        Op::Read { disk, offset, buf, range } => disk.read_at(*offset, &mut buf[range.clone()]).map(|()| range.len()),
+        Op::Write { disk, offset, data, range, dsync } => {
             let data = &data[range.clone()];
             let stored = match dsync {
                 true => disk.write_through_at(*offset, data),

@@ -27,14 +27,8 @@ struct State {
 impl MemDisk {
     /// A disk of `len` bytes, all holes.
     pub fn new(len: usize) -> MemDisk {
-        let state = State {
-            bytes: vec![0; len],
-            allocated: vec![false; len.div_ceil(BLOCK)],
-        };
-        MemDisk {
-            state: Mutex::new(state),
-            flushes: AtomicU64::new(0),
-        }
+        let state = State { bytes: vec![0; len], allocated: vec![false; len.div_ceil(BLOCK)] };
+        MemDisk { state: Mutex::new(state), flushes: AtomicU64::new(0) }
     }
 
     /// Flushes so far.
@@ -59,9 +53,7 @@ impl State {
     fn slice(&mut self, offset: u64, len: u64, past_end: io::ErrorKind) -> io::Result<&mut [u8]> {
         let range = usize::try_from(offset).ok().zip(usize::try_from(len).ok());
         let range = range.and_then(|(start, len)| Some(start..start.checked_add(len)?));
-        range
-            .and_then(|range| self.bytes.get_mut(range))
-            .ok_or_else(|| past_end.into())
+        range.and_then(|range| self.bytes.get_mut(range)).ok_or_else(|| past_end.into())
     }
 
     fn mark(&mut self, offset: u64, len: u64) {
@@ -77,19 +69,13 @@ impl Disk for MemDisk {
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let mut state = self.lock();
-        data.copy_from_slice(state.slice(
-            offset,
-            data.len() as u64,
-            io::ErrorKind::UnexpectedEof,
-        )?);
+        data.copy_from_slice(state.slice(offset, data.len() as u64, io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
-        state
-            .slice(offset, data.len() as u64, io::ErrorKind::StorageFull)?
-            .copy_from_slice(data);
+        state.slice(offset, data.len() as u64, io::ErrorKind::StorageFull)?.copy_from_slice(data);
         state.mark(offset, data.len() as u64);
         Ok(())
     }
@@ -101,11 +87,8 @@ impl Disk for MemDisk {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.lock();
-        state
-            .slice(offset, len, io::ErrorKind::InvalidInput)?
-            .fill(0);
-        let blocks =
-            offset.div_ceil(BLOCK as u64) as usize..((offset + len) / BLOCK as u64) as usize;
+        state.slice(offset, len, io::ErrorKind::InvalidInput)?.fill(0);
+        let blocks = offset.div_ceil(BLOCK as u64) as usize..((offset + len) / BLOCK as u64) as usize;
         if let Some(blocks) = state.allocated.get_mut(blocks) {
             blocks.fill(false);
         }
@@ -114,9 +97,7 @@ impl Disk for MemDisk {
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.lock();
-        state
-            .slice(offset, len, io::ErrorKind::StorageFull)?
-            .fill(0);
+        state.slice(offset, len, io::ErrorKind::StorageFull)?.fill(0);
         state.mark(offset, len);
         Ok(())
     }

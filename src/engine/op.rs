@@ -139,28 +139,14 @@ impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Read { offset, range, .. } => write!(f, "Read({offset}+{})", range.len()),
-            Op::Write {
-                offset,
-                range,
-                dsync,
-                ..
-            } => write!(f, "Write({offset}+{}, dsync {dsync})", range.len()),
+            Op::Write { offset, range, dsync, .. } => write!(f, "Write({offset}+{}, dsync {dsync})", range.len()),
             Op::Flush { .. } => f.write_str("Flush"),
             Op::Punch { offset, len, .. } => write!(f, "Punch({offset}+{len})"),
             Op::ZeroRange { offset, len, .. } => write!(f, "ZeroRange({offset}+{len})"),
             Op::Recv { first, rest, .. } => {
-                write!(
-                    f,
-                    "Recv({}+{})",
-                    first.as_ref().map_or(0, |first| first.1.len()),
-                    rest.1.len()
-                )
+                write!(f, "Recv({}+{})", first.as_ref().map_or(0, |first| first.1.len()), rest.1.len())
             }
-            Op::Send { parts, .. } => write!(
-                f,
-                "Send({})",
-                parts.iter().map(|part| part.1.len()).sum::<usize>()
-            ),
+            Op::Send { parts, .. } => write!(f, "Send({})", parts.iter().map(|part| part.1.len()).sum::<usize>()),
         }
     }
 }

@@ -29,11 +29,7 @@ pub(super) struct Pages {
 impl Pages {
     /// All pages free.
     pub(super) fn new() -> Pages {
-        Pages {
-            free: [u64::MAX; WORDS],
-            count: PAGES,
-            bound: ORDERS,
-        }
+        Pages { free: [u64::MAX; WORDS], count: PAGES, bound: ORDERS }
     }
 
     /// Whether nothing is taken.
@@ -46,11 +42,7 @@ impl Pages {
         if order >= self.bound {
             return None;
         }
-        let found = if order < WORD_ORDER {
-            self.within_word(order)
-        } else {
-            self.whole_words(order)
-        };
+        let found = if order < WORD_ORDER { self.within_word(order) } else { self.whole_words(order) };
         match found {
             Some(page) => {
                 self.mark(page, order, false);
@@ -92,20 +84,10 @@ impl Pages {
 
     fn mark(&mut self, page: usize, order: usize, free: bool) {
         let length = 1usize << order;
-        assert!(
-            page.is_multiple_of(length) && page + length <= PAGES,
-            "run {page}+{length} is not of this chunk"
-        );
-        let mask = if length >= WORD {
-            u64::MAX
-        } else {
-            ((1u64 << length) - 1) << (page % WORD)
-        };
+        assert!(page.is_multiple_of(length) && page + length <= PAGES, "run {page}+{length} is not of this chunk");
+        let mask = if length >= WORD { u64::MAX } else { ((1u64 << length) - 1) << (page % WORD) };
         for word in &mut self.free[page / WORD..(page + length).div_ceil(WORD)] {
-            assert!(
-                *word & mask == if free { 0 } else { mask },
-                "run {page}+{length} changes hands twice"
-            );
+            assert!(*word & mask == if free { 0 } else { mask }, "run {page}+{length} changes hands twice");
             *word ^= mask;
         }
     }

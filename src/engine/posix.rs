@@ -35,10 +35,7 @@ struct Waiting {
 impl PosixEngine {
     /// An engine with nothing to do; `lost` is what the report says it does without.
     pub fn new(lost: Vec<String>) -> Result<PosixEngine, EngineError> {
-        let waker = Waker::new().map_err(|source| EngineError::Setup {
-            what: "eventfd",
-            source,
-        })?;
+        let waker = Waker::new().map_err(|source| EngineError::Setup { what: "eventfd", source })?;
         Ok(PosixEngine {
             waker,
             finished: Vec::new(),
@@ -72,8 +69,7 @@ impl PosixEngine {
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.polled.clear();
         self.polled.push(entry(self.waker.raw(), libc::POLLIN));
-        self.polled
-            .extend(self.sockets.iter().map(Waiting::poll_entry));
+        self.polled.extend(self.sockets.iter().map(Waiting::poll_entry));
         self.stats.enters += 1;
         match sys::poll(&mut self.polled, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
@@ -99,12 +95,7 @@ impl Engine for PosixEngine {
             let result = inline::run(&mut op);
             self.finished.push(Done { token, result, op });
         } else {
-            self.sockets.push(Waiting {
-                token,
-                op,
-                moved: 0,
-                ready: true,
-            });
+            self.sockets.push(Waiting { token, op, moved: 0, ready: true });
         }
     }
 
@@ -132,11 +123,7 @@ impl Engine for PosixEngine {
     }
 
     fn report(&self) -> EngineReport {
-        EngineReport {
-            name: "posix",
-            features: vec!["pread", "pwrite", "poll"],
-            lost: self.lost.clone(),
-        }
+        EngineReport { name: "posix", features: vec!["pread", "pwrite", "poll"], lost: self.lost.clone() }
     }
 
     fn stats(&self) -> EngineStats {
@@ -174,20 +161,11 @@ impl Waiting {
 }
 
 fn entry(fd: i32, events: i16) -> libc::pollfd {
-    libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    }
+    libc::pollfd { fd, events, revents: 0 }
 }
 
 fn receive(op: &mut Op) -> io::Result<usize> {
-    let Op::Recv {
-        socket,
-        first,
-        rest,
-    } = op
-    else {
+    let Op::Recv { socket, first, rest } = op else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let rest = &mut rest.0[rest.1.clone()];
@@ -198,10 +176,7 @@ fn receive(op: &mut Op) -> io::Result<usize> {
     if first.is_empty() && rest.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into()); // its 0 would look like the peer's end
     }
-    sys::receive(
-        socket.as_fd(),
-        &mut [IoSliceMut::new(first), IoSliceMut::new(rest)],
-    )
+    sys::receive(socket.as_fd(), &mut [IoSliceMut::new(first), IoSliceMut::new(rest)])
 }
 
 /// Sends until all is gone; `moved` counts across calls.

@@ -71,17 +71,10 @@ pub(super) fn open_ring(entries: u32) -> Result<(IoUring, ProbeReport), EngineEr
         Err(error) => (None, Err(error)),
     };
     let ops = ring.as_ref().map_or_else(Vec::new, supported);
-    let report = judge(Findings {
-        setup,
-        disabled: sysctl(),
-        ops,
-    })?;
+    let report = judge(Findings { setup, disabled: sysctl(), ops })?;
     match ring {
         Some(ring) => Ok((ring, report)),
-        None => Err(EngineError::RingMissing {
-            why: "no ring",
-            source: io::ErrorKind::Unsupported.into(),
-        }),
+        None => Err(EngineError::RingMissing { why: "no ring", source: io::ErrorKind::Unsupported.into() }),
     }
 }
 
@@ -90,11 +83,7 @@ fn build(entries: u32) -> io::Result<(IoUring, Abilities)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for (defer, coop) in [(true, false), (false, true), (false, false)] {
         let mut builder = IoUring::builder();
-        builder
-            .dontfork()
-            .setup_clamp()
-            .setup_cqsize(entries.saturating_mul(4))
-            .setup_r_disabled();
+        builder.dontfork().setup_clamp().setup_cqsize(entries.saturating_mul(4)).setup_r_disabled();
         if defer {
             builder.setup_single_issuer().setup_defer_taskrun();
         }
@@ -130,28 +119,18 @@ fn abilities(params: &Parameters, defer_taskrun: bool, coop_taskrun: bool) -> Ab
 fn supported(ring: &IoUring) -> Vec<u8> {
     let mut probe = Probe::new();
     match ring.submitter().register_probe(&mut probe) {
-        Ok(()) => REQUIRED
-            .iter()
-            .map(|&(code, _)| code)
-            .filter(|&code| probe.is_supported(code))
-            .collect(),
+        Ok(()) => REQUIRED.iter().map(|&(code, _)| code).filter(|&code| probe.is_supported(code)).collect(),
         Err(_) => Vec::new(),
     }
 }
 
 fn sysctl() -> Option<u32> {
-    fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 
 /// Decides from the findings alone.
 pub(super) fn judge(findings: Findings) -> Result<ProbeReport, EngineError> {
-    let abilities = findings
-        .setup
-        .map_err(|source| refusal(source, findings.disabled))?;
+    let abilities = findings.setup.map_err(|source| refusal(source, findings.disabled))?;
     let features = [
         (abilities.nodrop, "IORING_FEAT_NODROP"),
         (abilities.ext_arg, "IORING_FEAT_EXT_ARG"),
@@ -161,47 +140,30 @@ pub(super) fn judge(findings: Findings) -> Result<ProbeReport, EngineError> {
     if let Some(&(_, missing)) = features.iter().find(|(there, _)| !there) {
         return Err(EngineError::RingLacks { missing });
     }
-    if let Some(&(_, missing)) = REQUIRED
-        .iter()
-        .find(|(code, _)| !findings.ops.contains(code))
-    {
+    if let Some(&(_, missing)) = REQUIRED.iter().find(|(code, _)| !findings.ops.contains(code)) {
         return Err(EngineError::RingLacks { missing });
     }
     let mut lost = Vec::new();
     if !abilities.defer_taskrun {
         lost.push("deferred task work: the kernel is older than 6.1".to_owned());
     }
-    let Abilities {
-        defer_taskrun,
-        coop_taskrun,
-        ..
-    } = abilities;
-    Ok(ProbeReport {
-        defer_taskrun,
-        coop_taskrun,
-        lost,
-    })
+    let Abilities { defer_taskrun, coop_taskrun, .. } = abilities;
+    Ok(ProbeReport { defer_taskrun, coop_taskrun, lost })
 }
 
 fn refusal(source: io::Error, disabled: Option<u32>) -> EngineError {
     match (source.raw_os_error(), disabled) {
         (Some(libc::EPERM), Some(value)) if value != 0 => EngineError::RingForbidden { value },
-        (Some(libc::EPERM | libc::EACCES), _) => EngineError::RingMissing {
-            why: "a security policy forbids io_uring_setup",
-            source,
-        },
-        (Some(libc::ENOSYS), _) => EngineError::RingMissing {
-            why: "the kernel has no io_uring, or a filter hides it",
-            source,
-        },
-        (Some(libc::ENOMEM), _) => EngineError::RingMissing {
-            why: "not enough lockable memory (ulimit -l) for a ring",
-            source,
-        },
-        _ => EngineError::RingMissing {
-            why: "io_uring_setup failed",
-            source,
-        },
+        (Some(libc::EPERM | libc::EACCES), _) => {
+            EngineError::RingMissing { why: "a security policy forbids io_uring_setup", source }
+        }
+        (Some(libc::ENOSYS), _) => {
+            EngineError::RingMissing { why: "the kernel has no io_uring, or a filter hides it", source }
+        }
+        (Some(libc::ENOMEM), _) => {
+            EngineError::RingMissing { why: "not enough lockable memory (ulimit -l) for a ring", source }
+        }
+        _ => EngineError::RingMissing { why: "io_uring_setup failed", source },
     }
 }
 

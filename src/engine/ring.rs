@@ -28,8 +28,7 @@ use self::files::Files;
 use self::slot::Slot;
 use self::submit::Way;
 use super::{
-    Disk, Done, Engine, EngineError, EngineOptions, EngineReport, EngineStats, Op, ProbeReport,
-    Sock, Waker, probe,
+    Disk, Done, Engine, EngineError, EngineOptions, EngineReport, EngineStats, Op, ProbeReport, Sock, Waker, probe,
 };
 
 /// User data of the read of the waker's eventfd; slots use their index.
@@ -45,10 +44,7 @@ pub struct RingEngine {
     lost: Vec<String>,
     files: Files,
     chunks: Chunks,
-    #[expect(
-        clippy::vec_box,
-        reason = "submissions point into slots: growing the table must not move them"
-    )]
+    #[expect(clippy::vec_box, reason = "submissions point into slots: growing the table must not move them")]
     slots: Vec<Box<Slot>>,
     free: Vec<u32>,
     /// Submissions the kernel has not completed.
@@ -65,6 +61,10 @@ pub struct RingEngine {
     bell_armed: bool,
     enabled: bool,
     closing: bool,
+    /// Submissions are queued that a disk waits for: they must not be put off.
+    urgent: bool,
+    /// The last `wait` put entering the kernel off.
+    put_off: bool,
     stats: EngineStats,
 }
 
@@ -72,10 +72,7 @@ impl RingEngine {
     /// Probes, sets a ring up and registers what the system lets it register.
     pub fn new(options: &EngineOptions) -> Result<RingEngine, EngineError> {
         let (ring, probed) = probe::open_ring(options.entries)?;
-        let waker = Waker::new().map_err(|source| EngineError::Setup {
-            what: "eventfd",
-            source,
-        })?;
+        let waker = Waker::new().map_err(|source| EngineError::Setup { what: "eventfd", source })?;
         let mut lost = probed.lost.clone();
         let submitter = ring.submitter();
         let files = match options.register.then(|| Files::registered(&submitter)) {
@@ -113,6 +110,8 @@ impl RingEngine {
             bell_armed: false,
             enabled: false,
             closing: false,
+            urgent: false,
+            put_off: false,
             stats: EngineStats::default(),
         })
     }
@@ -136,9 +135,7 @@ impl Engine for RingEngine {
         self.enable()?;
         self.arm_bell();
         let before = done.len();
-        let deadline = timeout
-            .filter(|time| !time.is_zero())
-            .map(|time| Instant::now() + time);
+        let deadline = timeout.filter(|time| !time.is_zero()).map(|time| Instant::now() + time);
         loop {
             self.drain_backlog();
             done.append(&mut self.finished);
@@ -180,22 +177,12 @@ impl Engine for RingEngine {
             (self.chunks.is_registered(), "registered buffers"),
             (self.options.workers <= 2, "few kernel workers"),
         ];
-        let features = used
-            .iter()
-            .filter(|(used, _)| *used)
-            .map(|&(_, name)| name)
-            .collect();
+        let features = used.iter().filter(|(used, _)| *used).map(|&(_, name)| name).collect();
         let mut lost = self.lost.clone();
         if let Some(error) = self.chunks.refused() {
-            lost.push(format!(
-                "registering more buffers: {error} (ulimit -l bounds lockable memory)"
-            ));
+            lost.push(format!("registering more buffers: {error} (ulimit -l bounds lockable memory)"));
         }
-        EngineReport {
-            name: "io_uring",
-            features,
-            lost,
-        }
+        EngineReport { name: "io_uring", features, lost }
     }
 
     fn stats(&self) -> EngineStats {

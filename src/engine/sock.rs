@@ -28,11 +28,7 @@ impl Sock {
         if flags.contains(OFlag::O_NONBLOCK) {
             fcntl(&fd, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK)))?;
         }
-        Ok(Sock {
-            fd,
-            seat: AtomicU64::new(0),
-            seated: AtomicBool::new(false),
-        })
+        Ok(Sock { fd, seat: AtomicU64::new(0), seated: AtomicBool::new(false) })
     }
 
     /// Makes the socket fit for request and reply traffic: no delay on TCP; on unix sockets room for `send_buffer` bytes

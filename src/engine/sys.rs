@@ -27,10 +27,7 @@ pub(super) fn block_size64(fd: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// `preadv2` of one buffer with `RWF_NOWAIT`: only what needs no waiting.
 pub(super) fn read_nowait(fd: RawFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
-    let vector = libc::iovec {
-        iov_base: data.as_mut_ptr().cast(),
-        iov_len: data.len(),
-    };
+    let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
     // SAFETY: the vector names exactly the bytes of `data`, exclusively borrowed for the call.
     let moved = unsafe { libc::preadv2(fd, &vector, 1, signed(offset)?, libc::RWF_NOWAIT) };
     count(moved)
@@ -47,10 +44,7 @@ pub(super) fn write_dsync(fd: RawFd, data: &[u8], offset: u64) -> io::Result<usi
 }
 
 fn write_flags(fd: RawFd, data: &[u8], offset: u64, flags: i32) -> io::Result<usize> {
-    let vector = libc::iovec {
-        iov_base: data.as_ptr().cast_mut().cast(),
-        iov_len: data.len(),
-    };
+    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     // SAFETY: the vector names exactly the bytes of `data`, borrowed for the call; pwritev2 only reads them.
     let moved = unsafe { libc::pwritev2(fd, &vector, 1, signed(offset)?, flags) };
     count(moved)
@@ -74,13 +68,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usiz
     message.msg_iov = parts.as_ptr().cast_mut().cast();
     message.msg_iovlen = parts.len();
     // SAFETY: the message names only the borrowed slices in `parts`, which sendmsg only reads.
-    let moved = unsafe {
-        libc::sendmsg(
-            fd.as_raw_fd(),
-            &message,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    };
+    let moved = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     count(moved)
 }
 
@@ -98,14 +86,7 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::R
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `fds` is exclusively borrowed and its length given; `time` is null or a live local; no signal mask.
-    let ready = unsafe {
-        libc::ppoll(
-            fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
-            time,
-            std::ptr::null(),
-        )
-    };
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time, std::ptr::null()) };
     count(ready as isize)
 }
 
@@ -114,25 +95,15 @@ pub(super) fn direct_align(fd: BorrowedFd<'_>) -> Option<DirectAlign> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the empty path with AT_EMPTY_PATH names `fd` itself; the kernel fills at most one statx.
     let result = unsafe {
-        libc::statx(
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            libc::STATX_DIOALIGN,
-            stat.as_mut_ptr(),
-        )
+        libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, stat.as_mut_ptr())
     };
     if result != 0 {
         return None;
     }
     // SAFETY: statx is plain integers and was zeroed before the call.
     let stat = unsafe { stat.assume_init() };
-    (stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_offset_align != 0).then_some(
-        DirectAlign {
-            memory: stat.stx_dio_mem_align,
-            offset: stat.stx_dio_offset_align,
-        },
-    )
+    (stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_offset_align != 0)
+        .then_some(DirectAlign { memory: stat.stx_dio_mem_align, offset: stat.stx_dio_offset_align })
 }
 
 fn signed(offset: u64) -> io::Result<i64> {

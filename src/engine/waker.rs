@@ -27,12 +27,7 @@ impl Waker {
     pub(super) fn new() -> io::Result<Waker> {
         // Blocking: the ring would answer EAGAIN at once for a non-blocking descriptor instead of waiting.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-        Ok(Waker {
-            bell: Arc::new(Bell {
-                event,
-                rung: AtomicBool::new(false),
-            }),
-        })
+        Ok(Waker { bell: Arc::new(Bell { event, rung: AtomicBool::new(false) }) })
     }
 
     /// Makes the current `wait` return, or the next one.

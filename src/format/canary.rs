@@ -5,9 +5,9 @@
 //! without the canary a wrong key would decrypt to garbage in silence. Invariant: a generation is activated only after
 //! both engines agree on its canary, read back from the device.
 
+use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{CANARY, Seal};
-use super::Damage;
 use crate::units::{BLOCK, Generation};
 
 /// Bytes of canary text: a whole number of data units of either size.

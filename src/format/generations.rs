@@ -5,16 +5,16 @@
 //! key; the target is an `active` entry; at most [`GENERATIONS_MAX`] entries. Wraps authenticate themselves, so the
 //! table is read unverified once, to unwrap the metadata key, and verified with it before anything else is believed.
 
+use super::Damage;
 use super::codec::{Reader, Writer};
-use super::envelope::{GENERATIONS, Seal, TAIL, HEAD, Unverified};
+use super::envelope::{GENERATIONS, HEAD, Seal, TAIL, Unverified};
 use super::layout::GENERATIONS_COPY;
 use super::wrapped::Wrapped;
-use super::Damage;
 use crate::limits::{GENERATIONS_MAX, WRAPS_MAX};
 use crate::units::{BLOCK, Generation, align_up};
 
 /// Suite id of the metadata key's entry.
-pub const SUITE_METADATA: u16 = 0xffff;
+pub const SUITE_METADATA: u16 = 0;
 /// Longest reason, bytes.
 pub const REASON_MAX: usize = 512;
 /// Ranges an order may name.
@@ -56,7 +56,9 @@ impl KeyState {
 
     fn from_u8(value: u8) -> Option<KeyState> {
         use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Scheduled};
-        [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed].into_iter().find(|state| *state as u8 == value)
+        [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed]
+            .into_iter()
+            .find(|state| *state as u8 == value)
     }
 
     /// Whether the key of such a generation is loaded at open.
@@ -351,7 +353,8 @@ impl Rotation {
         let flags = r.u8("rotation flags")?;
         r.require(flags < 4, "rotation flags")?;
         let order = Self::decode_order(r)?;
-        let pace = Pace { rate: r.u64("rate")?, adaptive: r.u8("pace mode")? != 0, factor_percent: r.u16("pace factor")? };
+        let pace =
+            Pace { rate: r.u64("rate")?, adaptive: r.u8("pace mode")? != 0, factor_percent: r.u16("pace factor")? };
         let verify = match r.u32("verification")? {
             0 => VerifyMode::Off,
             1_000_000 => VerifyMode::Full,

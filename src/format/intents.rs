@@ -5,10 +5,10 @@
 //! per granule a fingerprint of the **old** ciphertext; in journal mode the new ciphertext itself).
 //! Invariant: encoding never exceeds the slot; decoding never believes a count before holding it against the bytes left.
 
+use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{RECORD, Seal};
 use super::layout::{INTENT_BYTES, Shape, WriteMode};
-use super::Damage;
 use crate::limits::BATCH_EXTENTS_MAX;
 use crate::units::{BLOCK, Extent, Generation, align_up};
 
@@ -93,7 +93,8 @@ impl Record {
         let (commits, intents) = (r.u32("commit count")? as usize, r.u32("intent count")? as usize);
         r.u64("reserved")?;
         r.require(commits <= BATCH_EXTENTS_MAX && intents <= BATCH_EXTENTS_MAX, "count")?;
-        let mut record = Record { sequence, commits: Vec::with_capacity(commits), intents: Vec::with_capacity(intents) };
+        let mut record =
+            Record { sequence, commits: Vec::with_capacity(commits), intents: Vec::with_capacity(intents) };
         for _ in 0..commits {
             let (extent, generation, intent) = (r.u32("extent")?, r.u32("generation")?, r.u64("intent")?);
             r.require(extent < shape.extents(), "extent")?;

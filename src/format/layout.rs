@@ -191,7 +191,10 @@ impl Shape {
             return Err(ShapeError::Size { found: self.size });
         }
         if self.max_size < self.size || self.max_size.div_ceil(self.extent_size) > EXTENTS_MAX {
-            return Err(ShapeError::MaxSize { found: self.max_size, most: EXTENTS_MAX.saturating_mul(self.extent_size) });
+            return Err(ShapeError::MaxSize {
+                found: self.max_size,
+                most: EXTENTS_MAX.saturating_mul(self.extent_size),
+            });
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //! noticed when it is opened with this data. Invariant: the stamp's epoch is the superblock's, or one less if a
 //! crash fell between the two writes (the header is always written first).
 
+use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{STAMP, Seal};
-use super::Damage;
 use crate::units::BLOCK;
 
 /// Seals a stamp for `epoch` into one block.

@@ -4,10 +4,10 @@
 //! epoch and by poisoning. Invariants: `checkpoint` and `tail` change together with `tag_digest`, in one write;
 //! `epoch` never decreases.
 
+use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{SUPERBLOCK, Seal, Unverified};
 use super::layout::{Shape, WriteMode, Zones};
-use super::Damage;
 use crate::units::{BLOCK, VolumeId};
 
 /// Fields of a superblock.

@@ -150,7 +150,8 @@ fn refuse_overwrite(data: &Backing, options: &CreateOptions<'_>) -> Result<(), V
     }
     if block.iter().any(|byte| *byte != 0) {
         let path = options.path.display();
-        let why = "its first block is not zero, so it may hold something else; wipe it first (blkdiscard, wipefs) if not";
+        let why =
+            "its first block is not zero, so it may hold something else; wipe it first (blkdiscard, wipefs) if not";
         return Err(VolumeError::Refused(format!("{path} is not empty: {why}")));
     }
     Ok(())

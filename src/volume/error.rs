@@ -121,6 +121,12 @@ pub enum VolumeError {
     /// The operation does not fit the state.
     #[error("{0}")]
     Refused(String),
+    /// An extent read back after its rewrite is not what was written.
+    #[error("extent {extent} reads back differently from what was written")]
+    ReadBack {
+        /// Which extent.
+        extent: Extent,
+    },
     /// The generation table has no room.
     #[error("the generation table is full; retire and destroy old generations first")]
     TableFull,

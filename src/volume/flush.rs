@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::inbox::Ticket;
+use super::inbox::{Call, Ticket};
 use crate::units::Extent;
 
 /// What to do after asking for a flush.
@@ -83,6 +83,19 @@ impl FlushGroup {
         state.served.push(ticket);
         self.begin(&mut state);
         Ask::Start
+    }
+
+    /// Gives the running flush to a worker among those it serves; false if only threads wait for it.
+    pub fn hand_over(&self) -> bool {
+        let state = self.lock();
+        let worker = state.served.iter().find(|ticket| matches!(ticket, Ticket::Piece { .. }));
+        match worker {
+            Some(ticket) => {
+                ticket.clone().call(Call::StartFlush);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Waits in the queue for a flush that someone else starts; [`FlushGroup::hurry`] ends the waiting.

@@ -191,7 +191,13 @@ impl Gates {
     }
 
     /// A write of the byte range `range` of the volume, which lies inside `extent`, enters or parks.
-    pub fn begin_write(&self, tags: &TagTable, extent: Extent, range: Range<u64>, ticket: impl FnOnce() -> Ticket) -> WriteGate {
+    pub fn begin_write(
+        &self,
+        tags: &TagTable,
+        extent: Extent,
+        range: Range<u64>,
+        ticket: impl FnOnce() -> Ticket,
+    ) -> WriteGate {
         let mut stripe = self.lock(extent);
         let active = stripe.entry(extent);
         if active.hold == Hold::Barred {
@@ -316,9 +322,12 @@ impl Gates {
         stripe.tidy(extent);
     }
 
-    /// The tag of an extent whose write has just been called.
-    pub fn tag_for_called(&self, tags: &TagTable, extent: Extent) -> Generation {
-        tags.current(extent)
+    /// The volume is poisoned: parked writes are called, to be refused; the hold and the image stay for readers.
+    pub fn abandon(&self, extent: Extent) {
+        let mut stripe = self.lock(extent);
+        let called = admit(stripe.entry(extent));
+        drop(stripe);
+        call(called);
     }
 }
 

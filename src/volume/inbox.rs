@@ -12,6 +12,8 @@ use crate::engine::Waker;
 pub enum Call {
     /// A parked write may proceed; its range is entered.
     Admitted,
+    /// The piece's worker must do the flush that now serves it.
+    StartFlush,
     /// The flush asked for is done, or failed.
     Flushed(Result<(), String>),
 }

@@ -20,6 +20,8 @@ pub struct GenerationKey {
     pub other: Xts,
     /// Bytes encrypted under it since the volume was opened, plus what was on record then.
     pub bytes: AtomicU64,
+    /// What may be encrypted before the count on record must grow.
+    pub reserved: AtomicU64,
 }
 
 impl GenerationKey {
@@ -35,12 +37,19 @@ impl GenerationKey {
             cipher: Xts::new(engine, suite, key, entry.data_unit, tweak)?,
             other: Xts::new(other, suite, key, entry.data_unit, tweak)?,
             bytes: AtomicU64::new(entry.bytes_reserved),
+            reserved: AtomicU64::new(entry.bytes_reserved),
         })
     }
 
-    /// Counts bytes encrypted.
-    pub fn count(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts bytes encrypted; true once when the count passes what is on record, until [`GenerationKey::reserve`].
+    pub fn count(&self, bytes: u64) -> bool {
+        let count = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        count > self.reserved.load(Ordering::Relaxed) && self.reserved.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    }
+
+    /// The count on record is now `bytes`.
+    pub fn reserve(&self, bytes: u64) {
+        self.reserved.store(bytes, Ordering::Relaxed);
     }
 }
 

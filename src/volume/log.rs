@@ -36,6 +36,7 @@ struct Live {
     new: Generation,
     settled: Generation,
     stage: Stage,
+    stuck: bool,
 }
 
 /// The bookkeeping of one volume's ring.
@@ -71,7 +72,7 @@ impl IntentLog {
     /// After a replay that left the intents `stuck` (extent, record, old, new) live for want of a key.
     pub fn with_stuck(slots: u32, tail: u64, last: u64, stuck: &[(Extent, u64, Generation, Generation)]) -> IntentLog {
         let live = |&(extent, sequence, old, new): &(Extent, u64, Generation, Generation)| {
-            (extent.0, Live { sequence, old, new, settled: new, stage: Stage::Durable })
+            (extent.0, Live { sequence, old, new, settled: new, stage: Stage::Durable, stuck: true })
         };
         IntentLog { slots, next: last + 1, durable: last, tail, live: stuck.iter().map(live).collect() }
     }
@@ -94,6 +95,11 @@ impl IntentLog {
     /// Whether `extent` has an intent that no durable record settles, unless its commit can ride in the next record.
     pub fn is_busy(&self, extent: Extent) -> bool {
         self.live.get(&extent.0).is_some_and(|live| live.stage != Stage::DataDurable)
+    }
+
+    /// Whether every live intent is one that recovery left for want of a key: nothing of a pipeline is under way.
+    pub fn is_settled(&self) -> bool {
+        self.live.values().all(|live| live.stuck)
     }
 
     /// Intents not settled by a durable record.
@@ -139,7 +145,14 @@ impl IntentLog {
             }
         }
         for intent in &intents {
-            let live = Live { sequence, old: intent.old, new: intent.new, settled: intent.new, stage: Stage::Written };
+            let live = Live {
+                sequence,
+                old: intent.old,
+                new: intent.new,
+                settled: intent.new,
+                stage: Stage::Written,
+                stuck: false,
+            };
             self.live.insert(intent.extent.0, live);
         }
         Ok(Record { sequence, commits, intents })

@@ -169,7 +169,8 @@ impl Meta {
     pub fn begin_checkpoint(&mut self, tags: &TagTable) -> Result<Checkpoint, VolumeError> {
         let sequence = self.page_sequence.max(self.superblock.checkpoint) + 1;
         let tail = self.log.tail_after_checkpoint();
-        let dirty: Vec<u32> = (0u32..).zip(&self.pages).filter(|(_, page)| page.dirty).map(|(index, _)| index).collect();
+        let dirty: Vec<u32> =
+            (0u32..).zip(&self.pages).filter(|(_, page)| page.dirty).map(|(index, _)| index).collect();
         for index in &dirty {
             self.write_page(*index, sequence, tags)?;
         }

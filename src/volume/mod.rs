@@ -32,8 +32,11 @@ mod meta;
 pub mod open;
 mod piece;
 pub mod pipeline;
+mod read_back;
 mod recover;
 pub mod replay;
+mod rewrite;
+mod rules;
 pub mod tags;
 
 #[cfg(test)]
@@ -175,6 +178,16 @@ impl Volume {
         self.flushes.started()
     }
 
+    /// Metadata bytes written since open.
+    pub fn metadata_bytes(&self) -> u64 {
+        self.meta().bytes_written()
+    }
+
+    /// The generation an extent is encrypted under now.
+    pub fn tag(&self, extent: Extent) -> Generation {
+        self.tags.current(extent)
+    }
+
     /// The extent a volume offset lies in.
     pub fn extent_of(&self, offset: u64) -> Extent {
         Extent((offset / self.shape.extent_size) as u32)
@@ -196,6 +209,23 @@ impl Volume {
         let _ = std::thread::Builder::new().name("km-poison".into()).spawn(move || {
             let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
         });
+    }
+
+    /// Does the flush that the group has started, tells those it served, and hands the next one, if somebody waits for
+    /// one, to a worker.
+    pub(crate) fn flush_for_group(self: &Arc<Self>) {
+        let mut again = true;
+        while again {
+            let result = self.data.flush().map_err(|error| error.to_string());
+            if let Err(error) = &result {
+                self.poison(&format!("a flush failed: {error}"));
+            }
+            let (served, next) = self.flushes.finish(result.is_ok());
+            for ticket in served {
+                ticket.call(inbox::Call::Flushed(result.clone()));
+            }
+            again = next && !self.flushes.hand_over();
+        }
     }
 
     /// Ranges of `offset..offset+len` and their status, at most `most` of them, the first ones.
@@ -235,8 +265,12 @@ impl Volume {
             let next = self.shape.extent_range(extent.0).1.min(end);
             match ranges.last_mut() {
                 Some(last) if last.1 == tag => last.0 += next - at,
-                _ if ranges.len() == most => break,
-                _ => ranges.push((next - at, tag)),
+                last => {
+                    if last.is_some() && ranges.len() == most {
+                        break;
+                    }
+                    ranges.push((next - at, tag));
+                }
             }
             at = next;
         }

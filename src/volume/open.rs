@@ -20,7 +20,6 @@ use super::replay::{SlotContent, live_records, replay};
 use super::tags::TagTable;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
 use crate::crypto::mac::MacKey;
-use crate::crypto::wrap::WrapContext;
 use crate::crypto::{EngineKind, Secret, Suite, kdf};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
@@ -30,7 +29,7 @@ use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_P
 use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
-use crate::keys::KekProvider;
+use crate::keys::{KekProvider, WrapPurpose};
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
 
 /// How to open a volume.
@@ -171,7 +170,9 @@ impl Found {
     fn read(header: &dyn Disk) -> Result<Found, VolumeError> {
         let superblocks = [SUPERBLOCK_A, SUPERBLOCK_B].map(|place| read_or_empty(header, place, BLOCK));
         let copies = superblocks.each_ref().map(|bytes| peek(SUPERBLOCK, bytes));
-        if let Some(Err(Damage::Newer { found, .. })) = copies.iter().find(|copy| matches!(copy, Err(Damage::Newer { .. }))) {
+        if let Some(Err(Damage::Newer { found, .. })) =
+            copies.iter().find(|copy| matches!(copy, Err(Damage::Newer { .. })))
+        {
             return Err(VolumeError::Newer { found: *found, known: crate::format::VERSION });
         }
         let newest = newest(&copies);
@@ -255,17 +256,14 @@ fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> VolumeError {
 
 /// Tries every KEK on every wrap it could open.
 pub(super) fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Box<dyn KekProvider>]) -> Result<Secret, VolumeError> {
+    if entry.suite == Suite::None.id() {
+        return Ok(Secret::zeroed(0));
+    }
+    let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
     let mut refusal = None;
     for wrap in &entry.wraps {
         for kek in keks.iter().filter(|kek| kek.could_open(wrap)) {
-            let context = WrapContext {
-                volume,
-                generation: entry.generation,
-                key_id: entry.key_id,
-                suite: entry.suite,
-                kek_id: &wrap.kek_id,
-            };
-            match kek.unwrap(&context, wrap) {
+            match kek.unwrap(&purpose, wrap) {
                 Ok(key) => return Ok(key),
                 Err(error) => refusal = Some(error),
             }
@@ -290,9 +288,14 @@ fn load_keys(
     engine: EngineKind,
 ) -> Result<Keyring, VolumeError> {
     let keyring = Keyring::default();
-    for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA && entry.state.is_loaded()) {
+    for entry in
+        table.entries.iter().filter(|entry| entry.generation != Generation::METADATA && entry.state.is_loaded())
+    {
         let suite = Suite::from_id(entry.suite).ok_or_else(|| {
-            VolumeError::Refused(format!("generation {} uses suite {}, unknown to this build", entry.generation, entry.suite))
+            VolumeError::Refused(format!(
+                "generation {} uses suite {}, unknown to this build",
+                entry.generation, entry.suite
+            ))
         })?;
         let dek = unwrap(superblock.volume, entry, keks)?;
         let key = GenerationKey::new(engine, entry, suite, &dek)?;
@@ -353,7 +356,8 @@ pub(super) fn read_tags(
                 let damage = a.err().or(b.err()).unwrap_or(Damage::Crc { what: "tag page" });
                 return Err(VolumeError::damaged(format!("tag page {} (both copies)", first + index))(damage));
             }
-            let rotten = |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
+            let rotten =
+                |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
             if rotten(&a) || rotten(&b) {
                 suspects.push(first + index);
             }
@@ -392,7 +396,11 @@ fn check_tags(table: &GenerationTable, tags: &[Generation]) -> Result<(), Volume
 }
 
 /// What stands in every slot of the ring. A record that is whole but not authentic is tampering, and refused.
-pub(super) fn read_ring(seal: &Seal, superblock: &Superblock, header: &dyn Disk) -> Result<Vec<SlotContent>, VolumeError> {
+pub(super) fn read_ring(
+    seal: &Seal,
+    superblock: &Superblock,
+    header: &dyn Disk,
+) -> Result<Vec<SlotContent>, VolumeError> {
     let mut slots = Vec::with_capacity(superblock.ring_slots as usize);
     for slot in 0..superblock.ring_slots {
         let place = superblock.zones.ring.offset + u64::from(slot) * u64::from(superblock.slot_size);

@@ -45,7 +45,8 @@ pub struct Recovered {
 /// The ring's bookkeeping after replay: empty, unless intents must stay live for want of a key.
 pub fn log_for(superblock: &Superblock, replay: &Replay, keyring: &Keyring) -> IntentLog {
     let stuck = replay.live.iter().filter(|live| keys_of(keyring, live).is_none());
-    let stuck: Vec<_> = stuck.map(|live| (live.intent.extent, live.sequence, live.intent.old, live.intent.new)).collect();
+    let stuck: Vec<_> =
+        stuck.map(|live| (live.intent.extent, live.sequence, live.intent.old, live.intent.new)).collect();
     IntentLog::with_stuck(superblock.ring_slots, superblock.tail, replay.last, &stuck)
 }
 
@@ -166,7 +167,14 @@ fn take(pool: &Pool, len: usize) -> Result<Buf, VolumeError> {
 }
 
 /// Brings the granules of `data` that are under the old key under the new one; whether any was.
-fn convert(volume: &Volume, live: &LiveIntent, old: &GenerationKey, new: &GenerationKey, offset: u64, data: &mut [u8]) -> bool {
+fn convert(
+    volume: &Volume,
+    live: &LiveIntent,
+    old: &GenerationKey,
+    new: &GenerationKey,
+    offset: u64,
+    data: &mut [u8],
+) -> bool {
     let shape = &volume.shape;
     let granule = shape.granule as usize;
     let unit = shape.granule.max(old.cipher.data_unit()).max(new.cipher.data_unit()) as usize;
@@ -193,7 +201,14 @@ fn convert(volume: &Volume, live: &LiveIntent, old: &GenerationKey, new: &Genera
 }
 
 /// One block of whole data units, some of whose granules are old: each granule is decrypted under its own key.
-fn convert_block(old: &GenerationKey, new: &GenerationKey, offset: u64, block: &mut [u8], granule: usize, sides: &[Side]) {
+fn convert_block(
+    old: &GenerationKey,
+    new: &GenerationKey,
+    offset: u64,
+    block: &mut [u8],
+    granule: usize,
+    sides: &[Side],
+) {
     let holes: Vec<bool> = block.chunks(HOLE_SLICE).map(is_zero).collect();
     let mut under_old = block.to_vec();
     old.cipher.decrypt(offset, &mut under_old);

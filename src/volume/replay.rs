@@ -45,7 +45,9 @@ pub enum SlotContent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// A record is missing although a later one is there: it was durable once.
-    #[error("intent record {missing} in slot {slot} is gone, but the later record {later} is there: the ring has a gap")]
+    #[error(
+        "intent record {missing} in slot {slot} is gone, but the later record {later} is there: the ring has a gap"
+    )]
     Gap {
         /// The missing record.
         missing: u64,
@@ -87,7 +89,11 @@ pub fn live_records(slots: &[SlotContent], tail: u64) -> Result<Vec<&Record>, Re
 }
 
 /// Applies `records` on top of the checkpointed tags.
-pub fn replay(records: &[&Record], tail: u64, checkpointed: impl Fn(Extent) -> Generation) -> Result<Replay, ReplayError> {
+pub fn replay(
+    records: &[&Record],
+    tail: u64,
+    checkpointed: impl Fn(Extent) -> Generation,
+) -> Result<Replay, ReplayError> {
     let mut replay = Replay { last: tail, ..Replay::default() };
     let mut live: BTreeMap<u32, LiveIntent> = BTreeMap::new();
     for record in records {

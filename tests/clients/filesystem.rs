@@ -10,11 +10,7 @@ fn plant(store: &Store) {
     for index in 0..60 {
         let folder = store.path("tree").join(format!("folder{}", index % 7));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(
-            folder.join(format!("file{index}")),
-            pattern(index, (index as usize * 7919) % 400_000),
-        )
-        .unwrap();
+        std::fs::write(folder.join(format!("file{index}")), pattern(index, (index as usize * 7919) % 400_000)).unwrap();
     }
 }
 
@@ -28,34 +24,18 @@ pub fn ext4_through_a_rotation(variant: Variant) {
     with_daemon(variant, IMAGE / MIB, |store, daemon| {
         plant(store);
         let image = store.path("image");
-        std::fs::File::create(&image)
-            .unwrap()
-            .set_len(IMAGE)
-            .unwrap();
-        succeed(
-            tool("mkfs.ext4")
-                .args(["-q", "-F", "-d"])
-                .arg(store.path("tree"))
-                .arg(&image),
-        );
+        std::fs::File::create(&image).unwrap().set_len(IMAGE).unwrap();
+        succeed(tool("mkfs.ext4").args(["-q", "-F", "-d"]).arg(store.path("tree")).arg(&image));
         succeed(tool("e2fsck").arg("-fn").arg(&image));
         let wanted = std::fs::read(&image).unwrap();
         succeed(tool("nbdcopy").arg("--flush").arg(&image).arg(daemon.uri()));
 
-        daemon.rotate("start", &[]);
-        same(
-            &copy_out(store, daemon, "during"),
-            &wanted,
-            "read during the rotation",
-        );
+        daemon.rotate("start", &["--rate", "64MiB", "--fixed"]);
+        same(&copy_out(store, daemon, "during"), &wanted, "read during the rotation");
         daemon.rotate("wait", &[]);
         let entries = map(&daemon.uri(), "x-keymoult:generation");
         assert_eq!(total(&entries, 2), IMAGE, "{entries:?}");
-        same(
-            &copy_out(store, daemon, "after"),
-            &wanted,
-            "read after the rotation",
-        );
+        same(&copy_out(store, daemon, "after"), &wanted, "read after the rotation");
         succeed(tool("e2fsck").arg("-fn").arg(store.path("after")));
     });
 }

@@ -26,11 +26,7 @@ pub struct Variant {
 
 impl Variant {
     fn serve(self) -> ServeOptions {
-        ServeOptions {
-            crypto_engine: Some(self.crypto_engine),
-            io: self.io,
-            more: Vec::new(),
-        }
+        ServeOptions { crypto_engine: Some(self.crypto_engine), io: self.io, more: Vec::new() }
     }
 }
 
@@ -38,13 +34,7 @@ impl Variant {
 #[track_caller]
 fn with_daemon(variant: Variant, mib: u64, test: impl FnOnce(&Store, &Daemon<'_>)) {
     let store = Store::new();
-    let volume = store.create(
-        "vol",
-        &VolumeOptions {
-            size: mib * MIB,
-            ..VolumeOptions::default()
-        },
-    );
+    let volume = store.create("vol", &VolumeOptions { size: mib * MIB, ..VolumeOptions::default() });
     let mut daemon = Daemon::start(&store, &[volume], &variant.serve());
     test(&store, &daemon);
     daemon.terminate();

@@ -22,9 +22,5 @@ pub fn same(found: &[u8], wanted: &[u8], what: &str) {
         return;
     };
     let end = (at + 16).min(found.len());
-    panic!(
-        "{what}: first difference at byte {at}: found {:02x?}, wanted {:02x?}",
-        &found[at..end],
-        &wanted[at..end]
-    );
+    panic!("{what}: first difference at byte {at}: found {:02x?}, wanted {:02x?}", &found[at..end], &wanted[at..end]);
 }

@@ -38,12 +38,7 @@ impl<'s> Daemon<'s> {
     /// Starts a daemon for `volumes` and returns when both of its sockets answer.
     #[track_caller]
     pub fn start(store: &'s Store, volumes: &[Volume], options: &ServeOptions) -> Daemon<'s> {
-        let mut daemon = Daemon {
-            store,
-            volumes: volumes.to_vec(),
-            options: options.clone(),
-            child: None,
-        };
+        let mut daemon = Daemon { store, volumes: volumes.to_vec(), options: options.clone(), child: None };
         daemon.restart();
         daemon
     }
@@ -52,16 +47,9 @@ impl<'s> Daemon<'s> {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the daemon still runs");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.serve_command();
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         self.await_ready();
     }
@@ -77,14 +65,10 @@ impl<'s> Daemon<'s> {
             }
         }
         command.args(["--kek", &self.store.kek()]);
-        command
-            .arg("--nbd")
-            .arg(format!("unix:{}", self.socket().display()));
+        command.arg("--nbd").arg(format!("unix:{}", self.socket().display()));
         command.arg("--control").arg(self.control());
-        for (flag, value) in [
-            ("--crypto-engine", self.options.crypto_engine),
-            ("--io", self.options.io),
-        ] {
+        command.arg("--state-dir").arg(self.store.path("state"));
+        for (flag, value) in [("--crypto-engine", self.options.crypto_engine), ("--io", self.options.io)] {
             if let Some(value) = value {
                 command.args([flag, value]);
             }
@@ -99,16 +83,9 @@ impl<'s> Daemon<'s> {
         let start = Instant::now();
         while !(greets(&self.socket()) && UnixStream::connect(self.control_path()).is_ok()) {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!(
-                    "the daemon ended before it was ready: {status}\n{}",
-                    self.log()
-                );
+                panic!("the daemon ended before it was ready: {status}\n{}", self.log());
             }
-            assert!(
-                start.elapsed() < READY_LIMIT,
-                "not ready after {READY_LIMIT:?}\n{}",
-                self.log()
-            );
+            assert!(start.elapsed() < READY_LIMIT, "not ready after {READY_LIMIT:?}\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -128,18 +105,11 @@ impl<'s> Daemon<'s> {
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         match wait(&mut child, LEAVE_LIMIT) {
-            Some(status) => assert!(
-                status.success(),
-                "the daemon left with {status}\n{}",
-                self.log()
-            ),
+            Some(status) => assert!(status.success(), "the daemon left with {status}\n{}", self.log()),
             None => {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!(
-                    "the daemon did not leave within {LEAVE_LIMIT:?} of SIGTERM\n{}",
-                    self.log()
-                );
+                panic!("the daemon did not leave within {LEAVE_LIMIT:?} of SIGTERM\n{}", self.log());
             }
         }
     }
@@ -174,11 +144,7 @@ impl<'s> Daemon<'s> {
 
     /// The NBD URI of the first volume, by its export name.
     pub fn uri(&self) -> String {
-        format!(
-            "nbd+unix:///{}?socket={}",
-            self.volumes[0].name,
-            self.socket().display()
-        )
+        format!("nbd+unix:///{}?socket={}", self.volumes[0].name, self.socket().display())
     }
 
     /// A new connection of the small client to the first volume.
@@ -197,10 +163,7 @@ impl<'s> Daemon<'s> {
     #[track_caller]
     pub fn rotate(&self, verb: &str, args: &[&str]) -> String {
         let mut command = keymoult();
-        command
-            .args(["rotate", verb, &self.volumes[0].name])
-            .args(args)
-            .args(["--control", &self.control()]);
+        command.args(["rotate", verb, &self.volumes[0].name]).args(args).args(["--control", &self.control()]);
         succeed(&mut command)
     }
 
@@ -226,9 +189,7 @@ fn greets(socket: &Path) -> bool {
         return false;
     };
     let mut magic = [0; 8];
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .is_ok()
+    stream.set_read_timeout(Some(Duration::from_secs(5))).is_ok()
         && stream.read_exact(&mut magic).is_ok()
         && magic == *b"NBDMAGIC"
 }

@@ -21,10 +21,7 @@ pub fn map(uri: &str, context: &str) -> Vec<MapEntry> {
     let entries: Vec<MapEntry> = serde_json::from_str(&text).unwrap();
     let mut end = 0;
     for entry in &entries {
-        assert_eq!(
-            entry.offset, end,
-            "{context}: gap or overlap in {entries:?}"
-        );
+        assert_eq!(entry.offset, end, "{context}: gap or overlap in {entries:?}");
         end += entry.length;
     }
     entries
@@ -32,9 +29,5 @@ pub fn map(uri: &str, context: &str) -> Vec<MapEntry> {
 
 /// Bytes of a map that carry `kind`.
 pub fn total(entries: &[MapEntry], kind: u32) -> u64 {
-    entries
-        .iter()
-        .filter(|entry| entry.kind == kind)
-        .map(|entry| entry.length)
-        .sum()
+    entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.length).sum()
 }

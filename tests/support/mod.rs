@@ -3,11 +3,7 @@
 //! Invariants: everything lives in a temporary folder of the test's own, listens on unix sockets there, and is
 //! ended by its own process id; a missing tool is a failure that names `tools/setup`, never a silent skip.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test target uses its own part of this module"
-)]
+#![allow(dead_code, unused_imports, reason = "each test target uses its own part of this module")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod bytes;
@@ -26,9 +22,7 @@ pub use volume::{Store, Volume, VolumeOptions};
 
 /// A command for the binary under test: the one just built, or what `KEYMOULT_BIN` names (an installed one).
 pub fn keymoult() -> std::process::Command {
-    std::process::Command::new(
-        std::env::var_os("KEYMOULT_BIN").unwrap_or(env!("CARGO_BIN_EXE_keymoult").into()),
-    )
+    std::process::Command::new(std::env::var_os("KEYMOULT_BIN").unwrap_or(env!("CARGO_BIN_EXE_keymoult").into()))
 }
 
 /// One mebibyte, in bytes.

@@ -52,12 +52,7 @@ pub struct Client {
 impl Client {
     /// Connects and goes to the export `name`.
     pub fn connect(socket: &Path, name: &str) -> Result<Client, ClientError> {
-        let mut client = Client {
-            stream: UnixStream::connect(socket)?,
-            cookie: 0,
-            size: 0,
-            flags: 0,
-        };
+        let mut client = Client { stream: UnixStream::connect(socket)?, cookie: 0, size: 0, flags: 0 };
         let mut greeting = [0; 18];
         client.stream.read_exact(&mut greeting)?;
         assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");
@@ -95,14 +90,7 @@ impl Client {
     }
 
     /// Sends one request without waiting for its reply; returns its cookie.
-    pub fn send(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        offset: u64,
-        len: u32,
-        payload: &[u8],
-    ) -> Result<u64, ClientError> {
+    pub fn send(&mut self, kind: u16, flags: u16, offset: u64, len: u32, payload: &[u8]) -> Result<u64, ClientError> {
         self.cookie += 1;
         let mut request = Vec::with_capacity(28 + payload.len());
         request.extend(REQUEST_MAGIC.to_be_bytes());
@@ -125,22 +113,11 @@ impl Client {
         Ok((u64::from_be_bytes(reply[8..].try_into().unwrap()), error))
     }
 
-    fn call(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        offset: u64,
-        len: u32,
-        payload: &[u8],
-    ) -> Result<(), ClientError> {
+    fn call(&mut self, kind: u16, flags: u16, offset: u64, len: u32, payload: &[u8]) -> Result<(), ClientError> {
         let cookie = self.send(kind, flags, offset, len, payload)?;
         let (answered, error) = self.receive()?;
         assert_eq!(answered, cookie);
-        if error == 0 {
-            Ok(())
-        } else {
-            Err(ClientError::Refused(error))
-        }
+        if error == 0 { Ok(()) } else { Err(ClientError::Refused(error)) }
     }
 
     /// Reads `len` bytes.

@@ -13,10 +13,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 pub fn tool(name: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    match places
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-    {
+    match places.map(|folder| folder.join(name)).find(|file| file.is_file()) {
         Some(file) => Command::new(file),
         None => panic!("{name} is not installed: run tools/setup"),
     }
@@ -25,10 +22,7 @@ pub fn tool(name: &str) -> Command {
 /// Runs a command to its end and returns what it said; panics when it cannot start or exceeds the limit.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => panic!("{command:?} does not start: {error}"),
@@ -38,18 +32,11 @@ pub fn run(command: &mut Command) -> Output {
     let status = wait(&mut child, LIMIT);
     let output = |reader: JoinHandle<Vec<u8>>| reader.join().unwrap();
     match status {
-        Some(status) => Output {
-            status,
-            stdout: output(stdout),
-            stderr: output(stderr),
-        },
+        Some(status) => Output { status, stdout: output(stdout), stderr: output(stderr) },
         None => {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!(
-                "{command:?} ran for more than {LIMIT:?}: {}",
-                String::from_utf8_lossy(&output(stderr))
-            );
+            panic!("{command:?} ran for more than {LIMIT:?}: {}", String::from_utf8_lossy(&output(stderr)));
         }
     }
 }
@@ -60,11 +47,7 @@ pub fn succeed(command: &mut Command) -> String {
     let output = run(command);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n--- stdout\n{stdout}\n--- stderr\n{stderr}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", output.status);
     stdout
 }
 

@@ -28,13 +28,7 @@ pub struct VolumeOptions {
 impl Default for VolumeOptions {
     fn default() -> VolumeOptions {
         let cipher = "aes-256-xts";
-        VolumeOptions {
-            size: 32 * MIB,
-            extent_size: 64 << 10,
-            sector_size: 4096,
-            cipher,
-            detached: false,
-        }
+        VolumeOptions { size: 32 * MIB, extent_size: 64 << 10, sector_size: 4096, cipher, detached: false }
     }
 }
 
@@ -60,10 +54,7 @@ impl Store {
     /// A new folder under `parent`, for example `/dev/shm`.
     pub fn under(parent: &Path) -> Store {
         // A short prefix: a socket path holds 107 bytes.
-        let folder = tempfile::Builder::new()
-            .prefix("km")
-            .tempdir_in(parent)
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("km").tempdir_in(parent).unwrap();
         Store { folder }
     }
 
@@ -81,23 +72,11 @@ impl Store {
     #[track_caller]
     pub fn create(&self, name: &str, options: &VolumeOptions) -> Volume {
         let path = self.path(&format!("{name}.km"));
-        let header = options
-            .detached
-            .then(|| self.path(&format!("{name}.header")));
+        let header = options.detached.then(|| self.path(&format!("{name}.header")));
         let mut command = keymoult();
         command.args(["volume", "create"]).arg(&path);
-        command.args([
-            "--size",
-            &options.size.to_string(),
-            "--extent-size",
-            &options.extent_size.to_string(),
-        ]);
-        command.args([
-            "--sector-size",
-            &options.sector_size.to_string(),
-            "--cipher",
-            options.cipher,
-        ]);
+        command.args(["--size", &options.size.to_string(), "--extent-size", &options.extent_size.to_string()]);
+        command.args(["--sector-size", &options.sector_size.to_string(), "--cipher", options.cipher]);
         command.args(["--kek", &self.kek()]);
         if !self.path("kek").exists() {
             command.arg("--new-kek");
@@ -109,22 +88,14 @@ impl Store {
             command.arg("--header").arg(header);
         }
         succeed(&mut command);
-        Volume {
-            name: name.into(),
-            path,
-            header,
-            size: options.size,
-        }
+        Volume { name: name.into(), path, header, size: options.size }
     }
 
     /// `keymoult volume check --full` of a volume that nobody serves.
     #[track_caller]
     pub fn check(&self, volume: &Volume) -> Output {
         let mut command = keymoult();
-        command
-            .args(["volume", "check"])
-            .arg(&volume.path)
-            .args(["--full", "--kek", &self.kek()]);
+        command.args(["volume", "check"]).arg(&volume.path).args(["--full", "--kek", &self.kek()]);
         if let Some(header) = &volume.header {
             command.arg("--header").arg(header);
         }

@@ -21,42 +21,25 @@ pub struct File {
 impl File {
     /// A file that exists only in a canary.
     pub fn fake(path: &str, text: &str) -> File {
-        File {
-            path: path.into(),
-            text: text.into(),
-        }
+        File { path: path.into(), text: text.into() }
     }
 }
 
 /// Every text file that is committed or could be: git's list where there is git, else a walk of the tree.
 pub fn committed() -> Vec<File> {
     let names = git_list().unwrap_or_else(walk_list);
-    assert!(
-        names.len() > 10,
-        "the list of files is too short to be true: {names:?}"
-    );
+    assert!(names.len() > 10, "the list of files is too short to be true: {names:?}");
     names
         .into_iter()
-        .filter_map(|path| {
-            Some(File {
-                text: std::fs::read_to_string(root().join(&path)).ok()?,
-                path,
-            })
-        })
+        .filter_map(|path| Some(File { text: std::fs::read_to_string(root().join(&path)).ok()?, path }))
         .collect()
 }
 
 /// The Rust files under the given folders.
 pub fn rust(folders: &[&str]) -> Vec<File> {
-    let inside = |path: &str| {
-        folders
-            .iter()
-            .any(|folder| path.starts_with(&format!("{folder}/")))
-    };
-    let files: Vec<File> = committed()
-        .into_iter()
-        .filter(|file| file.path.ends_with(".rs") && inside(&file.path))
-        .collect();
+    let inside = |path: &str| folders.iter().any(|folder| path.starts_with(&format!("{folder}/")));
+    let files: Vec<File> =
+        committed().into_iter().filter(|file| file.path.ends_with(".rs") && inside(&file.path)).collect();
     assert!(!files.is_empty(), "no Rust files under {folders:?}");
     files
 }
@@ -65,15 +48,7 @@ pub fn rust(folders: &[&str]) -> Vec<File> {
 pub fn src_folders() -> Vec<String> {
     let mut names: Vec<String> = rust(&["src"])
         .iter()
-        .filter_map(|file| {
-            Some(
-                file.path
-                    .strip_prefix("src/")?
-                    .split_once('/')?
-                    .0
-                    .to_owned(),
-            )
-        })
+        .filter_map(|file| Some(file.path.strip_prefix("src/")?.split_once('/')?.0.to_owned()))
         .collect();
     names.sort();
     names.dedup();
@@ -81,11 +56,8 @@ pub fn src_folders() -> Vec<String> {
 }
 
 fn git_list() -> Option<Vec<String>> {
-    let output = Command::new("git")
-        .args(["ls-files", "-co", "--exclude-standard"])
-        .current_dir(root())
-        .output()
-        .ok()?;
+    let output =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let names: Vec<String> = text.lines().map(str::to_owned).collect();
     (output.status.success() && !names.is_empty()).then_some(names)
@@ -98,10 +70,7 @@ fn walk_list() -> Vec<String> {
 }
 
 fn walk(folder: &Path, names: &mut Vec<String>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -110,12 +79,7 @@ fn walk(folder: &Path, names: &mut Vec<String>) {
                 walk(&path, names);
             }
         } else {
-            names.push(
-                path.strip_prefix(root())
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned(),
-            );
+            names.push(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
         }
     }
 }
@@ -143,10 +107,7 @@ pub fn code_of(text: &str) -> String {
 fn skip(chars: &[char], at: usize) -> usize {
     let next = chars.get(at + 1);
     match chars[at] {
-        '/' if next == Some(&'/') => chars[at..]
-            .iter()
-            .position(|c| *c == '\n')
-            .map_or(chars.len(), |n| at + n),
+        '/' if next == Some(&'/') => chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| at + n),
         '/' if next == Some(&'*') => end_of_block_comment(chars, at),
         '"' => end_of_string(chars, at),
         'r' if !follows_word(chars, at) || chars[at - 1] == 'b' => end_of_raw_string(chars, at),
@@ -190,14 +151,7 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
     }
     let mut at = start + 2 + hashes;
     while at < chars.len() {
-        if chars[at] == '"'
-            && chars[at + 1..]
-                .iter()
-                .take(hashes)
-                .filter(|c| **c == '#')
-                .count()
-                == hashes
-        {
+        if chars[at] == '"' && chars[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes {
             return at + 1 + hashes;
         }
         at += 1;
@@ -208,10 +162,7 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
 /// A quote starts a character literal or a lifetime; only the first is skipped.
 fn end_of_character(chars: &[char], start: usize) -> usize {
     match (chars.get(start + 1), chars.get(start + 2)) {
-        (Some('\\'), _) => chars[start + 3..]
-            .iter()
-            .position(|c| *c == '\'')
-            .map_or(chars.len(), |n| start + 4 + n),
+        (Some('\\'), _) => chars[start + 3..].iter().position(|c| *c == '\'').map_or(chars.len(), |n| start + 4 + n),
         (Some(_), Some('\'')) => start + 3,
         _ => start,
     }

@@ -54,10 +54,15 @@ impl fmt::Display for Damage {
             Why::Unreadable => write!(f, "line {line} is not a record"),
             Why::Edited => write!(f, "line {line} was edited: its hash does not match"),
             Why::Sequence { expected, found } => {
-                write!(f, "line {line} is record {found} where record {expected} belongs: one was deleted, inserted or moved")
+                write!(
+                    f,
+                    "line {line} is record {found} where record {expected} belongs: one was deleted, inserted or moved"
+                )
             }
             Why::Unchained => write!(f, "line {line} does not follow from the line before, which was replaced"),
-            Why::Truncated { head } => write!(f, "the log ends before line {line}, but record {head} was written once: it was truncated"),
+            Why::Truncated { head } => {
+                write!(f, "the log ends before line {line}, but record {head} was written once: it was truncated")
+            }
             Why::Rewritten => write!(f, "line {line} is not the record that was written there: history was rewritten"),
         }
     }

@@ -22,46 +22,18 @@ struct Case {
 fn case() -> impl Strategy<Value = Case> {
     let suite = prop_oneof![Just(Suite::Aes256Xts), Just(Suite::Aes128Xts)];
     let unit = prop_oneof![Just(512u32), Just(4096)];
-    let base = prop_oneof![
-        Just(0),
-        any::<u64>(),
-        Just(u64::MAX),
-        (u64::MAX - 64)..=u64::MAX
-    ];
+    let base = prop_oneof![Just(0), any::<u64>(), Just(u64::MAX), (u64::MAX - 64)..=u64::MAX];
     let first = prop_oneof![0u64..100, Just(u32::MAX as u64), 0..(u64::MAX / 8192)];
-    (
-        suite,
-        unit,
-        base,
-        first,
-        any::<bool>(),
-        0usize..=18,
-        any::<u64>(),
-        (0usize..64, 0usize..64),
+    (suite, unit, base, first, any::<bool>(), 0usize..=18, any::<u64>(), (0usize..64, 0usize..64)).prop_map(
+        |(suite, data_unit, base, first_unit, luks, units, seed, skew)| {
+            let mut stream = seed;
+            let mut bytes = |len: usize| -> Vec<u8> { (0..len).map(|_| splitmix(&mut stream) as u8).collect() };
+            let rule = TweakRule { unit: if luks { 512 } else { data_unit }, base };
+            let key = bytes(suite.key_len());
+            let data = bytes(units * data_unit as usize);
+            Case { suite, key, data_unit, rule, first_unit, data, skew }
+        },
     )
-        .prop_map(
-            |(suite, data_unit, base, first_unit, luks, units, seed, skew)| {
-                let mut stream = seed;
-                let mut bytes = |len: usize| -> Vec<u8> {
-                    (0..len).map(|_| splitmix(&mut stream) as u8).collect()
-                };
-                let rule = TweakRule {
-                    unit: if luks { 512 } else { data_unit },
-                    base,
-                };
-                let key = bytes(suite.key_len());
-                let data = bytes(units * data_unit as usize);
-                Case {
-                    suite,
-                    key,
-                    data_unit,
-                    rule,
-                    first_unit,
-                    data,
-                    skew,
-                }
-            },
-        )
 }
 
 fn splitmix(state: &mut u64) -> u64 {
@@ -98,12 +70,7 @@ fn out_of_place(case: &Case, from: &[u8], run: impl Fn(&[u8], &mut [u8])) -> Vec
     let mut target = vec![0x5a; case.skew.1 + from.len() + 64];
     let end = case.skew.1 + from.len();
     run(&source[case.skew.0..], &mut target[case.skew.1..end]);
-    assert!(
-        target[..case.skew.1]
-            .iter()
-            .chain(&target[end..])
-            .all(|byte| *byte == 0x5a)
-    );
+    assert!(target[..case.skew.1].iter().chain(&target[end..]).all(|byte| *byte == 0x5a));
     target[case.skew.1..end].to_vec()
 }
 

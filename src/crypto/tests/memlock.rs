@@ -33,10 +33,7 @@ fn child_holds_many_secrets() {
 
 fn unlocked_in_child(limit_kib: u64) -> (usize, usize) {
     // A copy that nobody can run: the build tree may be closed to it.
-    let dir = tempfile::Builder::new()
-        .prefix("keymoult-memlock")
-        .tempdir()
-        .unwrap();
+    let dir = tempfile::Builder::new().prefix("keymoult-memlock").tempdir().unwrap();
     let copy = dir.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -44,9 +41,7 @@ fn unlocked_in_child(limit_kib: u64) -> (usize, usize) {
     let mut command = Command::new("sh");
     command
         .arg("-c")
-        .arg(format!(
-            "ulimit -l {limit_kib} && exec \"$0\" --nocapture --exact \"$1\""
-        ))
+        .arg(format!("ulimit -l {limit_kib} && exec \"$0\" --nocapture --exact \"$1\""))
         .arg(&copy)
         .arg("crypto::tests::memlock::child_holds_many_secrets")
         .env(CHILD, "1")
@@ -59,17 +54,9 @@ fn unlocked_in_child(limit_kib: u64) -> (usize, usize) {
     let numbers = text
         .split("unlocked while held: ")
         .nth(1)
-        .unwrap_or_else(|| {
-            panic!(
-                "no answer: {text}{}",
-                String::from_utf8_lossy(&output.stderr)
-            )
-        });
+        .unwrap_or_else(|| panic!("no answer: {text}{}", String::from_utf8_lossy(&output.stderr)));
     let (held, after) = numbers.split_once("; after: ").unwrap();
-    (
-        held.parse().unwrap(),
-        after.lines().next().unwrap().trim().parse().unwrap(),
-    )
+    (held.parse().unwrap(), after.lines().next().unwrap().trim().parse().unwrap())
 }
 
 #[test]

@@ -3,12 +3,7 @@
 use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts, check_key, new_key};
 
 fn refusal(suite: Suite, key: &Secret, unit: u32, rule: TweakRule) -> Vec<String> {
-    let refuse = |engine| {
-        Xts::new(engine, suite, key, unit, rule)
-            .err()
-            .unwrap()
-            .to_string()
-    };
+    let refuse = |engine| Xts::new(engine, suite, key, unit, rule).err().unwrap().to_string();
     EngineKind::ALL.map(refuse).to_vec()
 }
 
@@ -23,10 +18,7 @@ fn equal_halves_are_refused_whatever_they_are() {
                 bytes.copy_within(..half, half);
             }),
         ] {
-            assert!(matches!(
-                check_key(suite, &key),
-                Err(CryptoError::EqualHalves)
-            ));
+            assert!(matches!(check_key(suite, &key), Err(CryptoError::EqualHalves)));
             for message in refusal(suite, &key, 4096, TweakRule::own(4096)) {
                 assert_eq!(message, "Key_1 equals Key_2: not an XTS key");
             }
@@ -44,16 +36,10 @@ fn a_single_different_bit_is_enough() {
 fn wrong_lengths_are_refused() {
     for len in [0, 31, 32, 63, 65, 128] {
         let key = Secret::filled(len, |bytes| {
-            bytes
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, byte)| *byte = i as u8);
+            bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8);
         });
         for message in refusal(Suite::Aes256Xts, &key, 4096, TweakRule::own(4096)) {
-            assert_eq!(
-                message,
-                format!("a key for aes-256-xts is 64 bytes long, not {len}")
-            );
+            assert_eq!(message, format!("a key for aes-256-xts is 64 bytes long, not {len}"));
         }
     }
 }
@@ -64,31 +50,18 @@ fn odd_units_are_refused() {
     for unit in [0, 1, 16, 256, 1024, 2048, 8192, 1 << 25] {
         let rule = TweakRule { unit: 512, base: 0 };
         for message in refusal(Suite::Aes256Xts, &key, unit, rule) {
-            assert_eq!(
-                message,
-                format!("data units of {unit} bytes are not served (512 or 4096)")
-            );
+            assert_eq!(message, format!("data units of {unit} bytes are not served (512 or 4096)"));
         }
     }
     for message in refusal(Suite::Aes256Xts, &key, 512, TweakRule::own(4096)) {
-        assert_eq!(
-            message,
-            "tweaks counted in units of 4096 bytes do not fit data units of 512 bytes"
-        );
+        assert_eq!(message, "tweaks counted in units of 4096 bytes do not fit data units of 512 bytes");
     }
 }
 
 #[test]
 fn plaintext_is_the_identity_on_both_engines() {
     for engine in EngineKind::ALL {
-        let xts = Xts::new(
-            engine,
-            Suite::None,
-            &Secret::zeroed(0),
-            512,
-            TweakRule::own(512),
-        )
-        .unwrap();
+        let xts = Xts::new(engine, Suite::None, &Secret::zeroed(0), 512, TweakRule::own(512)).unwrap();
         let data: Vec<u8> = (0..1024).map(|i| i as u8).collect();
         let (mut place, mut to) = (data.clone(), vec![0; 1024]);
         xts.encrypt(512, &mut place);

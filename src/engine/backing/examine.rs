@@ -55,13 +55,7 @@ pub(super) fn caps(
     metadata: &Metadata,
     cache: CacheMode,
 ) -> Result<DiskCaps, EngineError> {
-    let failed = |what| {
-        move |source| EngineError::Examine {
-            path: path.to_owned(),
-            what,
-            source,
-        }
-    };
+    let failed = |what| move |source| EngineError::Examine { path: path.to_owned(), what, source };
     // O_NONBLOCK was for opening only.
     set_flag(file, OFlag::O_NONBLOCK, false).map_err(failed("file flags"))?;
     let ground = ground(file, kind).map_err(failed("file system"))?;
@@ -71,10 +65,7 @@ pub(super) fn caps(
         (Ground::Memory, _) | (_, CacheMode::Page) => None,
         (_, CacheMode::Auto) => try_direct(file).ok(),
         (_, CacheMode::Direct) => {
-            Some(try_direct(file).map_err(|source| EngineError::NoDirect {
-                path: path.to_owned(),
-                source,
-            })?)
+            Some(try_direct(file).map_err(|source| EngineError::NoDirect { path: path.to_owned(), source })?)
         }
     };
     let inline = match (ground, direct) {
@@ -89,13 +80,7 @@ pub(super) fn caps(
         (None, InlinePolicy::Never) => "page cache that always waits".to_owned(),
     };
     let describe = format!("{}, {how}", ground.name());
-    Ok(DiskCaps {
-        align: direct.unwrap_or(1),
-        inline,
-        granule,
-        granule_source,
-        describe,
-    })
+    Ok(DiskCaps { align: direct.unwrap_or(1), inline, granule, granule_source, describe })
 }
 
 fn ground(file: &File, kind: Kind) -> io::Result<Ground> {
@@ -115,8 +100,7 @@ fn ground(file: &File, kind: Kind) -> io::Result<Ground> {
 /// Switches the description to direct I/O, reads with it, and returns the alignment that worked. Switches back if none.
 fn try_direct(file: &File) -> io::Result<usize> {
     set_flag(file, OFlag::O_DIRECT, true)?;
-    let stated =
-        sys::direct_align(file.as_fd()).map_or(0, |align| align.memory.max(align.offset) as usize);
+    let stated = sys::direct_align(file.as_fd()).map_or(0, |align| align.memory.max(align.offset) as usize);
     let tried = read_direct(file, stated);
     if tried.is_err() {
         set_flag(file, OFlag::O_DIRECT, false)?;
@@ -161,14 +145,11 @@ fn granule(ground: Ground, device: u64) -> (u32, &'static str) {
 fn logical_block_size(device: u64) -> Option<u32> {
     let base = format!("/sys/dev/block/{}:{}", major(device), minor(device));
     // A partition has no queue of its own; its parent directory is the whole device.
-    [
-        format!("{base}/queue/logical_block_size"),
-        format!("{base}/../queue/logical_block_size"),
-    ]
-    .iter()
-    .find_map(|path| fs::read_to_string(path).ok())
-    .and_then(|text| text.trim().parse().ok())
-    .filter(|size| (512..=65536u32).contains(size) && size.is_power_of_two())
+    [format!("{base}/queue/logical_block_size"), format!("{base}/../queue/logical_block_size")]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|size| (512..=65536u32).contains(size) && size.is_power_of_two())
 }
 
 fn set_flag(file: &File, flag: OFlag, on: bool) -> io::Result<()> {

@@ -13,21 +13,13 @@ use crate::engine::EngineError;
 
 /// Locks the whole file: exclusively, or shared for a reader.
 pub(super) fn take(file: &File, path: &Path, read_only: bool) -> Result<(), EngineError> {
-    let kind = if read_only {
-        libc::F_RDLCK
-    } else {
-        libc::F_WRLCK
-    };
+    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
     match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(kind))) {
         Ok(_) => Ok(()),
-        Err(Errno::EAGAIN | Errno::EACCES) => Err(EngineError::InUse {
-            path: path.to_owned(),
-            holder: holder(file, kind),
-        }),
-        Err(errno) => Err(EngineError::Lock {
-            path: path.to_owned(),
-            source: io::Error::from(errno),
-        }),
+        Err(Errno::EAGAIN | Errno::EACCES) => {
+            Err(EngineError::InUse { path: path.to_owned(), holder: holder(file, kind) })
+        }
+        Err(errno) => Err(EngineError::Lock { path: path.to_owned(), source: io::Error::from(errno) }),
     }
 }
 
@@ -46,11 +38,5 @@ fn holder(file: &File, kind: i32) -> Option<u32> {
 
 fn whole_file(kind: i32) -> libc::flock {
     // The constants fit: F_RDLCK, F_WRLCK, F_UNLCK are 0, 1, 2. Start 0, length 0 = to the end, however it grows.
-    libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    }
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }

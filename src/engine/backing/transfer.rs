@@ -48,8 +48,7 @@ impl Backing {
         let bounce = filled(&mut bounce)?;
         for (index, part) in data.chunks_mut(BOUNCE).enumerate() {
             let through = &mut bounce[..part.len()];
-            self.file
-                .read_exact_at(through, offset + (index * BOUNCE) as u64)?;
+            self.file.read_exact_at(through, offset + (index * BOUNCE) as u64)?;
             part.copy_from_slice(through);
         }
         Ok(())
@@ -87,10 +86,7 @@ impl Backing {
         while !data.is_empty() {
             match self.file.read_at(data, offset) {
                 // A direct read that is short by less than a block has met the end too.
-                Ok(moved)
-                    if moved < data.len()
-                        && (moved == 0 || !moved.is_multiple_of(self.caps.align)) =>
-                {
+                Ok(moved) if moved < data.len() && (moved == 0 || !moved.is_multiple_of(self.caps.align)) => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(moved) => {
@@ -113,10 +109,7 @@ impl Backing {
         if offset.is_multiple_of(align) && len.is_multiple_of(align) {
             return Ok(());
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{offset}+{len} is not aligned to {align} bytes"),
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{offset}+{len} is not aligned to {align} bytes")))
     }
 
     fn bounce(&self) -> MutexGuard<'_, Option<MmapMut>> {

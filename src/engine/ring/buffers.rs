@@ -25,19 +25,13 @@ pub(super) struct Chunks {
 impl Chunks {
     /// No table.
     pub(super) fn unregistered() -> Chunks {
-        Chunks {
-            table: Vec::new(),
-            refused: None,
-        }
+        Chunks { table: Vec::new(), refused: None }
     }
 
     /// An empty table in the ring, if it takes one.
     pub(super) fn registered(submitter: &Submitter<'_>) -> io::Result<Chunks> {
         submitter.register_buffers_sparse(ENTRIES)?;
-        Ok(Chunks {
-            table: vec![0; ENTRIES as usize],
-            refused: None,
-        })
+        Ok(Chunks { table: vec![0; ENTRIES as usize], refused: None })
     }
 
     /// Whether there is a table.
@@ -62,10 +56,7 @@ impl Chunks {
         if self.refused.is_some() || *entry > serial + 1 {
             return None;
         }
-        let memory = [libc::iovec {
-            iov_base: base.cast(),
-            iov_len: CHUNK,
-        }];
+        let memory = [libc::iovec { iov_base: base.cast(), iov_len: CHUNK }];
         // SAFETY: `base` begins a mapping of CHUNK bytes that `buf` keeps alive during the call. The kernel pins the
         // pages themselves, so a later unmapping cannot make it touch foreign memory; and since the table is searched
         // by serial, no operation uses the entry for any memory but this chunk's.

@@ -15,11 +15,7 @@ impl RingEngine {
     pub(super) fn arm_bell(&mut self) {
         if !self.bell_armed && !self.closing {
             self.bell_armed = true;
-            let read = opcode::Read::new(
-                Fd(self.waker.raw()),
-                self.bell.as_mut_ptr(),
-                self.bell.len() as u32,
-            );
+            let read = opcode::Read::new(Fd(self.waker.raw()), self.bell.as_mut_ptr(), self.bell.len() as u32);
             self.push(read.offset(u64::MAX).build().user_data(WAKE));
         }
     }
@@ -27,6 +23,7 @@ impl RingEngine {
     /// Submits all and waits for `want` completions. True if the time ran out.
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<bool> {
         self.stats.enters += 1;
+        (self.urgent, self.put_off) = (false, false);
         let submitter = self.ring.submitter();
         let entered = match timeout.filter(|_| want > 0) {
             None => submitter.submit_and_wait(want),
@@ -47,20 +44,22 @@ impl RingEngine {
         }
     }
 
-    /// Whether an enter has anything to do besides waiting.
+    /// Whether an enter has anything to do now besides waiting. While there are results to hand out, queued socket
+    /// operations are put off once: the caller's answer to those results usually goes along with them.
     pub(super) fn must_enter(&mut self) -> bool {
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.probed.defer_taskrun
+        let queued = !queue.is_empty();
+        let demanded = queue.taskrun() || queue.cq_overflow() || !self.probed.defer_taskrun;
+        drop(queue);
+        let now = demanded || (queued && (self.urgent || self.put_off || !self.backlog.is_empty()));
+        self.put_off = queued && !now;
+        now
     }
 
     /// Takes completions off the queue and deals with each. True if one was a wake.
     pub(super) fn reap(&mut self, done: &mut Vec<Done>) -> bool {
         let mut reaped = mem::take(&mut self.reaped);
-        reaped.extend(
-            self.ring
-                .completion()
-                .map(|entry| (entry.user_data(), entry.result())),
-        );
+        reaped.extend(self.ring.completion().map(|entry| (entry.user_data(), entry.result())));
         let mut woken = false;
         for (data, result) in reaped.drain(..) {
             self.in_flight -= 1;
@@ -85,9 +84,7 @@ impl RingEngine {
         slot.in_flight = false;
         match slot.completed(result) {
             Next::Finish(result) => self.retire(index, result),
-            Next::Again if self.closing => {
-                self.retire(index, Err(io::ErrorKind::Interrupted.into()))
-            }
+            Next::Again if self.closing => self.retire(index, Err(io::ErrorKind::Interrupted.into())),
             Next::Again => {
                 self.stats.continued += 1;
                 self.launch(index);
@@ -114,11 +111,7 @@ impl RingEngine {
         if !self.enabled {
             return true; // a disabled ring has taken nothing from its queue
         }
-        let flying = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.in_flight);
+        let flying = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_flight);
         let mut targets: Vec<u64> = flying.map(|(index, _)| index as u64).collect();
         targets.extend(self.bell_armed.then_some(WAKE));
         for target in targets {

@@ -63,14 +63,8 @@ impl DiskEntry {
     /// How a submission names the disk; its descriptor is there.
     pub(super) fn target(&self) -> Target {
         match self.place {
-            Some(place) => Target {
-                number: place as i32,
-                fixed: true,
-            },
-            None => Target {
-                number: self.fd.unwrap_or(-1),
-                fixed: false,
-            },
+            Some(place) => Target { number: place as i32, fixed: true },
+            None => Target { number: self.fd.unwrap_or(-1), fixed: false },
         }
     }
 }
@@ -92,25 +86,14 @@ impl Files {
     /// No file table: plain descriptors.
     pub(super) fn unregistered() -> Files {
         let ring = RINGS.fetch_add(1, Ordering::Relaxed);
-        Files {
-            ring,
-            disks: Vec::new(),
-            last: 0,
-            sockets: Vec::new(),
-            free: Vec::new(),
-            until_sweep: SWEEP_EVERY,
-        }
+        Files { ring, disks: Vec::new(), last: 0, sockets: Vec::new(), free: Vec::new(), until_sweep: SWEEP_EVERY }
     }
 
     /// An empty file table in the ring, if it takes one.
     pub(super) fn registered(submitter: &Submitter<'_>) -> std::io::Result<Files> {
         submitter.register_files_sparse(PLACES)?;
         let sockets = vec![None; PLACES as usize];
-        Ok(Files {
-            sockets,
-            free: (0..PLACES).rev().collect(),
-            ..Files::unregistered()
-        })
+        Ok(Files { sockets, free: (0..PLACES).rev().collect(), ..Files::unregistered() })
     }
 
     /// Whether there is a file table.
@@ -119,17 +102,9 @@ impl Files {
     }
 
     /// The entry of a disk, made when it is seen first.
-    pub(super) fn disk(
-        &mut self,
-        submitter: &Submitter<'_>,
-        disk: &Arc<dyn Disk>,
-    ) -> &mut DiskEntry {
+    pub(super) fn disk(&mut self, submitter: &Submitter<'_>, disk: &Arc<dyn Disk>) -> &mut DiskEntry {
         let address = address(disk);
-        if self
-            .disks
-            .get(self.last)
-            .is_none_or(|entry| entry.address != address)
-        {
+        if self.disks.get(self.last).is_none_or(|entry| entry.address != address) {
             self.last = match self.disks.iter().position(|entry| entry.address == address) {
                 Some(index) => index,
                 None => self.add_disk(submitter, disk),
@@ -152,20 +127,14 @@ impl Files {
     /// How a submission names a socket.
     pub(super) fn socket(&mut self, submitter: &Submitter<'_>, socket: &Arc<Sock>) -> Target {
         match self.hint(socket) {
-            Some(place) => Target {
-                number: place as i32,
-                fixed: true,
-            },
+            Some(place) => Target { number: place as i32, fixed: true },
             None => self.add_socket(submitter, socket),
         }
     }
 
     #[cold]
     fn add_socket(&mut self, submitter: &Submitter<'_>, socket: &Arc<Sock>) -> Target {
-        let plain = Target {
-            number: socket.raw(),
-            fixed: false,
-        };
+        let plain = Target { number: socket.raw(), fixed: false };
         if !self.is_registered() {
             return plain;
         }
@@ -174,10 +143,7 @@ impl Files {
         };
         self.sockets[place as usize] = Some(Arc::downgrade(socket));
         socket.set_seat(u64::from(self.ring) << 32 | u64::from(place));
-        Target {
-            number: place as i32,
-            fixed: true,
-        }
+        Target { number: place as i32, fixed: true }
     }
 
     /// The place of a socket in this ring's table. A hint is this ring's word, and taken back with the place.
@@ -235,18 +201,11 @@ impl Files {
     /// Drops what is left of disks and sockets that are gone.
     fn sweep(&mut self, submitter: &Submitter<'_>) {
         self.until_sweep = SWEEP_EVERY;
-        while let Some(index) = self
-            .disks
-            .iter()
-            .position(|entry| entry.disk.strong_count() == 0)
-        {
+        while let Some(index) = self.disks.iter().position(|entry| entry.disk.strong_count() == 0) {
             self.remove_disk(submitter, index);
         }
         for place in 0..self.sockets.len() {
-            if self.sockets[place]
-                .as_ref()
-                .is_some_and(|socket| socket.strong_count() == 0)
-            {
+            if self.sockets[place].as_ref().is_some_and(|socket| socket.strong_count() == 0) {
                 self.sockets[place] = None;
                 self.vacate(submitter, place as u32);
             }

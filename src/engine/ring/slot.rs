@@ -2,10 +2,7 @@
 //!
 //! Invariants: a slot is boxed and reused, never moved or freed while a submission refers to it; the message header and
 //! its vectors are only rewritten when no submission is in flight.
-#![allow(
-    unsafe_code,
-    reason = "a slot holds raw vectors into the buffers it owns"
-)]
+#![allow(unsafe_code, reason = "a slot holds raw vectors into the buffers it owns")]
 
 use std::io;
 
@@ -58,10 +55,7 @@ impl Slot {
             op: None,
             in_flight: false,
             moved: 0,
-            target: Target {
-                number: -1,
-                fixed: false,
-            },
+            target: Target { number: -1, fixed: false },
             chunk: None,
             align: 1,
             zeroing: false,
@@ -86,58 +80,31 @@ impl Slot {
         let moved = self.moved;
         let fd = types::Fd(self.target.number);
         let entry = match self.op.as_mut()? {
-            Op::Read {
-                offset, buf, range, ..
-            } => {
+            Op::Read { offset, buf, range, .. } => {
                 let left = &mut buf[range.start + moved..range.end];
                 let (at, memory, len) = (*offset + moved as u64, left.as_mut_ptr(), length(left)?);
                 match self.chunk {
-                    Some(chunk) => opcode::ReadFixed::new(fd, memory, len, chunk)
-                        .offset(at)
-                        .build(),
+                    Some(chunk) => opcode::ReadFixed::new(fd, memory, len, chunk).offset(at).build(),
                     None => opcode::Read::new(fd, memory, len).offset(at).build(),
                 }
             }
-            Op::Write {
-                offset,
-                data,
-                range,
-                dsync,
-                ..
-            } => {
+            Op::Write { offset, data, range, dsync, .. } => {
                 let left = &data[range.start + moved..range.end];
                 let (at, memory, len) = (*offset + moved as u64, left.as_ptr(), length(left)?);
                 let how = if *dsync { libc::RWF_DSYNC } else { 0 };
                 match self.chunk {
-                    Some(chunk) => opcode::WriteFixed::new(fd, memory, len, chunk)
-                        .offset(at)
-                        .rw_flags(how)
-                        .build(),
-                    None => opcode::Write::new(fd, memory, len)
-                        .offset(at)
-                        .rw_flags(how)
-                        .build(),
+                    Some(chunk) => opcode::WriteFixed::new(fd, memory, len, chunk).offset(at).rw_flags(how).build(),
+                    None => opcode::Write::new(fd, memory, len).offset(at).rw_flags(how).build(),
                 }
             }
-            Op::Flush { .. } => opcode::Fsync::new(fd)
-                .flags(types::FsyncFlags::DATASYNC)
-                .build(),
-            Op::Punch { offset, len, .. } => {
-                fallocate(fd, libc::FALLOC_FL_PUNCH_HOLE, *offset, *len)?
-            }
+            Op::Flush { .. } => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+            Op::Punch { offset, len, .. } => fallocate(fd, libc::FALLOC_FL_PUNCH_HOLE, *offset, *len)?,
             Op::ZeroRange { offset, len, .. } if self.zeroing => {
-                let left = usize::try_from(*len)
-                    .ok()?
-                    .saturating_sub(moved)
-                    .min(zeros().len());
+                let left = usize::try_from(*len).ok()?.saturating_sub(moved).min(zeros().len());
                 let zeros = &zeros()[..left];
-                opcode::Write::new(fd, zeros.as_ptr(), length(zeros)?)
-                    .offset(*offset + moved as u64)
-                    .build()
+                opcode::Write::new(fd, zeros.as_ptr(), length(zeros)?).offset(*offset + moved as u64).build()
             }
-            Op::ZeroRange { offset, len, .. } => {
-                fallocate(fd, libc::FALLOC_FL_ZERO_RANGE, *offset, *len)?
-            }
+            Op::ZeroRange { offset, len, .. } => fallocate(fd, libc::FALLOC_FL_ZERO_RANGE, *offset, *len)?,
             Op::Recv { .. } => {
                 self.aim_receive()?;
                 opcode::RecvMsg::new(fd, &mut self.message).build()
@@ -149,11 +116,7 @@ impl Slot {
                 opcode::SendMsg::new(fd, &self.message).flags(how).build()
             }
         };
-        Some(if self.target.fixed {
-            entry.flags(Flags::FIXED_FILE)
-        } else {
-            entry
-        })
+        Some(if self.target.fixed { entry.flags(Flags::FIXED_FILE) } else { entry })
     }
 
     fn aim_receive(&mut self) -> Option<()> {
@@ -162,8 +125,7 @@ impl Slot {
         };
         self.vectors.clear();
         let parts = first.iter_mut().chain(std::iter::once(rest));
-        self.vectors
-            .extend(parts.map(|(buf, range)| vector(&mut buf[range.clone()])));
+        self.vectors.extend(parts.map(|(buf, range)| vector(&mut buf[range.clone()])));
         self.vectors.retain(|vector| vector.iov_len != 0);
         self.aim()
     }
@@ -184,10 +146,7 @@ impl Slot {
             }
             let left = &data[range.start + skip..range.end];
             // The kernel only reads through the vectors of a send.
-            self.vectors.push(libc::iovec {
-                iov_base: left.as_ptr().cast_mut().cast(),
-                iov_len: left.len(),
-            });
+            self.vectors.push(libc::iovec { iov_base: left.as_ptr().cast_mut().cast(), iov_len: left.len() });
             skip = 0;
         }
         self.aim()
@@ -252,11 +211,7 @@ impl Slot {
     }
 
     fn again_until(&self, whole: usize) -> Next {
-        if self.moved < whole {
-            Next::Again
-        } else {
-            Next::Finish(Ok(whole))
-        }
+        if self.moved < whole { Next::Again } else { Next::Finish(Ok(whole)) }
     }
 
     fn failed(&mut self, errno: i32) -> Next {
@@ -277,18 +232,10 @@ fn length(bytes: &[u8]) -> Option<u32> {
 }
 
 fn vector(bytes: &mut [u8]) -> libc::iovec {
-    libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    }
+    libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
 
 fn fallocate(fd: types::Fd, mode: i32, offset: u64, len: u64) -> Option<Entry> {
     let keep = mode | libc::FALLOC_FL_KEEP_SIZE;
-    (len != 0).then(|| {
-        opcode::Fallocate::new(fd, len)
-            .offset(offset)
-            .mode(keep)
-            .build()
-    })
+    (len != 0).then(|| opcode::Fallocate::new(fd, len).offset(offset).mode(keep).build())
 }

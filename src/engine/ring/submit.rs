@@ -43,24 +43,12 @@ impl RingEngine {
             return self.run_inline(op);
         }
         let tried = match op {
-            Op::Read {
-                offset, buf, range, ..
-            } if small && entry.read_nowait => Some((
-                range.len(),
-                sys::read_nowait(fd, &mut buf[range.clone()], *offset),
-                &mut entry.read_nowait,
-            )),
-            Op::Write {
-                offset,
-                data,
-                range,
-                dsync: false,
-                ..
-            } if small && entry.write_nowait => Some((
-                range.len(),
-                sys::write_nowait(fd, &data[range.clone()], *offset),
-                &mut entry.write_nowait,
-            )),
+            Op::Read { offset, buf, range, .. } if small && entry.read_nowait => {
+                Some((range.len(), sys::read_nowait(fd, &mut buf[range.clone()], *offset), &mut entry.read_nowait))
+            }
+            Op::Write { offset, data, range, dsync: false, .. } if small && entry.write_nowait => {
+                Some((range.len(), sys::write_nowait(fd, &data[range.clone()], *offset), &mut entry.write_nowait))
+            }
             _ => None,
         };
         match tried {
@@ -92,9 +80,7 @@ impl RingEngine {
         let mut align = 1;
         let mut chunk = None;
         let target = match &op {
-            Op::Recv { socket, .. } | Op::Send { socket, .. } => {
-                self.files.socket(&submitter, socket)
-            }
+            Op::Recv { socket, .. } | Op::Send { socket, .. } => self.files.socket(&submitter, socket),
             Op::Read { disk, .. }
             | Op::Write { disk, .. }
             | Op::Flush { disk }
@@ -115,6 +101,7 @@ impl RingEngine {
         }
         let slot = &mut self.slots[index as usize];
         slot.fill(token, op, target, moved);
+        self.urgent |= slot.op.as_ref().is_some_and(|op| op.disk().is_some());
         slot.align = align;
         slot.chunk = chunk;
         self.launch(index);
@@ -141,11 +128,7 @@ impl RingEngine {
         let slot = &mut self.slots[index as usize];
         let op = slot.op.take()?;
         self.free.push(index);
-        Some(Done {
-            token: slot.token,
-            result,
-            op,
-        })
+        Some(Done { token: slot.token, result, op })
     }
 
     pub(super) fn push(&mut self, entry: Entry) {

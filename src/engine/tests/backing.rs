@@ -7,17 +7,11 @@ use super::*;
 const LEN: u64 = 4 << 20;
 
 fn options(cache: CacheMode) -> OpenOptions {
-    OpenOptions {
-        read_only: false,
-        cache,
-    }
+    OpenOptions { read_only: false, cache }
 }
 
 fn read_only() -> OpenOptions {
-    OpenOptions {
-        read_only: true,
-        cache: CacheMode::Auto,
-    }
+    OpenOptions { read_only: true, cache: CacheMode::Auto }
 }
 
 fn shm() -> tempfile::TempDir {
@@ -28,9 +22,7 @@ fn shm() -> tempfile::TempDir {
 fn tmpfs_is_memory_in_every_mode() {
     for cache in [CacheMode::Auto, CacheMode::Direct, CacheMode::Page] {
         let dir = shm();
-        let caps = Backing::create(dir.path().join("disk"), LEN, &options(cache))
-            .unwrap()
-            .caps();
+        let caps = Backing::create(dir.path().join("disk"), LEN, &options(cache)).unwrap().caps();
         assert_eq!(caps.describe, "file on tmpfs, memory");
         assert_eq!((caps.align, caps.granule), (1, 4096));
         assert_eq!(caps.inline, crate::engine::InlinePolicy::Always);
@@ -68,10 +60,7 @@ fn what_is_in_use_cannot_be_opened() {
     }
     drop(held);
     let readers = [read_only(), read_only()].map(|options| Backing::open(&path, &options).unwrap());
-    assert!(matches!(
-        Backing::open(&path, &options(CacheMode::Auto)),
-        Err(EngineError::InUse { .. })
-    ));
+    assert!(matches!(Backing::open(&path, &options(CacheMode::Auto)), Err(EngineError::InUse { .. })));
     drop(readers);
     Backing::open(&path, &options(CacheMode::Auto)).unwrap();
 }
@@ -92,20 +81,13 @@ fn another_process_sees_the_lock_and_is_named_when_it_holds_one() {
         .unwrap();
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0; 4]).unwrap();
     let error = Backing::open(&path, &options(CacheMode::Auto)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("{} is in use by process {}", path.display(), holder.id())
-    );
+    assert_eq!(error.to_string(), format!("{} is in use by process {}", path.display(), holder.id()));
     drop(holder.stdin.take());
     holder.wait().unwrap();
     let _held = Backing::open(&path, &options(CacheMode::Auto)).unwrap();
-    let script =
-        "import fcntl,sys\nf=open(sys.argv[1],'r+b')\nfcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB)";
+    let script = "import fcntl,sys\nf=open(sys.argv[1],'r+b')\nfcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB)";
     let mut second = Command::new("python3");
-    second
-        .args(["-c", script])
-        .arg(&path)
-        .stderr(std::process::Stdio::null());
+    second.args(["-c", script]).arg(&path).stderr(std::process::Stdio::null());
     assert!(!second.status().unwrap().success());
 }
 
@@ -131,8 +113,7 @@ fn unaligned_memory_bounces_and_unaligned_offsets_are_refused() {
 #[test]
 fn holes_are_found_and_made() {
     for dir in [shm(), tempfile::tempdir().unwrap()] {
-        let backing =
-            Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default()).unwrap();
+        let backing = Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default()).unwrap();
         assert_eq!(backing.next_data(0, LEN).unwrap(), None);
         assert_eq!(backing.next_hole(0, LEN).unwrap(), 0);
         backing.write_at(1 << 20, &[1; 1 << 20]).unwrap();
@@ -162,12 +143,7 @@ fn zeros_can_be_written_where_there_is_no_command_for_it() {
     backing.read_at(0, &mut back).unwrap();
     let end = 4096 + (600 << 10);
     assert!(back[4096..end].iter().all(|&byte| byte == 0));
-    assert!(
-        back[..4096]
-            .iter()
-            .chain(&back[end..])
-            .all(|&byte| byte == 7)
-    );
+    assert!(back[..4096].iter().chain(&back[end..]).all(|&byte| byte == 7));
 }
 
 #[test]
@@ -176,10 +152,7 @@ fn creating_never_overwrites_and_leaves_nothing_behind() {
     let path = dir.path().join("disk");
     std::fs::write(&path, b"precious").unwrap();
     let error = Backing::create(&path, LEN, &OpenOptions::default()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cannot create {}", path.display())
-    );
+    assert_eq!(error.to_string(), format!("cannot create {}", path.display()));
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     let huge = dir.path().join("huge");
     assert!(Backing::create(&huge, u64::MAX, &OpenOptions::default()).is_err());
@@ -187,8 +160,7 @@ fn creating_never_overwrites_and_leaves_nothing_behind() {
     let made = dir.path().join("made");
     drop(Backing::create(&made, LEN, &OpenOptions::default()).unwrap());
     assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&made).unwrap().permissions())
-            & 0o777,
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&made).unwrap().permissions()) & 0o777,
         0o600
     );
 }
@@ -200,13 +172,7 @@ fn what_is_no_storage_is_refused_by_name() {
     assert!(matches!(missing, EngineError::Open { .. }), "{missing}");
     for path in [dir.path(), Path::new("/dev/null")] {
         let error = Backing::open(path, &OpenOptions::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "{} is neither a regular file nor a block device",
-                path.display()
-            )
-        );
+        assert_eq!(error.to_string(), format!("{} is neither a regular file nor a block device", path.display()));
     }
 }
 
@@ -224,14 +190,9 @@ fn a_read_only_backing_is_not_written() {
 #[test]
 fn the_granule_has_a_source() {
     let dir = tempfile::tempdir().unwrap();
-    let caps = Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default())
-        .unwrap()
-        .caps();
+    let caps = Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default()).unwrap().caps();
     match caps.granule {
         0 => assert!(caps.granule_source.starts_with("nothing"), "{caps:?}"),
-        size => assert!(
-            size.is_power_of_two() && size >= 512 && caps.granule_source.contains("sysfs"),
-            "{caps:?}"
-        ),
+        size => assert!(size.is_power_of_two() && size >= 512 && caps.granule_source.contains("sysfs"), "{caps:?}"),
     }
 }

@@ -5,14 +5,7 @@ use super::*;
 #[test]
 fn classes_are_aligned_powers_of_two() {
     let pool = Pool::new(64 << 20);
-    for (asked, class) in [
-        (0, 4096),
-        (1, 4096),
-        (4096, 4096),
-        (4097, 8192),
-        (40_000, 65_536),
-        (1 << 20, 1 << 20),
-    ] {
+    for (asked, class) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (40_000, 65_536), (1 << 20, 1 << 20)] {
         let buf = pool.take(asked).unwrap();
         assert_eq!(buf.len(), class);
         assert_eq!(buf.as_ptr() as usize % 4096, 0);
@@ -28,14 +21,7 @@ fn the_limit_is_back_pressure_and_returning_lifts_it() {
     assert!(pool.take(1).is_none());
     held.pop();
     assert!(pool.take(1).is_some());
-    assert_eq!(
-        pool.usage(),
-        PoolUsage {
-            taken: 3 << 20,
-            mapped: 4 << 20,
-            limit: 4 << 20
-        }
-    );
+    assert_eq!(pool.usage(), PoolUsage { taken: 3 << 20, mapped: 4 << 20, limit: 4 << 20 });
 }
 
 #[test]
@@ -46,20 +32,13 @@ fn small_buffers_merge_into_large_ones_at_the_limit() {
     drop(small);
     let large = [pool.take(1 << 20).unwrap(), pool.take(1 << 20).unwrap()];
     drop(large);
-    assert_eq!(
-        std::iter::from_fn(|| pool.take(4096))
-            .collect::<Vec<_>>()
-            .len(),
-        512
-    );
+    assert_eq!(std::iter::from_fn(|| pool.take(4096)).collect::<Vec<_>>().len(), 512);
 }
 
 #[test]
 fn buffers_do_not_overlap() {
     let pool = Pool::new(8 << 20);
-    let mut held: Vec<Buf> = (0..200)
-        .map_while(|index| pool.take(4096 << (index % 4)))
-        .collect();
+    let mut held: Vec<Buf> = (0..200).map_while(|index| pool.take(4096 << (index % 4))).collect();
     for (index, buf) in held.iter_mut().enumerate() {
         buf.fill(index as u8);
     }

@@ -12,25 +12,11 @@ const UNIT: u64 = 4096;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Read {
-        unit: u64,
-        units: u64,
-    },
-    Write {
-        unit: u64,
-        units: u64,
-        seed: u64,
-        dsync: bool,
-    },
+    Read { unit: u64, units: u64 },
+    Write { unit: u64, units: u64, seed: u64, dsync: bool },
     Flush,
-    Punch {
-        unit: u64,
-        units: u64,
-    },
-    Zero {
-        unit: u64,
-        units: u64,
-    },
+    Punch { unit: u64, units: u64 },
+    Zero { unit: u64, units: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,39 +37,18 @@ fn op(step: &Step, disk: &Arc<dyn Disk>, pool: &Pool) -> Op {
     let disk = Arc::clone(disk);
     match *step {
         Step::Read { unit, units } => read(&disk, pool, unit * UNIT, (units * UNIT) as usize),
-        Step::Write {
-            unit,
-            units,
-            seed,
-            dsync,
-        } => write(
-            &disk,
-            pool,
-            unit * UNIT,
-            &pattern(seed, clip(unit, units) as usize),
-            dsync,
-        ),
+        Step::Write { unit, units, seed, dsync } => {
+            write(&disk, pool, unit * UNIT, &pattern(seed, clip(unit, units) as usize), dsync)
+        }
         Step::Flush => Op::Flush { disk },
-        Step::Punch { unit, units } => Op::Punch {
-            disk,
-            offset: unit * UNIT,
-            len: clip(unit, units),
-        },
-        Step::Zero { unit, units } => Op::ZeroRange {
-            disk,
-            offset: unit * UNIT,
-            len: clip(unit, units),
-        },
+        Step::Punch { unit, units } => Op::Punch { disk, offset: unit * UNIT, len: clip(unit, units) },
+        Step::Zero { unit, units } => Op::ZeroRange { disk, offset: unit * UNIT, len: clip(unit, units) },
     }
 }
 
 /// What can be compared of a completion.
 fn outcome(done: &Done) -> (Result<usize, std::io::ErrorKind>, Option<Vec<u8>>) {
-    let result = done
-        .result
-        .as_ref()
-        .map(|&count| count)
-        .map_err(std::io::Error::kind);
+    let result = done.result.as_ref().map(|&count| count).map_err(std::io::Error::kind);
     let read = matches!(done.op, Op::Read { .. }) && done.result.is_ok();
     (result, read.then(|| bytes(done).to_vec()))
 }

@@ -36,26 +36,15 @@ pub fn disks(len: u64) -> Vec<Kept> {
         kept("disk, auto", &std::env::temp_dir(), CacheMode::Auto, len),
         kept("page cache", &std::env::temp_dir(), CacheMode::Page, len),
     ];
-    kinds.push(Kept {
-        name: "memory",
-        disk: Arc::new(MemDisk::new(len as usize)),
-        _dir: None,
-    });
+    kinds.push(Kept { name: "memory", disk: Arc::new(MemDisk::new(len as usize)), _dir: None });
     kinds
 }
 
 fn kept(name: &'static str, parent: &Path, cache: CacheMode, len: u64) -> Kept {
     let dir = tempfile::tempdir_in(parent).unwrap();
-    let options = OpenOptions {
-        cache,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions { cache, ..OpenOptions::default() };
     let disk = Arc::new(Backing::create(dir.path().join("disk"), len, &options).unwrap());
-    Kept {
-        name,
-        disk,
-        _dir: Some(dir),
-    }
+    Kept { name, disk, _dir: Some(dir) }
 }
 
 /// Runs operations to their end; results in the order of submission.
@@ -66,11 +55,7 @@ pub fn run_all(engine: &mut dyn Engine, ops: Vec<Op>) -> Vec<Done> {
     }
     let mut done = collect(engine, count);
     done.sort_by_key(|done| done.token);
-    assert!(
-        done.iter()
-            .enumerate()
-            .all(|(index, done)| done.token == index as u64)
-    );
+    assert!(done.iter().enumerate().all(|(index, done)| done.token == index as u64));
     done
 }
 
@@ -85,11 +70,7 @@ pub fn collect(engine: &mut dyn Engine, count: usize) -> Vec<Done> {
     while done.len() < count {
         let before = done.len();
         engine.wait(Some(PATIENCE), &mut done).unwrap();
-        assert!(
-            done.len() > before,
-            "nothing completed in {PATIENCE:?}: {} of {count}",
-            done.len()
-        );
+        assert!(done.len() > before, "nothing completed in {PATIENCE:?}: {} of {count}", done.len());
     }
     assert_eq!(done.len(), count);
     done
@@ -122,23 +103,12 @@ pub fn filled(pool: &Pool, bytes: &[u8]) -> Buf {
 /// A write of `bytes`.
 pub fn write(disk: &Arc<dyn Disk>, pool: &Pool, offset: u64, bytes: &[u8], dsync: bool) -> Op {
     let data = Data::Own(filled(pool, bytes));
-    Op::Write {
-        disk: Arc::clone(disk),
-        offset,
-        data,
-        range: 0..bytes.len(),
-        dsync,
-    }
+    Op::Write { disk: Arc::clone(disk), offset, data, range: 0..bytes.len(), dsync }
 }
 
 /// A read of `len` bytes.
 pub fn read(disk: &Arc<dyn Disk>, pool: &Pool, offset: u64, len: usize) -> Op {
-    Op::Read {
-        disk: Arc::clone(disk),
-        offset,
-        buf: pool.take(len).unwrap(),
-        range: 0..len,
-    }
+    Op::Read { disk: Arc::clone(disk), offset, buf: pool.take(len).unwrap(), range: 0..len }
 }
 
 /// What a completed read or receive brought.
@@ -146,11 +116,7 @@ pub fn bytes(done: &Done) -> &[u8] {
     let count = *done.result.as_ref().unwrap();
     match &done.op {
         Op::Read { buf, range, .. } => &buf[range.start..range.start + count],
-        Op::Recv {
-            first: None,
-            rest: (buf, range),
-            ..
-        } => &buf[range.start..range.start + count],
+        Op::Recv { first: None, rest: (buf, range), .. } => &buf[range.start..range.start + count],
         other => panic!("{other:?} brings no bytes"),
     }
 }

@@ -68,14 +68,7 @@ fn inline_work_does_not_starve_sockets() {
         let memory: Arc<dyn Disk> = Arc::new(mem::MemDisk::new(1 << 20));
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let socket = Arc::new(Sock::try_from(ours).unwrap());
-        engine.submit(
-            1,
-            Op::Recv {
-                socket,
-                first: None,
-                rest: (pool.take(64).unwrap(), 0..64),
-            },
-        );
+        engine.submit(1, Op::Recv { socket, first: None, rest: (pool.take(64).unwrap(), 0..64) });
         std::io::Write::write_all(&mut theirs, b"hello").unwrap();
         let mut done = Vec::new();
         for round in 0.. {
@@ -99,9 +92,7 @@ fn an_engine_may_move_to_its_thread_before_it_is_used() {
         std::thread::spawn(move || {
             let pool = Pool::new(2 << 20);
             let disk: Arc<dyn Disk> = Arc::new(mem::MemDisk::new(1 << 20));
-            run(&mut *engine, read(&disk, &pool, 0, 4096))
-                .result
-                .unwrap();
+            run(&mut *engine, read(&disk, &pool, 0, 4096)).result.unwrap();
         })
         .join()
         .unwrap();
