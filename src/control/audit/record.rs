@@ -123,6 +123,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 /// The line of `record`, newline included; sets its hash.
 pub(super) fn encode(record: &mut Record) -> serde_json::Result<Vec<u8>> {
+    record.hash.clear();
     let mut line = serde_json::to_vec(record)?;
     line.pop(); // the closing brace comes after the hash
     record.hash = digest(&line);
