@@ -14,7 +14,7 @@ pub const VOLUME_MIN: u64 = EXTENT_MIN;
 pub const EXTENTS_MAX: u64 = 1 << 28;
 
 /// Generation entries a generation table can hold, tombstones included.
-pub const GENERATIONS_MAX: usize = 64;
+pub const GENERATIONS_MAX: usize = 256;
 /// Wraps of one generation.
 pub const WRAPS_MAX: usize = 8;
 /// Length of a KEK id, bytes.
@@ -36,7 +36,7 @@ pub const BATCH_EXTENTS_MAX: usize = 1024;
 pub const RING_SLOTS_MIN: u32 = 8;
 
 const _: () = assert!(EXTENT_MIN.is_power_of_two() && EXTENT_MAX.is_power_of_two());
-const _: () = assert!(EXTENT_MIN % BLOCK == 0);
+const _: () = assert!(EXTENT_MIN.is_multiple_of(BLOCK));
 const _: () = assert!(BATCH_MAX >= EXTENT_MAX, "a batch holds at least one extent");
 const _: () = assert!(BATCH_MAX / EXTENT_MIN <= BATCH_EXTENTS_MAX as u64);
 const _: () = assert!((PIECE_MAX as u64).is_power_of_two() && INLINE_MAX <= PIECE_MAX);

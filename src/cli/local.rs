@@ -27,10 +27,7 @@ pub fn check(_args: &CheckArgs, _progress: &mut Progress) -> Result<Checked, Fai
 }
 
 /// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come.
-pub fn serve(
-    _plan: &ServePlan,
-    _ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+pub fn serve(_plan: &ServePlan, _ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>) -> Result<(), Failure> {
     not_wired("serve")
 }
 
@@ -40,8 +37,5 @@ pub fn speed(_args: &SpeedArgs, _progress: &mut Progress) -> Result<Speed, Failu
 }
 
 fn not_wired<T>(what: &str) -> Result<T, Failure> {
-    Err(Failure::new(
-        Exit::Unsupported,
-        format!("`{what}` is not wired in this build"),
-    ))
+    Err(Failure::new(Exit::Unsupported, format!("`{what}` is not wired in this build")))
 }

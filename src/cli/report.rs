@@ -149,9 +149,7 @@ pub struct Checked {
 impl Checked {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
-        self.findings
-            .iter()
-            .all(|finding| finding.severity != Severity::Error)
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
     }
 }
 

@@ -18,9 +18,7 @@ use crate::control::audit::{Head, Record};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
-pub use rotation::{
-    ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify,
-};
+pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
 
 /// Longest `reason` a request may carry, bytes.
 pub const REASON_MAX: usize = 1024;

@@ -1,1 +1,44 @@
-//! crypto
+//! Cryptography: XTS over data units by two engines, and the small primitives around keys.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `suite` | names and ids of suites and engines, the tweak rule |
+//! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
+//! | `xts` | the one narrow interface to both engines |
+//! | `awslc`, `contexts` | the fast engine: AWS-LC's EVP |
+//! | `portable`, `xex` | the second engine: pure Rust |
+//! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
+//! | [`canary`] | both engines agree about a fresh key before it is used |
+//! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
+//!
+//! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the two
+//! engines share neither the block cipher nor the code that steps the tweak, so that one can check the other:
+//! AES-256 is AWS-LC's XTS against our `xex` over the `aes` crate; AES-128 (which AWS-LC's EVP lacks as XTS) is `xex`
+//! over AWS-LC's ECB against `xts-mode` over the `aes` crate.
+
+mod awslc;
+pub mod canary;
+mod contexts;
+mod error;
+pub mod fingerprint;
+pub mod kdf;
+mod locked;
+pub mod mac;
+mod portable;
+mod secret;
+pub mod selftest;
+pub mod speed;
+mod suite;
+mod vectors;
+pub mod wrap;
+mod xex;
+mod xts;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::CryptoError;
+pub use locked::unlocked_bytes;
+pub use secret::Secret;
+pub use suite::{EngineKind, Suite, TweakRule};
+pub use xts::{Xts, check_key, new_key};

@@ -1,1 +1,73 @@
-//! keys
+//! Key-encryption keys (KEKs) and who keeps them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `uri` | how an operator names a KEK: `file:PATH`, `passphrase:`, … |
+//! | `provider` | the small interface every keeper implements |
+//! | `file`, `key_file` | a KEK in a file: the provider, and the file itself |
+//! | `passphrase`, `prompt` | a KEK from a passphrase: the provider, and asking for it on a terminal |
+//! | `seal` | what both have in common: AES-256-KWP under a KEK this process holds |
+//! | `error` | every way it fails, in classes the daemon tells apart |
+//!
+//! Invariants: this layer knows no volumes beyond the names in a [`WrapPurpose`]; a KEK is held in locked memory and
+//! never printed; nothing here is called per I/O. What comes out of an unwrap has been authenticated together with its purpose, and a
+//! data key additionally has Key_1 ≠ Key_2.
+
+mod error;
+mod file;
+mod key_file;
+mod passphrase;
+mod prompt;
+mod provider;
+mod seal;
+mod uri;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{KeyError, KeyErrorClass};
+pub use file::FileKek;
+pub use passphrase::{PassphraseKek, PassphraseUse};
+pub use provider::{KekDescription, KekProvider, ProviderKind, WrapPurpose};
+pub use uri::{KekUri, PassphraseSource};
+
+/// What to do about a KEK that does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewKek {
+    /// Refuse: it must exist. A passphrase is asked for once.
+    Never,
+    /// Make a missing key file (`--new-kek`). A new passphrase is asked for twice.
+    IfMissing,
+}
+
+/// An opened KEK.
+pub struct OpenedKek {
+    /// Wraps and unwraps with it.
+    pub provider: Box<dyn KekProvider>,
+    /// Whether its key file was made just now.
+    pub created: bool,
+}
+
+/// Opens the KEK that `uri` names; reads the key file or asks for the passphrase now.
+///
+/// # Errors
+/// As [`FileKek::open`], [`FileKek::create`] and [`PassphraseKek::open`].
+pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
+    match (uri, new) {
+        (KekUri::File(path), NewKek::Never) => {
+            Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false })
+        }
+        (KekUri::File(path), NewKek::IfMissing) => match FileKek::create(path) {
+            Err(KeyError::Exists { .. }) => Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false }),
+            made => Ok(OpenedKek { provider: Box::new(made?), created: true }),
+        },
+        (KekUri::Passphrase(source), new) => {
+            let usage = match new {
+                NewKek::Never => PassphraseUse::Open,
+                NewKek::IfMissing => PassphraseUse::Create,
+            };
+            let provider = Box::new(PassphraseKek::open(source, usage)?);
+            Ok(OpenedKek { provider, created: false })
+        }
+    }
+}

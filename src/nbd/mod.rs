@@ -1,1 +1,33 @@
-//! nbd
+//! The NBD server: handshake, transmission, sessions, workers, listeners.
+//!
+//! Files are named after the protocol's phases and words. The core does no I/O and reads no clock: [`handshake`],
+//! [`options`] and [`meta`] turn received bytes into answers, [`request`] and [`reply`] do the same for
+//! transmission. Volumes stay behind [`export::Export`]; this layer knows neither keys nor formats.
+
+mod accept;
+pub mod backend;
+mod budget;
+mod drain;
+pub mod error;
+pub mod export;
+pub mod handshake;
+pub mod listener;
+pub mod meta;
+pub mod options;
+pub mod reply;
+pub mod request;
+pub mod server;
+mod session;
+pub mod stats;
+mod table;
+pub mod wire;
+mod worker;
+
+pub use backend::Backend;
+pub use error::NbdError;
+pub use export::{Export, ExportError, Exports};
+pub use listener::Listen;
+pub use server::{Config, Server, start};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,283 @@
-//! volume
+//! The one place where keys, bytes and device meet: a volume that is read, written, flushed, re-encrypted, recovered
+//! and checked.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `create`, `open`, `recover` | from a path to a [`Volume`], whatever a crash left behind |
+//! | `executor`, `piece` | client requests, cut into pieces, on a worker's engine |
+//! | `gates`, `flush`, `inbox` | who may touch an extent, who is behind a flush, who is told |
+//! | `log`, `replay` | the intent ring's rules, pure: planner and recovery share them with the crash models |
+//! | `pipeline`, `image`, `holes` | rewriting extents in batches |
+//! | `meta`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
+//! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
+//! | `check`, `info` | what can be said of a volume, with and without a key |
+//!
+//! Invariants: data are identity mapped; every extent is readable under the generation its tag names, or under the
+//! two its live intent names, granule by granule; a failed flush or metadata write poisons the volume for writes.
+
+pub mod check;
+pub mod create;
+pub mod error;
+pub mod executor;
+pub mod flush;
+pub mod gates;
+pub mod holes;
+pub mod image;
+pub mod inbox;
+pub mod info;
+pub mod keyring;
+pub mod lifecycle;
+pub mod log;
+mod meta;
+pub mod open;
+mod piece;
+pub mod pipeline;
+mod read_back;
+mod recover;
+pub mod replay;
+mod rewrite;
+mod rules;
+pub mod tags;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::crypto::EngineKind;
+use crate::crypto::fingerprint::Fingerprinter;
+use crate::engine::{Disk, DiskCaps};
+use crate::format::layout::{Shape, WriteMode};
+use crate::units::{Extent, Generation, VolumeId};
+
+pub use error::VolumeError;
+use flush::FlushGroup;
+use gates::Gates;
+use keyring::Keyring;
+use meta::Meta;
+use tags::TagTable;
+
+/// Which status [`Volume::block_status`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKind {
+    /// `base:allocation`: bit 0 hole, bit 1 reads as zeros (NBD spec).
+    Allocation,
+    /// `x-keymoult:generation`: the number of the generation that encrypts the range.
+    Generation,
+}
+
+/// Hole and zero, the two flags of `base:allocation`.
+pub const STATUS_HOLE_ZERO: u32 = 3;
+
+/// Counters of client traffic.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes read by clients.
+    pub read: AtomicU64,
+    /// Bytes written by clients.
+    pub written: AtomicU64,
+    /// Client requests that failed.
+    pub failed: AtomicU64,
+}
+
+/// An open volume. Shared by all workers and the rotation.
+pub struct Volume {
+    id: VolumeId,
+    shape: Shape,
+    read_only: bool,
+    engine: EngineKind,
+    data: Arc<dyn Disk>,
+    data_offset: u64,
+    header: Arc<dyn Disk>,
+    detached: bool,
+    caps: DiskCaps,
+    io_unit: u64,
+    tags: TagTable,
+    gates: Gates,
+    flushes: FlushGroup,
+    keyring: Keyring,
+    prints: Fingerprinter,
+    canary_key: crate::crypto::Secret,
+    meta: Mutex<Meta>,
+    poison: OnceLock<String>,
+    recovered: recover::Recovered,
+    /// Client traffic since open.
+    pub traffic: Traffic,
+}
+
+impl Volume {
+    /// Identity.
+    pub fn id(&self) -> VolumeId {
+        self.id
+    }
+
+    /// Unchanging shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Bytes clients see.
+    pub fn size(&self) -> u64 {
+        self.shape.size
+    }
+
+    /// Bytes of a data unit: what clients are advised to align to.
+    pub fn data_unit(&self) -> u32 {
+        self.shape.write_unit()
+    }
+
+    /// Bytes of an extent.
+    pub fn extent_size(&self) -> u64 {
+        self.shape.extent_size
+    }
+
+    /// Whether writes are refused by choice.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The crypto engine that serves I/O.
+    pub fn crypto_engine(&self) -> EngineKind {
+        self.engine
+    }
+
+    /// What the data backing can do.
+    pub fn caps(&self) -> &DiskCaps {
+        &self.caps
+    }
+
+    /// Whether the header is a file of its own.
+    pub fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// How ciphertext is replaced.
+    pub fn mode(&self) -> WriteMode {
+        self.shape.mode
+    }
+
+    /// What recovery did when the volume was opened.
+    pub fn recovered(&self) -> &recover::Recovered {
+        &self.recovered
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poison.get().map(String::as_str)
+    }
+
+    /// Extents by current generation.
+    pub fn census(&self) -> std::collections::BTreeMap<Generation, u64> {
+        self.tags.census()
+    }
+
+    /// Flushes of the data backing started since open.
+    pub fn flushes_started(&self) -> u64 {
+        self.flushes.started()
+    }
+
+    /// Metadata bytes written since open.
+    pub fn metadata_bytes(&self) -> u64 {
+        self.meta().bytes_written()
+    }
+
+    /// The generation an extent is encrypted under now.
+    pub fn tag(&self, extent: Extent) -> Generation {
+        self.tags.current(extent)
+    }
+
+    /// The extent a volume offset lies in.
+    pub fn extent_of(&self, offset: u64) -> Extent {
+        Extent((offset / self.shape.extent_size) as u32)
+    }
+
+    pub(crate) fn meta(&self) -> MutexGuard<'_, Meta> {
+        self.meta.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops all writes, now and, as far as the device still lets us say so, across restarts. The first reason stays.
+    pub fn poison(self: &Arc<Self>, reason: &str) {
+        if self.poison.set(reason.to_string()).is_err() {
+            return;
+        }
+        tracing::error!(volume = %self.id, reason, "volume poisoned: writes are refused until check passes");
+        let volume = Arc::clone(self);
+        let reason = reason.to_string();
+        // A thread of its own: the caller may be a worker that others, holding the metadata, wait for.
+        let _ = std::thread::Builder::new().name("km-poison".into()).spawn(move || {
+            let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
+        });
+    }
+
+    /// Does the flush that the group has started, tells those it served, and hands the next one, if somebody waits for
+    /// one, to a worker.
+    pub(crate) fn flush_for_group(self: &Arc<Self>) {
+        let mut again = true;
+        while again {
+            let result = self.data.flush().map_err(|error| error.to_string());
+            if let Err(error) = &result {
+                self.poison(&format!("a flush failed: {error}"));
+            }
+            let (served, next) = self.flushes.finish(result.is_ok());
+            for ticket in served {
+                ticket.call(inbox::Call::Flushed(result.clone()));
+            }
+            again = next && !self.flushes.hand_over();
+        }
+    }
+
+    /// Ranges of `offset..offset+len` and their status, at most `most` of them, the first ones.
+    pub fn block_status(&self, offset: u64, len: u64, kind: StatusKind, most: usize) -> io::Result<Vec<(u64, u32)>> {
+        let end = offset.saturating_add(len).min(self.shape.size);
+        match kind {
+            StatusKind::Allocation => self.allocation(offset, end, most),
+            StatusKind::Generation => Ok(self.generations(offset, end, most)),
+        }
+    }
+
+    fn allocation(&self, offset: u64, end: u64, most: usize) -> io::Result<Vec<(u64, u32)>> {
+        let base = self.data_offset;
+        let mut ranges = Vec::new();
+        let mut at = offset;
+        while at < end && ranges.len() < most {
+            let data = self.data.next_data(base + at, base + end)?.map_or(end, |data| (data - base).clamp(at, end));
+            if data > at {
+                ranges.push((data - at, STATUS_HOLE_ZERO));
+                at = data;
+                continue;
+            }
+            let hole = (self.data.next_hole(base + at, base + end)? - base).clamp(at, end);
+            let hole = if hole > at { hole } else { end };
+            ranges.push((hole - at, 0));
+            at = hole;
+        }
+        Ok(ranges)
+    }
+
+    fn generations(&self, offset: u64, end: u64, most: usize) -> Vec<(u64, u32)> {
+        let mut ranges: Vec<(u64, u32)> = Vec::new();
+        let mut at = offset;
+        while at < end {
+            let extent = self.extent_of(at);
+            let tag = self.tags.current(extent).0;
+            let next = self.shape.extent_range(extent.0).1.min(end);
+            match ranges.last_mut() {
+                Some(last) if last.1 == tag => last.0 += next - at,
+                last => {
+                    if last.is_some() && ranges.len() == most {
+                        break;
+                    }
+                    ranges.push((next - at, tag));
+                }
+            }
+            at = next;
+        }
+        ranges
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.traffic.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}

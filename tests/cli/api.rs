@@ -15,10 +15,8 @@ use super::schema::Schemas;
 /// One request as `curl --unix-socket` would send it: status and body.
 pub fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).unwrap();
     // A server that refuses a long body may close before all of it is sent.
     let _ = stream.write_all(body);
@@ -26,15 +24,8 @@ pub fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.to_lowercase()
-            .contains("content-type: application/json"),
-        "{head}"
-    );
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        serde_json::from_str(body).unwrap(),
-    )
+    assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 /// A body that says everything its schema can.
@@ -70,12 +61,8 @@ fn every_route_takes_and_gives_what_the_description_says() {
                 body.to_string()
             });
             let uri = path.replace("{volume}", "disk0");
-            let (status, answer) = http(
-                &daemon.socket,
-                &method.to_uppercase(),
-                &uri,
-                body.unwrap_or_default().as_bytes(),
-            );
+            let (status, answer) =
+                http(&daemon.socket, &method.to_uppercase(), &uri, body.unwrap_or_default().as_bytes());
             match schema_name(&operation["responses"]["200"]) {
                 Some(name) if status == 200 => schemas.check(&name, &answer),
                 None => assert_eq!((status, &answer), (200, &schemas.document)),
@@ -96,11 +83,7 @@ fn every_route_takes_and_gives_what_the_description_says() {
     }
     call(&mut schemas, "/v1/audit");
     refusing(&mut schemas);
-    let unseen: Vec<String> = schemas
-        .names()
-        .iter()
-        .flat_map(|name| schemas.unseen(name))
-        .collect();
+    let unseen: Vec<String> = schemas.names().iter().flat_map(|name| schemas.unseen(name)).collect();
     assert_eq!(unseen, [] as [&str; 0], "described, but in no answer");
 }
 
@@ -108,20 +91,13 @@ fn every_route_takes_and_gives_what_the_description_says() {
 fn refusing(schemas: &mut Schemas) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
-    let door = Door::new(
-        Authorizer::solo(0),
-        AuditLog::refusing(dir.path(), "line 3 was edited"),
-    );
-    let _server =
-        Server::start(&socket, door.into(), std::sync::Arc::new(Fake::default())).unwrap();
+    let door = Door::new(Authorizer::solo(0), AuditLog::refusing(dir.path(), "line 3 was edited"));
+    let _server = Server::start(&socket, door.into(), std::sync::Arc::new(Fake::default())).unwrap();
     if nix::unistd::geteuid().is_root() {
         let (_, status) = http(&socket, "GET", "/v1/status", b"");
         schemas.check("DaemonStatus", &status);
         let (code, error) = http(&socket, "POST", "/v1/volumes/disk0/rotation/pause", b"");
-        assert_eq!(
-            (code, error["error"].as_str()),
-            (503, Some("audit-refused"))
-        );
+        assert_eq!((code, error["error"].as_str()), (503, Some("audit-refused")));
     } else {
         schemas.seen.insert("ControlStatus.audit_refusing".into());
     }
@@ -136,87 +112,23 @@ fn errors_are_json_with_what_where_hint_and_code() {
         ("GET", "/v1/nothing", b"", 404, "not-found"),
         ("GET", "/", b"", 404, "not-found"),
         ("DELETE", "/v1/status", b"", 404, "not-found"),
-        (
-            "GET",
-            "/v1/volumes/disk0/rotation/start",
-            b"",
-            404,
-            "not-found",
-        ),
+        ("GET", "/v1/volumes/disk0/rotation/start", b"", 404, "not-found"),
         ("GET", "/v1/volumes/disk9", b"", 404, "not-found"),
         ("GET", "/v1/volumes/%2e%2e%2f/keys", b"", 404, "not-found"),
         ("GET", "/v1/audit?since=1", b"", 400, "bad-input"),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"[]",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"speed\":1}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"verify\":\"sample:2\"}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"pace\":{\"adaptive\":true,\"factor\":0}}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/pace",
-            b"",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/pause",
-            &long,
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/finalize",
-            b"",
-            409,
-            "state",
-        ),
-        (
-            "POST",
-            "/v1/volumes/panic/rotation/pause",
-            b"",
-            500,
-            "internal",
-        ),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"[]", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"speed\":1}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"verify\":\"sample:2\"}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"pace\":{\"adaptive\":true,\"factor\":0}}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/pace", b"", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/pause", &long, 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/finalize", b"", 409, "state"),
+        ("POST", "/v1/volumes/panic/rotation/pause", b"", 500, "internal"),
     ];
     for (method, path, body, status, error) in cases {
         let (got, answer) = http(&daemon.socket, method, path, body);
-        assert_eq!(
-            (got, answer["error"].as_str()),
-            (*status, Some(*error)),
-            "{method} {path}: {answer}"
-        );
+        assert_eq!((got, answer["error"].as_str()), (*status, Some(*error)), "{method} {path}: {answer}");
         schemas.check("Error", &answer);
     }
     // And the daemon is still there after all that.
@@ -225,13 +137,7 @@ fn errors_are_json_with_what_where_hint_and_code() {
 
 #[test]
 fn readiness_is_not_health() {
-    let daemon = Daemon::of(
-        Fake {
-            not_ready: true,
-            ..Fake::default()
-        },
-        nix::unistd::geteuid().as_raw(),
-    );
+    let daemon = Daemon::of(Fake { not_ready: true, ..Fake::default() }, nix::unistd::geteuid().as_raw());
     assert_eq!(http(&daemon.socket, "GET", "/healthz", b"").0, 200);
     assert_eq!(http(&daemon.socket, "GET", "/readyz", b"").0, 503);
 }
@@ -240,46 +146,20 @@ fn readiness_is_not_health() {
 fn what_is_done_over_the_socket_is_recorded_with_its_actor() {
     let daemon = Daemon::new();
     let client = daemon.client();
-    let request = RotateStart {
-        reason: Some("drill".into()),
-        ..RotateStart::default()
-    };
+    let request = RotateStart { reason: Some("drill".into()), ..RotateStart::default() };
     assert!(client.start("disk0", &request).unwrap().changed);
     client.status().unwrap();
     let page = client.audit(AuditQuery::default()).unwrap();
     let kinds: Vec<Kind> = page.records.iter().map(|record| record.kind).collect();
     assert_eq!(kinds, [Kind::Intent, Kind::Outcome]);
     let actor = page.records[0].actor;
-    assert_eq!(
-        (actor.uid, actor.pid),
-        (
-            nix::unistd::geteuid().as_raw(),
-            i32::try_from(std::process::id()).ok()
-        )
-    );
+    assert_eq!((actor.uid, actor.pid), (nix::unistd::geteuid().as_raw(), i32::try_from(std::process::id()).ok()));
     assert!(actor.process_start.is_some());
     assert_eq!(page.records[0].reason.as_deref(), Some("drill"));
     assert_eq!(page.head.sequence, 2);
-    let after = client
-        .audit(AuditQuery {
-            after: Some(1),
-            limit: Some(10),
-        })
-        .unwrap();
-    assert_eq!(
-        after
-            .records
-            .iter()
-            .map(|record| record.sequence)
-            .collect::<Vec<_>>(),
-        [2]
-    );
-    let last = client
-        .audit(AuditQuery {
-            after: None,
-            limit: Some(1),
-        })
-        .unwrap();
+    let after = client.audit(AuditQuery { after: Some(1), limit: Some(10) }).unwrap();
+    assert_eq!(after.records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [2]);
+    let last = client.audit(AuditQuery { after: None, limit: Some(1) }).unwrap();
     assert_eq!(last.records[0].sequence, 2);
 }
 
@@ -293,8 +173,7 @@ fn the_clients_errors_are_the_daemons() {
         }
         other => panic!("{other:?}"),
     }
-    *daemon.fake.fault.lock().unwrap() =
-        Some(ApiError::new(ErrorKind::Io, "a device failed").at("/dev/x"));
+    *daemon.fake.fault.lock().unwrap() = Some(ApiError::new(ErrorKind::Io, "a device failed").at("/dev/x"));
     match client.pause("disk0", &ReasonRequest::default()) {
         Err(ClientError::Daemon(error)) => {
             assert_eq!((error.error, error.code), (ErrorKind::Io, 7))

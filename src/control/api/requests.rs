@@ -66,10 +66,7 @@ mod tests {
 
     #[test]
     fn an_empty_body_starts_a_rotation_with_the_defaults() {
-        assert_eq!(
-            serde_json::from_str::<RotateStart>("{}").unwrap(),
-            RotateStart::default()
-        );
+        assert_eq!(serde_json::from_str::<RotateStart>("{}").unwrap(), RotateStart::default());
         assert!(serde_json::from_str::<RotateStart>("{\"sweet\":1}").is_err());
     }
 }

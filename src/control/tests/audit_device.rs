@@ -49,26 +49,14 @@ impl Sink for Rig {
         let mut device = self.0.lock().unwrap();
         let end = offset + bytes.len() as u64;
         // Half the line gets there before the device is full.
-        let room = if end > device.capacity.max(device.reserved) {
-            bytes.len() / 2
-        } else {
-            bytes.len()
-        };
+        let room = if end > device.capacity.max(device.reserved) { bytes.len() / 2 } else { bytes.len() };
         device.bytes.truncate(offset as usize);
         device.bytes.extend_from_slice(&bytes[..room]);
-        if room < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if self.0.lock().unwrap().sync_fails {
-            Err(io::Error::from_raw_os_error(libc::EIO))
-        } else {
-            Ok(())
-        }
+        if self.0.lock().unwrap().sync_fails { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
@@ -108,10 +96,7 @@ fn a_full_device_refuses_acts_but_records_safety_verbs_out_of_the_reserve() {
     assert!(log.why_refusing().is_none(), "space may come back");
     // What did not fit left no half line.
     let text = String::from_utf8(rig.0.lock().unwrap().bytes.clone()).unwrap();
-    assert_eq!(
-        (text.lines().count() as u64, text.ends_with("}\n")),
-        (log.head().sequence, true)
-    );
+    assert_eq!((text.lines().count() as u64, text.ends_with("}\n")), (log.head().sequence, true));
 }
 
 #[test]
@@ -119,16 +104,10 @@ fn after_a_failed_sync_nothing_is_recorded_any_more() {
     let rig = Rig::of(1 << 30);
     let log = rig.log();
     rig.0.lock().unwrap().sync_fails = true;
-    assert!(matches!(
-        append(&log, Kind::Intent, None, Space::Ordinary),
-        Err(AuditError::Write { .. })
-    ));
+    assert!(matches!(append(&log, Kind::Intent, None, Space::Ordinary), Err(AuditError::Write { .. })));
     rig.0.lock().unwrap().sync_fails = false;
     let after = append(&log, Kind::Intent, None, Space::Reserve);
-    assert!(
-        matches!(after, Err(AuditError::Refusing { .. })),
-        "{after:?}"
-    );
+    assert!(matches!(after, Err(AuditError::Refusing { .. })), "{after:?}");
 }
 
 #[test]
@@ -136,9 +115,6 @@ fn half_a_line_that_cannot_be_undone_closes_the_log() {
     let rig = Rig::of(10);
     rig.0.lock().unwrap().cut_fails = true;
     let log = rig.log();
-    assert!(matches!(
-        append(&log, Kind::Intent, None, Space::Reserve),
-        Err(AuditError::NoSpace { .. })
-    ));
+    assert!(matches!(append(&log, Kind::Intent, None, Space::Reserve), Err(AuditError::NoSpace { .. })));
     assert!(log.why_refusing().is_some());
 }

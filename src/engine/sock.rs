@@ -1,0 +1,106 @@
+//! Stream sockets as the engines use them: blocking descriptors, so that the ring waits for readiness itself.
+//!
+//! Invariant: the last owner dropping a socket ends the connection, even while a ring's file table still refers to it.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{self, sockopt};
+
+/// A connected stream socket (TCP or unix).
+#[derive(Debug)]
+pub struct Sock {
+    fd: OwnedFd,
+    /// Which entry of which ring's file table refers to this socket: a hint the ring checks, 0 = none.
+    seat: AtomicU64,
+    /// Whether a file table has ever referred to it.
+    seated: AtomicBool,
+}
+
+impl Sock {
+    /// Takes a connected stream socket over and makes it blocking.
+    pub fn new(fd: OwnedFd) -> io::Result<Sock> {
+        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+        if flags.contains(OFlag::O_NONBLOCK) {
+            fcntl(&fd, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK)))?;
+        }
+        Ok(Sock { fd, seat: AtomicU64::new(0), seated: AtomicBool::new(false) })
+    }
+
+    /// Makes the socket fit for request and reply traffic: no delay on TCP; on unix sockets room for `send_buffer` bytes
+    /// of replies, if the system allows it (TCP sizes its own). All of it is best effort.
+    pub fn tune(&self, send_buffer: usize) {
+        if socket::setsockopt(&self.fd, sockopt::TcpNoDelay, &true).is_ok() {
+            return;
+        }
+        if socket::setsockopt(&self.fd, sockopt::SndBufForce, &send_buffer).is_err() {
+            let _ = socket::setsockopt(&self.fd, sockopt::SndBuf, &send_buffer);
+        }
+    }
+
+    /// Ends both directions now: pending and later receives see the end, sends fail. Errors (already ended) are ignored.
+    pub fn shutdown(&self) {
+        let _ = socket::shutdown(self.fd.as_raw_fd(), socket::Shutdown::Both);
+    }
+
+    /// Ends one or both directions.
+    pub fn shutdown_half(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => socket::Shutdown::Read,
+            Shutdown::Write => socket::Shutdown::Write,
+            Shutdown::Both => socket::Shutdown::Both,
+        };
+        Ok(socket::shutdown(self.fd.as_raw_fd(), how)?)
+    }
+
+    /// The descriptor's number.
+    pub fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The ring's hint.
+    pub(super) fn seat(&self) -> u64 {
+        self.seat.load(Ordering::Relaxed)
+    }
+
+    /// Sets the ring's hint.
+    pub(super) fn set_seat(&self, seat: u64) {
+        self.seated.store(true, Ordering::Relaxed);
+        self.seat.store(seat, Ordering::Relaxed);
+    }
+}
+
+impl AsFd for Sock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl TryFrom<UnixStream> for Sock {
+    type Error = io::Error;
+
+    fn try_from(stream: UnixStream) -> io::Result<Sock> {
+        Sock::new(stream.into())
+    }
+}
+
+impl TryFrom<TcpStream> for Sock {
+    type Error = io::Error;
+
+    fn try_from(stream: TcpStream) -> io::Result<Sock> {
+        Sock::new(stream.into())
+    }
+}
+
+impl Drop for Sock {
+    fn drop(&mut self) {
+        // Closing alone would not end a connection that a ring's file table still holds.
+        if *self.seated.get_mut() {
+            self.shutdown();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Thin wrappers over system calls that `nix` and `std` do not offer safely. One call each, no policy.
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+/// Direct I/O alignments of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DirectAlign {
+    /// Of memory addresses, bytes.
+    pub(super) memory: u32,
+    /// Of offsets and lengths, bytes.
+    pub(super) offset: u32,
+}
+
+nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+
+/// Size of a block device, bytes (BLKGETSIZE64).
+pub(super) fn block_size64(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut size = 0u64;
+    // SAFETY: the ioctl writes one u64 to the pointer, which is a live local.
+    unsafe { blkgetsize64(fd.as_raw_fd(), &mut size) }?;
+    Ok(size)
+}
+
+/// `preadv2` of one buffer with `RWF_NOWAIT`: only what needs no waiting.
+pub(super) fn read_nowait(fd: RawFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
+    let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    // SAFETY: the vector names exactly the bytes of `data`, exclusively borrowed for the call.
+    let moved = unsafe { libc::preadv2(fd, &vector, 1, signed(offset)?, libc::RWF_NOWAIT) };
+    count(moved)
+}
+
+/// `pwritev2` of one buffer with `RWF_NOWAIT`: only what needs no waiting.
+pub(super) fn write_nowait(fd: RawFd, data: &[u8], offset: u64) -> io::Result<usize> {
+    write_flags(fd, data, offset, libc::RWF_NOWAIT)
+}
+
+/// `pwritev2` of one buffer with `RWF_DSYNC`: durable on return.
+pub(super) fn write_dsync(fd: RawFd, data: &[u8], offset: u64) -> io::Result<usize> {
+    write_flags(fd, data, offset, libc::RWF_DSYNC)
+}
+
+fn write_flags(fd: RawFd, data: &[u8], offset: u64, flags: i32) -> io::Result<usize> {
+    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    // SAFETY: the vector names exactly the bytes of `data`, borrowed for the call; pwritev2 only reads them.
+    let moved = unsafe { libc::pwritev2(fd, &vector, 1, signed(offset)?, flags) };
+    count(moved)
+}
+
+/// `recvmsg` without waiting.
+pub(super) fn receive(fd: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let mut message = empty_message();
+    // IoSliceMut is guaranteed to have the layout of iovec.
+    message.msg_iov = parts.as_mut_ptr().cast();
+    message.msg_iovlen = parts.len();
+    // SAFETY: the message names only the exclusively borrowed slices in `parts`, and no name or control buffers.
+    let moved = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) };
+    count(moved)
+}
+
+/// `sendmsg` without waiting and without SIGPIPE.
+pub(super) fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut message = empty_message();
+    // IoSlice is guaranteed to have the layout of iovec.
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len();
+    // SAFETY: the message names only the borrowed slices in `parts`, which sendmsg only reads.
+    let moved = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    count(moved)
+}
+
+/// A message header without any buffers.
+pub(super) fn empty_message() -> libc::msghdr {
+    // SAFETY: all fields of msghdr are integers and pointers, for which zero is valid and means "none".
+    unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() }
+}
+
+/// `ppoll`. `None` waits for ever. Returns how many descriptors have events.
+pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    let time = timeout.map(|time| libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(time.subsec_nanos() as i32),
+    });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `fds` is exclusively borrowed and its length given; `time` is null or a live local; no signal mask.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time, std::ptr::null()) };
+    count(ready as isize)
+}
+
+/// Direct I/O alignments as the file system states them (Linux 6.1, STATX_DIOALIGN); `None` if it does not.
+pub(super) fn direct_align(fd: BorrowedFd<'_>) -> Option<DirectAlign> {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the empty path with AT_EMPTY_PATH names `fd` itself; the kernel fills at most one statx.
+    let result = unsafe {
+        libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, stat.as_mut_ptr())
+    };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: statx is plain integers and was zeroed before the call.
+    let stat = unsafe { stat.assume_init() };
+    (stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_offset_align != 0)
+        .then_some(DirectAlign { memory: stat.stx_dio_mem_align, offset: stat.stx_dio_offset_align })
+}
+
+fn signed(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+fn count(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,7 @@
+//! One conformance suite for both engines, over every kind of disk and over sockets.
+
+mod disks;
+mod oracle;
+mod sockets;
+mod support;
+mod waiting;

@@ -1,0 +1,156 @@
+//! Files that hold secrets: reading them with care, and making new key files.
+//!
+//! A key file is one line, `keymoult-kek-v1:` and 64 hexadecimal digits (32 random bytes).
+//!
+//! Invariants: a file is used only if it is a regular file, closed to everybody but its owner, and owned by root or by the
+//! running user, all of that asked of the open file and not of the path. A new key file is made with `O_EXCL` and mode
+//! 0600, and reported only when the file and its directory entry are durable; nothing is ever overwritten, and a failed
+//! attempt leaves nothing behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::crypto::Secret;
+use crate::crypto::wrap::KEK_LEN;
+use crate::keys::error::KeyError;
+use crate::keys::passphrase::PASSPHRASE_MAX;
+
+const PREFIX: &[u8] = b"keymoult-kek-v1:";
+const LINE_LEN: usize = PREFIX.len() + 2 * KEK_LEN;
+
+/// Reads the KEK of a key file.
+pub(super) fn read_kek(path: &Path) -> Result<Secret, KeyError> {
+    let what = "key file";
+    // A byte more than fits tells a longer file.
+    let text = read_secret(what, path, LINE_LEN + 2)?;
+    let malformed = |reason| KeyError::Malformed { what, path: path.to_owned(), reason };
+    let text = text.expose();
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    let digits = match line.strip_prefix(PREFIX) {
+        Some(digits) if digits.len() == 2 * KEK_LEN => digits,
+        Some(_) => return Err(malformed("the key is not 64 hexadecimal digits long")),
+        None if text.is_empty() => return Err(malformed("it is empty")),
+        None => return Err(malformed("it does not begin with keymoult-kek-v1:")),
+    };
+    Secret::try_filled(KEK_LEN, |kek| {
+        let (pairs, _) = digits.as_chunks::<2>();
+        for (byte, [high, low]) in kek.iter_mut().zip(pairs) {
+            *byte = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or(())?;
+        }
+        Ok(())
+    })
+    .map_err(|()| malformed("the key contains something else than hexadecimal digits"))
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Reads a file that holds a secret, at most `most` bytes of it.
+pub(super) fn read_secret(what: &'static str, path: &Path, most: usize) -> Result<Secret, KeyError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => KeyError::Missing { what, path: path.to_owned() },
+        _ => KeyError::Unreadable { what, path: path.to_owned(), source },
+    };
+    // Without O_NONBLOCK, a pipe at this path would hang the daemon.
+    let options = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
+    let mut file = options.open(path).map_err(unreadable)?;
+    check_private(what, path, &file)?;
+    Secret::read_up_to(most, |buffer| read_all(&mut file, buffer)).map_err(unreadable)
+}
+
+/// Reads until `buffer` is full or the file ends; returns how much.
+fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn check_private(what: &'static str, path: &Path, file: &File) -> Result<(), KeyError> {
+    let path = || path.to_owned();
+    let metadata = file.metadata().map_err(|source| KeyError::Unreadable { what, path: path(), source })?;
+    if !metadata.is_file() {
+        return Err(KeyError::NotFile { what, path: path() });
+    }
+    let (owner, running) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if owner != running && owner != 0 {
+        return Err(KeyError::Owner { what, path: path(), owner, running });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { what, path: path(), mode });
+    }
+    Ok(())
+}
+
+/// Makes a key file with a fresh random KEK, and returns the KEK once the file is durable.
+pub(super) fn create(path: &Path) -> Result<Secret, KeyError> {
+    let kek = Secret::random(KEK_LEN)?;
+    let failed = |step| move |source| KeyError::Create { path: path.to_owned(), step, source };
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = open.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
+        _ => failed("open")(source),
+    })?;
+    let written = write_line(&mut file, &kek)
+        .map_err(failed("write"))
+        .and_then(|()| file.sync_all().map_err(failed("fsync")))
+        .and_then(|()| sync_directory(path).map_err(failed("fsync of the directory")));
+    if let Err(error) = written {
+        // The file is ours (O_EXCL) and useless; that it cannot be removed would not be worth more than the error.
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(kek)
+}
+
+fn write_line(file: &mut File, kek: &Secret) -> io::Result<()> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let line = Secret::filled(LINE_LEN + 1, |line| {
+        line[..PREFIX.len()].copy_from_slice(PREFIX);
+        let (pairs, _) = line[PREFIX.len()..].as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(kek.expose()) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        line[LINE_LEN] = b'\n';
+    });
+    file.write_all(line.expose())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+/// Reads the passphrase of a passphrase file: its contents without one newline at the end.
+pub(super) fn read_passphrase(path: &Path) -> Result<Secret, KeyError> {
+    let what = "passphrase file";
+    // Two bytes more than fit: one for the newline, one to tell a longer file.
+    let text = read_secret(what, path, PASSPHRASE_MAX + 2)?;
+    let line = text.expose();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let malformed = |reason| Err(KeyError::Malformed { what, path: path.to_owned(), reason });
+    if line.is_empty() {
+        return malformed("it is empty");
+    }
+    if line.contains(&b'\n') {
+        return malformed("it has more than one line");
+    }
+    if line.len() > PASSPHRASE_MAX {
+        return Err(KeyError::TooLong { most: PASSPHRASE_MAX });
+    }
+    Ok(Secret::filled(line.len(), |bytes| bytes.copy_from_slice(line)))
+}

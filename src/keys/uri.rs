@@ -1,0 +1,115 @@
+//! KEK URIs: how an operator names the key that wraps the others.
+//!
+//! Invariants: a scheme the design knows is recognised even when this build does not serve it; what an argument holds
+//! beyond the scheme is never echoed unless it is a path, because it may be a passphrase or a PIN.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::keys::error::KeyError;
+
+/// A KEK that this build can open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KekUri {
+    /// `file:PATH`: a key file.
+    File(PathBuf),
+    /// `passphrase:` or `passphrase:file=PATH`.
+    Passphrase(PassphraseSource),
+}
+
+/// Where a passphrase comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassphraseSource {
+    /// Asked for on the terminal.
+    Prompt,
+    /// The first line of a file.
+    File(PathBuf),
+}
+
+/// Schemes of later builds, and what serves today.
+const LATER: &[(&str, &str)] = &[
+    ("pkcs11", "an HSM key cannot be used yet; use file: or passphrase:"),
+    ("vault", "Vault Transit cannot be used yet; have its agent write a key file, and use file:"),
+    ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
+    ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
+    ("systemd-cred", "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME"),
+    ("tpm2", "a TPM cannot be used yet; use file: or passphrase:"),
+];
+
+impl FromStr for KekUri {
+    type Err = KeyError;
+
+    fn from_str(uri: &str) -> Result<KekUri, KeyError> {
+        let Some((scheme, rest)) = uri.split_once(':') else {
+            return Err(not_uri(uri));
+        };
+        match scheme {
+            "file" => file(rest),
+            "passphrase" => passphrase(rest),
+            _ => match LATER.iter().find(|(name, _)| *name == scheme) {
+                Some((scheme, instead)) => Err(KeyError::NotInBuild { scheme, instead }),
+                None => Err(not_uri(uri)),
+            },
+        }
+    }
+}
+
+fn file(rest: &str) -> Result<KekUri, KeyError> {
+    let bad = |reason| Err(KeyError::BadUri { scheme: "file", reason });
+    let path = match rest.strip_prefix("//") {
+        Some(local) if local.starts_with('/') => local,
+        Some(_) => return bad("a host is named; only local files can be opened"),
+        None => rest,
+    };
+    match path {
+        "" => bad("no path is given"),
+        path if path.contains('\0') => bad("the path contains a NUL byte"),
+        path => Ok(KekUri::File(path.into())),
+    }
+}
+
+fn passphrase(rest: &str) -> Result<KekUri, KeyError> {
+    let bad = |reason| Err(KeyError::BadUri { scheme: "passphrase", reason });
+    match (rest, rest.strip_prefix("file=")) {
+        ("", _) => Ok(KekUri::Passphrase(PassphraseSource::Prompt)),
+        (_, Some("")) => bad("no path is given"),
+        (_, Some(path)) if path.contains('\0') => bad("the path contains a NUL byte"),
+        (_, Some(path)) => Ok(KekUri::Passphrase(PassphraseSource::File(path.into()))),
+        (_, None) => bad("nothing or file=PATH may follow"),
+    }
+}
+
+/// Shows a path whole; of anything else what stands before the first separator, in case the rest is secret.
+fn not_uri(uri: &str) -> KeyError {
+    let shown = if uri.starts_with(['/', '.']) && !uri.contains(':') {
+        uri.to_owned()
+    } else {
+        let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+        let name = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        if !scheme.is_empty() && scheme.len() <= 32 && scheme.chars().all(name) {
+            format!("{scheme}:…")
+        } else {
+            "…".to_owned()
+        }
+    };
+    KeyError::NotUri { shown }
+}
+
+impl fmt::Display for KekUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KekUri::File(path) => write!(f, "file:{}", path.display()),
+            KekUri::Passphrase(source) => source.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for PassphraseSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PassphraseSource::Prompt => f.write_str("passphrase:"),
+            PassphraseSource::File(path) => write!(f, "passphrase:file={}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Options of the handshake: each is parsed from a slice whose length was checked, and answered.
+//!
+//! Invariants: bytes left over are an error, never ignored (ABORT excepted, as the specification asks); an error
+//! leaves the negotiation as it was, except that a failed SET_META_CONTEXT selects nothing; error texts are fixed
+//! and quote nothing the client sent.
+
+use std::sync::Arc;
+
+use super::export::{Export, Exports};
+use super::handshake::{Closing, Negotiated};
+use super::meta::{self, Context, Contexts, Purpose};
+use super::wire::*;
+
+/// State that options change.
+#[derive(Debug)]
+pub struct Negotiation<V> {
+    /// The client does not want the 124 zero bytes after EXPORT_NAME.
+    pub no_zeroes: bool,
+    structured: bool,
+    /// The last successful SET_META_CONTEXT: valid only if the same export is chosen.
+    selected: Option<(Arc<Export<V>>, Contexts)>,
+}
+
+impl<V> Default for Negotiation<V> {
+    fn default() -> Negotiation<V> {
+        Negotiation { no_zeroes: false, structured: false, selected: None }
+    }
+}
+
+impl<V> Negotiation<V> {
+    /// Undoes what a failed `option` replaces.
+    pub fn forget(&mut self, option: u32) {
+        if option == NBD_OPT_SET_META_CONTEXT {
+            self.selected = None;
+        }
+    }
+
+    fn conclude(&self, export: Arc<Export<V>>) -> Negotiated<V> {
+        let contexts = match &self.selected {
+            Some((of, contexts)) if Arc::ptr_eq(of, &export) => *contexts,
+            _ => Contexts::default(),
+        };
+        Negotiated { export, structured: self.structured, contexts }
+    }
+}
+
+/// What follows from an option.
+#[derive(Debug)]
+pub enum Answer<V> {
+    /// Wait for the next option.
+    Continue,
+    /// Enter transmission.
+    Transmit(Negotiated<V>),
+    /// End the connection.
+    Close(Closing),
+}
+
+/// An error reply: its type and a text for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Reject {
+    /// One of `NBD_REP_ERR_*`.
+    pub kind: u32,
+    /// A fixed text.
+    pub text: &'static str,
+}
+
+const fn invalid(text: &'static str) -> Reject {
+    Reject { kind: NBD_REP_ERR_INVALID, text }
+}
+
+/// The error for an option whose data exceed what is kept.
+pub fn oversize(option: u32) -> Reject {
+    match option {
+        NBD_OPT_LIST
+        | NBD_OPT_INFO
+        | NBD_OPT_GO
+        | NBD_OPT_STRUCTURED_REPLY
+        | NBD_OPT_LIST_META_CONTEXT
+        | NBD_OPT_SET_META_CONTEXT => Reject { kind: NBD_REP_ERR_TOO_BIG, text: "the option data are too long" },
+        _ => unsupported(option),
+    }
+}
+
+fn unsupported(option: u32) -> Reject {
+    let text = match option {
+        NBD_OPT_STARTTLS => "this listener does not offer TLS",
+        NBD_OPT_EXTENDED_HEADERS => "extended headers are not offered",
+        _ => "unknown option",
+    };
+    Reject { kind: NBD_REP_ERR_UNSUP, text }
+}
+
+/// Answers `option` with `data`, appending to `out`.
+pub fn answer<V>(
+    option: u32,
+    data: &[u8],
+    exports: &Exports<V>,
+    state: &mut Negotiation<V>,
+    out: &mut Vec<u8>,
+) -> Answer<V> {
+    let result = match option {
+        NBD_OPT_EXPORT_NAME => return export_name(data, exports, state, out),
+        NBD_OPT_ABORT => {
+            ack(out, option);
+            return Answer::Close(Closing::Aborted);
+        }
+        NBD_OPT_LIST => list(data, exports, out),
+        NBD_OPT_INFO | NBD_OPT_GO => match info(option, data, exports, state, out) {
+            Ok(export) if option == NBD_OPT_GO => {
+                ack(out, option);
+                return Answer::Transmit(state.conclude(export));
+            }
+            other => other.map(drop),
+        },
+        NBD_OPT_STRUCTURED_REPLY => structured_reply(data, state),
+        NBD_OPT_LIST_META_CONTEXT => meta_context(option, data, exports, state, out),
+        NBD_OPT_SET_META_CONTEXT => {
+            state.forget(option);
+            meta_context(option, data, exports, state, out)
+        }
+        _ => Err(unsupported(option)),
+    };
+    match result {
+        Ok(()) => ack(out, option),
+        Err(error) => reject(out, option, error),
+    }
+    Answer::Continue
+}
+
+fn export_name<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out: &mut Vec<u8>) -> Answer<V> {
+    let name = std::str::from_utf8(data).ok();
+    let Some(export) = name.and_then(|name| exports.find(name)) else {
+        return Answer::Close(Closing::UnknownExport);
+    };
+    out.extend_from_slice(&export.size().to_be_bytes());
+    out.extend_from_slice(&export.flags(state.structured).to_be_bytes());
+    if !state.no_zeroes {
+        out.extend_from_slice(&[0; 124]);
+    }
+    Answer::Transmit(state.conclude(export))
+}
+
+fn list<V>(data: &[u8], exports: &Exports<V>, out: &mut Vec<u8>) -> Result<(), Reject> {
+    if !data.is_empty() {
+        return Err(invalid("LIST takes no data"));
+    }
+    for export in exports.list() {
+        let (name, text) = (export.name().as_bytes(), export.description().as_bytes());
+        header(out, NBD_OPT_LIST, NBD_REP_SERVER, 4 + name.len() + text.len());
+        out.extend_from_slice(&(name.len() as u32).to_be_bytes());
+        out.extend_from_slice(name);
+        out.extend_from_slice(text);
+    }
+    Ok(())
+}
+
+fn structured_reply<V>(data: &[u8], state: &mut Negotiation<V>) -> Result<(), Reject> {
+    if !data.is_empty() {
+        return Err(invalid("STRUCTURED_REPLY takes no data"));
+    }
+    state.structured = true;
+    Ok(())
+}
+
+/// Information types a client asked for; duplicates and unknown ones fall away.
+#[derive(Default)]
+struct Wanted {
+    name: bool,
+    description: bool,
+    block_size: bool,
+}
+
+fn parse_info(data: &[u8]) -> Option<(&str, Wanted)> {
+    let mut reader = Reader::new(data);
+    let name = reader.string()?;
+    let mut wanted = Wanted::default();
+    for _ in 0..reader.u16()? {
+        match reader.u16()? {
+            NBD_INFO_NAME => wanted.name = true,
+            NBD_INFO_DESCRIPTION => wanted.description = true,
+            NBD_INFO_BLOCK_SIZE => wanted.block_size = true,
+            _ => {}
+        }
+    }
+    reader.end()?;
+    Some((name, wanted))
+}
+
+fn info<V>(
+    option: u32,
+    data: &[u8],
+    exports: &Exports<V>,
+    state: &Negotiation<V>,
+    out: &mut Vec<u8>,
+) -> Result<Arc<Export<V>>, Reject> {
+    let (name, wanted) = parse_info(data).ok_or(invalid("malformed request for information"))?;
+    let export = exports.find(name).ok_or(UNKNOWN_EXPORT)?;
+
+    let mut fixed = Vec::with_capacity(14);
+    fixed.extend_from_slice(&export.size().to_be_bytes());
+    fixed.extend_from_slice(&export.flags(state.structured).to_be_bytes());
+    put_info(out, option, NBD_INFO_EXPORT, &fixed);
+    if wanted.name {
+        put_info(out, option, NBD_INFO_NAME, export.name().as_bytes());
+    }
+    if wanted.description && !export.description().is_empty() {
+        put_info(out, option, NBD_INFO_DESCRIPTION, export.description().as_bytes());
+    }
+    if wanted.block_size {
+        fixed.clear();
+        export.block_sizes().iter().for_each(|size| fixed.extend_from_slice(&size.to_be_bytes()));
+        put_info(out, option, NBD_INFO_BLOCK_SIZE, &fixed);
+    }
+    Ok(export)
+}
+
+const UNKNOWN_EXPORT: Reject = Reject { kind: NBD_REP_ERR_UNKNOWN, text: "no export of that name" };
+
+fn put_info(out: &mut Vec<u8>, option: u32, kind: u16, payload: &[u8]) {
+    header(out, option, NBD_REP_INFO, 2 + payload.len());
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+fn meta_context<V>(
+    option: u32,
+    data: &[u8],
+    exports: &Exports<V>,
+    state: &mut Negotiation<V>,
+    out: &mut Vec<u8>,
+) -> Result<(), Reject> {
+    let set = option == NBD_OPT_SET_META_CONTEXT;
+    if !state.structured {
+        return Err(invalid("structured replies must be negotiated first"));
+    }
+    let purpose = if set { Purpose::Set } else { Purpose::List };
+    let query = meta::parse(data, purpose).ok_or(invalid("malformed metadata query"))?;
+    let export = exports.find(query.export).ok_or(UNKNOWN_EXPORT)?;
+    for context in query.matched.iter() {
+        put_context(out, option, context, if set { context.id() } else { 0 });
+    }
+    if set {
+        state.selected = Some((export, query.matched));
+    }
+    Ok(())
+}
+
+fn put_context(out: &mut Vec<u8>, option: u32, context: Context, id: u32) {
+    header(out, option, NBD_REP_META_CONTEXT, 4 + context.name().len());
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(context.name().as_bytes());
+}
+
+/// Says that `option` succeeded.
+pub fn ack(out: &mut Vec<u8>, option: u32) {
+    header(out, option, NBD_REP_ACK, 0);
+}
+
+/// Says that `option` failed.
+pub fn reject(out: &mut Vec<u8>, option: u32, error: Reject) {
+    header(out, option, error.kind, error.text.len());
+    out.extend_from_slice(error.text.as_bytes());
+}
+
+fn header(out: &mut Vec<u8>, option: u32, kind: u32, len: usize) {
+    out.extend_from_slice(&NBD_REP_MAGIC.to_be_bytes());
+    out.extend_from_slice(&option.to_be_bytes());
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&(len as u32).to_be_bytes());
+}

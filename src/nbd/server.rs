@@ -1,0 +1,262 @@
+//! Starts the server: engines, worker threads, listeners; and the handle that tells about it and stops it.
+//!
+//! Invariants: when [`start`] returns an error nothing is left running; clients are accepted only once every worker
+//! runs; after [`Server::stop`] no thread of the server is left, unless one is stuck in the kernel past the deadline.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::accept::{Acceptor, Door};
+use super::backend::Backend;
+use super::error::NbdError;
+use super::export::Exports;
+use super::handshake::Limits;
+use super::listener::{Listen, Listener};
+use super::stats::{Snapshot, WorkerStats};
+use super::worker::{Shared, Worker, WorkerLimits};
+use crate::engine::{self, EngineOptions, EngineReport, IoKind, Pool, Waker};
+
+/// What the threads may take beyond the drain time to end.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Allow TCP beyond loopback without TLS.
+    pub insecure: bool,
+    /// Worker threads; at least one is started.
+    pub workers: usize,
+    /// Which engine; `None` = the ring where it works.
+    pub io: Option<IoKind>,
+    /// Sizes of the engines.
+    pub engine: EngineOptions,
+    /// Bounds of a handshake.
+    pub handshake: Limits,
+    /// How long a handshake may take.
+    pub handshake_time: Duration,
+    /// Connections at a time, all listeners together.
+    pub connections_max: usize,
+    /// Payload bytes that all connections together may hold; a share of the pool's limit.
+    pub held_max: usize,
+    /// How long requests may take to finish once the server stops.
+    pub drain_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: Vec::new(),
+            insecure: false,
+            workers: thread::available_parallelism().map_or(1, usize::from).min(4),
+            io: None,
+            engine: EngineOptions::default(),
+            handshake: Limits::default(),
+            handshake_time: Duration::from_secs(10),
+            connections_max: 1024,
+            held_max: 128 << 20,
+            drain_time: Duration::from_secs(9),
+        }
+    }
+}
+
+/// A running server. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    bell: Arc<EventFd>,
+    wakers: Vec<Waker>,
+    threads: Mutex<Vec<Thread>>,
+    drain_time: Duration,
+    addresses: Vec<Listen>,
+    reports: Vec<EngineReport>,
+    stats: Vec<Arc<WorkerStats>>,
+    turned_away: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    name: String,
+    handle: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Thread {
+    fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<Thread, NbdError> {
+        let (alive, ended) = mpsc::channel::<()>();
+        let run = move || {
+            let _alive = alive;
+            run();
+        };
+        match thread::Builder::new().name(name.clone()).spawn(run) {
+            Ok(handle) => Ok(Thread { name, handle, ended }),
+            Err(source) => Err(NbdError::Thread { name, source }),
+        }
+    }
+
+    /// Waits for the end until `deadline`; false if the thread is still running then.
+    fn join(self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!(thread = self.name, "the thread did not end");
+            return false;
+        }
+        if self.handle.join().is_err() {
+            tracing::error!(thread = self.name, "the thread panicked");
+            return false;
+        }
+        true
+    }
+}
+
+/// Starts serving `exports`. `make_backend` is called once on each worker's thread, with the shared pool and that
+/// worker's waker.
+pub fn start<B, F>(
+    config: &Config,
+    exports: &Arc<Exports<B::Volume>>,
+    pool: &Pool,
+    make_backend: F,
+) -> Result<Server, NbdError>
+where
+    B: Backend,
+    F: Fn(&Pool, Waker) -> B + Send + Sync + 'static,
+{
+    if config.listen.is_empty() {
+        return Err(NbdError::NoAddress);
+    }
+    let mut listeners = Vec::new();
+    for listen in &config.listen {
+        listeners.extend(Listener::open(listen, config.insecure)?);
+    }
+    let workers = config.workers.max(1);
+    let load = (0..workers).map(|_| AtomicUsize::new(0)).collect();
+    let shared = Arc::new(Shared { stopping: AtomicBool::new(false), load });
+    let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
+        .map_err(|errno| NbdError::Thread { name: "nbd-accept".into(), source: errno.into() })?;
+    let mut server = Server {
+        shared,
+        bell: Arc::new(bell),
+        wakers: Vec::new(),
+        threads: Mutex::default(),
+        drain_time: config.drain_time,
+        addresses: listeners.iter().map(Listener::address).collect(),
+        reports: Vec::new(),
+        stats: Vec::new(),
+        turned_away: Arc::default(),
+    };
+    let make_backend = Arc::new(make_backend);
+    // On an error the half-built server is dropped, which stops the workers it has.
+    let doors = (0..workers)
+        .map(|index| server.start_worker(index, config, exports, pool, Arc::clone(&make_backend)))
+        .collect::<Result<Vec<Door>, NbdError>>()?;
+    let acceptor = Acceptor {
+        listeners,
+        doors,
+        bell: Arc::clone(&server.bell),
+        shared: Arc::clone(&server.shared),
+        connections_max: config.connections_max,
+        turned_away: Arc::clone(&server.turned_away),
+    };
+    server.spawn("nbd-accept".into(), move || acceptor.run())?;
+    Ok(server)
+}
+
+impl Server {
+    fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), NbdError> {
+        let thread = Thread::spawn(name, run)?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    fn start_worker<B, F>(
+        &mut self,
+        index: usize,
+        config: &Config,
+        exports: &Arc<Exports<B::Volume>>,
+        pool: &Pool,
+        make_backend: Arc<F>,
+    ) -> Result<Door, NbdError>
+    where
+        B: Backend,
+        F: Fn(&Pool, Waker) -> B + Send + Sync + 'static,
+    {
+        let engine =
+            engine::open(config.io, &config.engine).map_err(|source| NbdError::Engine { worker: index, source })?;
+        let (sender, incoming) = mpsc::channel();
+        let waker = engine.waker();
+        self.reports.push(engine.report());
+        self.wakers.push(waker.clone());
+        let stats = Arc::new(WorkerStats::default());
+        self.stats.push(Arc::clone(&stats));
+        let limits = WorkerLimits {
+            handshake: config.handshake,
+            handshake_time: config.handshake_time,
+            held: config.held_max / config.workers.max(1),
+            drain_time: config.drain_time,
+        };
+        let (exports, pool, shared) = (Arc::clone(exports), pool.clone(), Arc::clone(&self.shared));
+        let for_backend = waker.clone();
+        self.spawn(format!("nbd-{index}"), move || {
+            let backend = make_backend(&pool, for_backend);
+            Worker { index, engine, backend, pool, exports, incoming, shared, stats, limits }.run();
+        })?;
+        Ok(Door { sender, waker })
+    }
+
+    /// Where it listens, with real ports.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// What each worker's engine uses and does without.
+    pub fn engine_reports(&self) -> &[EngineReport] {
+        &self.reports
+    }
+
+    /// The counters of each worker now.
+    pub fn worker_stats(&self) -> Vec<Snapshot> {
+        self.stats.iter().map(|stats| stats.snapshot()).collect()
+    }
+
+    /// The counters of all workers together now.
+    pub fn stats(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        self.stats.iter().for_each(|stats| sum.merge(&stats.snapshot()));
+        sum
+    }
+
+    /// Connections turned away because there were too many.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Stops: no more connections, new requests are refused, running ones finish, everybody is disconnected. Returns
+    /// whether every thread ended in time. Further calls return at once.
+    pub fn stop(&self) -> bool {
+        self.order_stop();
+        let deadline = Instant::now() + self.drain_time + GRACE;
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // The acceptor was started last and is to end first.
+        threads.into_iter().rev().fold(true, |clean, thread| thread.join(deadline) && clean)
+    }
+
+    fn order_stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        // The bell stays rung: everybody who polls it sees it. It fails only when it is rung already.
+        let _ = self.bell.write(1);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.order_stop();
+    }
+}

@@ -1,0 +1,86 @@
+//! Drives the handshake of a session: one option, one answer, then the next.
+//!
+//! Invariant: an answer is on its way before the next option is looked at, so a client that never reads its answers
+//! costs one of them.
+
+use std::ops::ControlFlow;
+
+use super::intake::Link;
+use super::outbox::Item;
+use super::{Io, Phase, Session, Wait};
+use crate::engine::CLASS_MAX;
+use crate::nbd::backend::Backend;
+use crate::nbd::handshake::{Closing, Handshake, Limits, Step};
+
+/// A handshake and the answer that is not queued yet.
+pub struct Haggling<V> {
+    handshake: Handshake<V>,
+    answer: Vec<u8>,
+    /// What follows once the answer is queued.
+    next: Step<V>,
+}
+
+impl<V> Haggling<V> {
+    /// A handshake that begins with the greeting.
+    pub fn new(limits: Limits) -> Haggling<V> {
+        let mut answer = Vec::new();
+        Handshake::<V>::greeting(&mut answer);
+        Haggling { handshake: Handshake::new(limits), answer, next: Step::Reply }
+    }
+}
+
+impl<B: Backend> Session<B> {
+    /// Goes on with the handshake until it needs something or is over.
+    pub(super) fn haggle(&mut self, io: &mut Io<'_, B>) -> Wait {
+        loop {
+            if let ControlFlow::Break(wait) = self.queue_answer(io) {
+                return wait;
+            }
+            if self.sending || !self.outbox.is_empty() {
+                return Wait::Own;
+            }
+            let Phase::Haggling(haggling) = &mut self.phase else {
+                return Wait::End;
+            };
+            let input = self.inbox.unread();
+            if input.is_empty() {
+                return Wait::Input;
+            }
+            let (used, step) = haggling.handshake.feed(input, io.exports, io.stopping, &mut haggling.answer);
+            haggling.next = step;
+            self.inbox.consume(used);
+        }
+    }
+
+    /// Queues the answer and does what follows it; breaks when the handshake is over or cannot go on.
+    fn queue_answer(&mut self, io: &mut Io<'_, B>) -> ControlFlow<Wait> {
+        let Phase::Haggling(haggling) = &mut self.phase else {
+            return ControlFlow::Break(Wait::End);
+        };
+        while !haggling.answer.is_empty() {
+            let len = haggling.answer.len().min(CLASS_MAX);
+            let Some(mut buf) = io.pool.take(len) else {
+                return ControlFlow::Break(Wait::Shared);
+            };
+            buf[..len].copy_from_slice(&haggling.answer[..len]);
+            haggling.answer.drain(..len);
+            self.outbox.push(Item::Raw { buf, len });
+        }
+        match std::mem::replace(&mut haggling.next, Step::More) {
+            Step::More | Step::Reply => ControlFlow::Continue(()),
+            Step::Transmit(negotiated) => {
+                self.structured = negotiated.structured;
+                self.phase = Phase::Transmission(Link::new(negotiated.export, negotiated.contexts));
+                ControlFlow::Break(Wait::Own)
+            }
+            Step::Close(closing) => {
+                if let Closing::Violation(what) = closing {
+                    tracing::debug!(session = self.seat.id, what, "handshake ended");
+                }
+                io.stats.handshakes_failed.add(u64::from(closing != Closing::Aborted));
+                self.phase = Phase::Closing;
+                ControlFlow::Break(Wait::End)
+            }
+        }
+    }
+}

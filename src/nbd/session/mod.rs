@@ -1,0 +1,282 @@
+//! One connection, from greeting to close.
+//!
+//! A session is driven by its worker and owns no thread. Every event (bytes arrived, a send ended, a request finished)
+//! is followed by [`Session::intake`], which parses as much as limits allow and starts requests, and later by
+//! [`Session::output`], which starts at most one send and one receive. In between the worker collects what finished at
+//! once, so that one send carries every reply that is ready.
+//!
+//! Invariants: at most one receive and one send are with the engine, and the session's slot is kept until both are back;
+//! nothing is received while replies, running requests or held bytes are above their limits; `held` is what this session
+//! has of the worker's budget; requests that were received before DISC are answered before the connection closes.
+
+mod flights;
+mod haggling;
+mod inbox;
+mod intake;
+mod landing;
+mod outbox;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::backend::Backend;
+use super::budget::Budget;
+use super::export::Exports;
+use super::handshake::Limits;
+use super::stats::WorkerStats;
+use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
+use flights::Flights;
+pub use flights::{SLOTS_MAX, Ticket};
+use haggling::Haggling;
+use inbox::Inbox;
+use intake::Link;
+use outbox::Outbox;
+
+/// What a worker lends its sessions.
+pub struct Io<'a, B: Backend> {
+    /// Runs receives, sends and the backend's operations.
+    pub engine: &'a mut dyn Engine,
+    /// Runs requests.
+    pub backend: &'a mut B,
+    /// Supplies buffers.
+    pub pool: &'a Pool,
+    /// Bytes that sessions may hold.
+    pub budget: &'a mut Budget,
+    /// Counts what happens.
+    pub stats: &'a WorkerStats,
+    /// What handshakes may choose from.
+    pub exports: &'a Exports<B::Volume>,
+    /// The time of this round.
+    pub now: Instant,
+    /// The server is shutting down.
+    pub stopping: bool,
+}
+
+/// Where a session sits and who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The worker's slot.
+    pub slot: u32,
+    /// The session's number, never reused by the worker.
+    pub id: u32,
+}
+
+impl Seat {
+    /// The engine token of this session's receives.
+    pub fn receive_token(self) -> u64 {
+        u64::from(self.slot) << 1
+    }
+
+    /// The engine token of this session's sends.
+    pub fn send_token(self) -> u64 {
+        u64::from(self.slot) << 1 | 1
+    }
+
+    /// The slot behind an engine token.
+    pub fn slot_of(token: u64) -> usize {
+        (token >> 1) as usize
+    }
+}
+
+/// What the receiving side waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Bytes from the client.
+    Input,
+    /// An event of this session: a reply sent, a request finished.
+    Own,
+    /// Bytes or buffers that others hold.
+    Shared,
+    /// Nothing: no more is read.
+    End,
+}
+
+enum Phase<V> {
+    Haggling(Box<Haggling<V>>),
+    Transmission(Link<V>),
+    /// Answer what runs, then close.
+    Closing,
+    /// Only the engine's completions are awaited.
+    Dead,
+}
+
+/// One connection.
+pub struct Session<B: Backend> {
+    seat: Seat,
+    socket: Arc<Sock>,
+    phase: Phase<B::Volume>,
+    structured: bool,
+    inbox: Inbox,
+    outbox: Outbox,
+    flights: Flights,
+    held: usize,
+    wait: Wait,
+    receiving: bool,
+    sending: bool,
+}
+
+impl<B: Backend> Session<B> {
+    /// A session whose greeting goes out with the first [`Session::intake`].
+    pub fn new(seat: Seat, socket: Arc<Sock>, limits: Limits) -> Session<B> {
+        Session {
+            seat,
+            socket,
+            phase: Phase::Haggling(Box::new(Haggling::new(limits))),
+            structured: false,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            flights: Flights::default(),
+            held: 0,
+            wait: Wait::Own,
+            receiving: false,
+            sending: false,
+        }
+    }
+
+    /// The session's number.
+    pub fn id(&self) -> u32 {
+        self.seat.id
+    }
+
+    /// Whether the handshake is still going on.
+    pub fn is_haggling(&self) -> bool {
+        matches!(self.phase, Phase::Haggling(_))
+    }
+
+    /// Whether the connection is over and nothing of it is with the engine.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Dead) && !self.receiving && !self.sending
+    }
+
+    /// Takes a completed receive or send back.
+    pub fn done(&mut self, done: Done, io: &mut Io<'_, B>) {
+        match done.op {
+            Op::Recv { first, rest, .. } => self.received(done.result.unwrap_or(0), first, rest, io),
+            Op::Send { parts, .. } => self.sent(done.result.is_ok(), parts, io),
+            other => debug_assert!(false, "{other:?} is no session's"),
+        }
+    }
+
+    fn received(
+        &mut self,
+        len: usize,
+        first: Option<(Buf, Range<usize>)>,
+        rest: (Buf, Range<usize>),
+        io: &mut Io<'_, B>,
+    ) {
+        self.receiving = false;
+        if len == 0 {
+            return self.die(io);
+        }
+        io.stats.received.add(len as u64);
+        self.inbox.received(first, rest, len);
+    }
+
+    fn sent(&mut self, ok: bool, parts: Vec<(Data, Range<usize>)>, io: &mut Io<'_, B>) {
+        self.sending = false;
+        let len: usize = parts.iter().map(|part| part.1.len()).sum();
+        let free = self.outbox.sent(parts);
+        if matches!(self.phase, Phase::Dead) {
+            return;
+        }
+        self.release(free, io);
+        if ok { io.stats.sent.add(len as u64) } else { self.die(io) }
+    }
+
+    /// Parses what arrived and starts requests, as far as limits allow.
+    pub fn intake(&mut self, io: &mut Io<'_, B>) {
+        if self.receiving {
+            return;
+        }
+        if self.is_haggling() {
+            self.wait = self.haggle(io);
+        }
+        if matches!(self.phase, Phase::Transmission(_)) {
+            self.wait = self.admit(io);
+        }
+        if matches!(self.phase, Phase::Closing | Phase::Dead) {
+            self.wait = Wait::End;
+        }
+        if self.wait == Wait::Shared {
+            io.budget.wait(self.seat.slot);
+        }
+    }
+
+    /// Starts a send of what is ready and the next receive; closes when everything is answered.
+    pub fn output(&mut self, io: &mut Io<'_, B>) {
+        if matches!(self.phase, Phase::Dead) {
+            return;
+        }
+        if !self.sending
+            && let Some(op) = self.outbox.send(&self.socket, io.pool)
+        {
+            self.sending = true;
+            io.engine.submit(self.seat.send_token(), op);
+        }
+        if self.wait == Wait::Input
+            && !self.receiving
+            && let Some(op) = self.inbox.receive(&self.socket, io.pool)
+        {
+            self.receiving = true;
+            io.engine.submit(self.seat.receive_token(), op);
+        }
+        let lacks_buffer = (!self.sending && !self.outbox.is_empty()) || (!self.receiving && self.wait == Wait::Input);
+        if lacks_buffer || self.wait == Wait::Shared {
+            io.budget.wait(self.seat.slot);
+        } else {
+            io.budget.leave(self.seat.slot);
+        }
+        let answered = self.flights.is_empty() && self.outbox.is_empty() && !self.sending;
+        if matches!(self.phase, Phase::Closing) && answered {
+            self.die(io);
+        }
+    }
+
+    /// Reads no more, answers what runs, then closes. A write whose payload is still arriving fails.
+    pub fn close(&mut self, io: &mut Io<'_, B>) {
+        self.abandon_admission(io);
+        if !matches!(self.phase, Phase::Dead) {
+            self.phase = Phase::Closing;
+            self.wait = Wait::End;
+        }
+    }
+
+    /// Ends the connection at once: nothing more is answered, what has not begun is dropped.
+    pub fn die(&mut self, io: &mut Io<'_, B>) {
+        if matches!(self.phase, Phase::Dead) {
+            return;
+        }
+        if self.is_haggling() {
+            io.stats.handshakes_failed.add(1);
+        }
+        self.phase = Phase::Dead;
+        self.wait = Wait::End;
+        io.backend.drop_session(self.seat.id);
+        io.engine.cancel_socket(&self.socket);
+        io.budget.leave(self.seat.slot);
+        self.release(self.held, io);
+        self.outbox = Outbox::default();
+        self.inbox = Inbox::default();
+    }
+
+    /// Lets the engine forget the socket; the last call before the session is dropped.
+    pub fn forget(&self, io: &mut Io<'_, B>) {
+        io.engine.forget_socket(&self.socket);
+    }
+
+    /// Takes `len` bytes of the worker's budget.
+    fn reserve(&mut self, len: usize, io: &mut Io<'_, B>) -> bool {
+        let granted = io.budget.reserve(self.seat.slot, len);
+        if granted {
+            self.held += len;
+        }
+        granted
+    }
+
+    fn release(&mut self, len: usize, io: &mut Io<'_, B>) {
+        debug_assert!(len <= self.held);
+        self.held -= len;
+        io.budget.release(len);
+    }
+}

@@ -1,0 +1,165 @@
+//! A client for tests: says exactly what it is told to.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::super::wire::*;
+use super::memory::Rig;
+use super::script::{FIXED, NO_ZEROES, Script, info_data, query_data};
+
+/// A connection that is in transmission, or whatever a test makes of it.
+pub struct Client {
+    pub stream: UnixStream,
+    pub structured: bool,
+}
+
+/// A reply or chunk as received.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Got {
+    Simple { error: u32, cookie: u64 },
+    Chunk { done: bool, kind: u16, cookie: u64, payload: Vec<u8> },
+}
+
+impl Client {
+    /// Connects without a word.
+    pub fn silent(rig: &Rig) -> Client {
+        let stream = UnixStream::connect(rig.path()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client { stream, structured: false }
+    }
+
+    /// Connects and enters transmission.
+    pub fn open(rig: &Rig, structured: bool, contexts: &[&str]) -> Client {
+        let mut client = Client::silent(rig);
+        client.structured = structured;
+        client.receive(18);
+        let mut script = Script::new(FIXED | NO_ZEROES);
+        if structured {
+            script = script.option(NBD_OPT_STRUCTURED_REPLY, &[]);
+        }
+        if !contexts.is_empty() {
+            script = script.option(NBD_OPT_SET_META_CONTEXT, &query_data("v", contexts));
+        }
+        client.send(&script.option(NBD_OPT_GO, &info_data("v", &[])).0);
+        loop {
+            let head = client.receive(20);
+            let field = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+            client.receive(field(16) as usize);
+            assert_eq!(field(12) & NBD_REP_FLAG_ERROR, 0);
+            if (field(8), field(12)) == (NBD_OPT_GO, NBD_REP_ACK) {
+                return client;
+            }
+        }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Whether the server closed the connection, with nothing more to say.
+    pub fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0; 1]) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    pub fn request(&mut self, command: u16, flags: u16, cookie: u64, offset: u64, length: u32) {
+        self.send(&request(command, flags, cookie, offset, length));
+    }
+
+    /// The next reply; the payload of a simple reply to a read is left to the caller.
+    pub fn reply(&mut self) -> Got {
+        let magic = self.receive(4);
+        if magic == NBD_SIMPLE_REPLY_MAGIC.to_be_bytes() {
+            let rest = self.receive(12);
+            let mut reader = Reader::new(&rest);
+            return Got::Simple { error: reader.u32().unwrap(), cookie: reader.u64().unwrap() };
+        }
+        assert_eq!(magic, NBD_STRUCTURED_REPLY_MAGIC.to_be_bytes());
+        let rest = self.receive(16);
+        let mut reader = Reader::new(&rest);
+        let (flags, kind) = (reader.u16().unwrap(), reader.u16().unwrap());
+        let (cookie, len) = (reader.u64().unwrap(), reader.u32().unwrap());
+        let payload = self.receive(len as usize);
+        Got::Chunk { done: flags & NBD_REPLY_FLAG_DONE != 0, kind, cookie, payload }
+    }
+
+    /// The error and cookie of the next reply, which has no data.
+    pub fn status(&mut self) -> (u32, u64) {
+        match self.reply() {
+            Got::Simple { error, cookie } => (error, cookie),
+            Got::Chunk { done: true, kind: NBD_REPLY_TYPE_NONE, cookie, .. } => (0, cookie),
+            Got::Chunk { done: true, cookie, payload, kind } if kind & 1 << 15 != 0 => {
+                (u32::from_be_bytes(payload[..4].try_into().unwrap()), cookie)
+            }
+            other => panic!("no status: {other:?}"),
+        }
+    }
+
+    /// Reads by one request, whatever the form of the reply.
+    pub fn read(&mut self, offset: u64, len: u32) -> Result<Vec<u8>, u32> {
+        self.request(NBD_CMD_READ, 0, 99, offset, len);
+        if !self.structured {
+            return match self.status() {
+                (0, 99) => Ok(self.receive(len as usize)),
+                (error, _) => Err(error),
+            };
+        }
+        let mut data = vec![0; len as usize];
+        loop {
+            let Got::Chunk { done, kind, payload, .. } = self.reply() else { panic!("simple reply to a read") };
+            let field = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap());
+            match kind {
+                NBD_REPLY_TYPE_OFFSET_DATA => {
+                    data[(field(0) - offset) as usize..][..payload.len() - 8].copy_from_slice(&payload[8..]);
+                }
+                NBD_REPLY_TYPE_NONE => {}
+                _ => {
+                    assert!(done, "the error ends the reply");
+                    return Err((field(0) >> 32) as u32);
+                }
+            }
+            if done {
+                return Ok(data);
+            }
+        }
+    }
+
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> u32 {
+        self.request(NBD_CMD_WRITE, 0, 98, offset, data.len() as u32);
+        self.send(data);
+        self.status().0
+    }
+}
+
+/// The bytes of a request.
+pub fn request(command: u16, flags: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
+    let mut bytes = NBD_REQUEST_MAGIC.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&flags.to_be_bytes());
+    bytes.extend_from_slice(&command.to_be_bytes());
+    bytes.extend_from_slice(&cookie.to_be_bytes());
+    bytes.extend_from_slice(&offset.to_be_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+/// Bytes that differ everywhere and between seeds.
+pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = vec![0; len];
+    for byte in &mut bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *byte = state as u8;
+    }
+    bytes
+}

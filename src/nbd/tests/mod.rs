@@ -1,0 +1,18 @@
+//! Tests: transcripts of the protocol core in hexadecimal, every truncation, small spaces exhausted; a server over a
+//! volume in memory against a client that says what it is told, and against real clients.
+
+mod client;
+mod clients;
+mod handshake;
+mod memory;
+mod options;
+mod reply;
+mod request;
+mod script;
+mod serving;
+mod transmission;
+
+/// Bytes as lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

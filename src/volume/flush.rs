@@ -1,0 +1,157 @@
+//! Flushes of the data backing, shared, and the clock that says which extents are behind one.
+//!
+//! Invariants:
+//! - A flush that starts covers every write that completed before it started, on any connection.
+//! - At most one flush runs; whoever asks while it runs is served by the next one, together with everyone else.
+//! - [`FlushGroup::is_clean`] is true only if the extent's last client write (trim and write-zeroes count, FUA does
+//!   not help) completed before a flush started that has completed since: rule R0. It may say "dirty" needlessly, never "clean".
+//! - A failed flush is final: it poisons the volume, and nobody is told afterwards that anything is durable.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::inbox::{Call, Ticket};
+use crate::units::Extent;
+
+/// What to do after asking for a flush.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Start one now, and say so with [`FlushGroup::finish`].
+    Start,
+    /// One will be started for you.
+    Queued,
+}
+
+#[derive(Default)]
+struct State {
+    running: bool,
+    served: Vec<Ticket>,
+    waiting: Vec<Ticket>,
+    started: u64,
+    last_client: Option<Instant>,
+}
+
+/// The flushes of one volume.
+pub struct FlushGroup {
+    /// Grows when a flush starts; its parity names the bitmap that writes completing now are entered in.
+    epoch: AtomicU64,
+    written: [Box<[AtomicU64]>; 2],
+    state: Mutex<State>,
+}
+
+impl FlushGroup {
+    /// For a volume of `extents` extents, all behind a flush.
+    pub fn new(extents: u32) -> FlushGroup {
+        let bitmap = || (0..extents.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        FlushGroup { epoch: AtomicU64::new(0), written: [bitmap(), bitmap()], state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client write to `extent` has completed. Call before the write leaves its gate.
+    pub fn mark(&self, extent: Extent) {
+        let (word, bit) = (extent.0 as usize / 64, 1u64 << (extent.0 % 64));
+        loop {
+            let epoch = self.epoch.load(SeqCst);
+            self.written[(epoch & 1) as usize][word].fetch_or(bit, SeqCst);
+            if self.epoch.load(SeqCst) == epoch {
+                return;
+            }
+        }
+    }
+
+    /// Whether the extent's last client write is behind a completed flush that started after it completed.
+    pub fn is_clean(&self, extent: Extent) -> bool {
+        let (word, bit) = (extent.0 as usize / 64, 1u64 << (extent.0 % 64));
+        self.written.iter().all(|bitmap| bitmap[word].load(SeqCst) & bit == 0)
+    }
+
+    /// Asks for a flush that covers everything completed so far.
+    pub fn ask(&self, ticket: Ticket, by_client: bool) -> Ask {
+        let mut state = self.lock();
+        if by_client {
+            state.last_client = Some(Instant::now());
+        }
+        if state.running {
+            state.waiting.push(ticket);
+            return Ask::Queued;
+        }
+        state.served = std::mem::take(&mut state.waiting);
+        state.served.push(ticket);
+        self.begin(&mut state);
+        Ask::Start
+    }
+
+    /// Gives the running flush to a worker among those it serves; false if only threads wait for it.
+    pub fn hand_over(&self) -> bool {
+        let state = self.lock();
+        let worker = state.served.iter().find(|ticket| matches!(ticket, Ticket::Piece { .. }));
+        match worker {
+            Some(ticket) => {
+                ticket.clone().call(Call::StartFlush);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits in the queue for a flush that someone else starts; [`FlushGroup::hurry`] ends the waiting.
+    pub fn join(&self, ticket: Ticket) {
+        self.lock().waiting.push(ticket);
+    }
+
+    /// Starts a flush if none runs and someone waits: the caller must then do it.
+    pub fn hurry(&self) -> bool {
+        let mut state = self.lock();
+        if state.running || state.waiting.is_empty() {
+            return false;
+        }
+        state.served = std::mem::take(&mut state.waiting);
+        self.begin(&mut state);
+        true
+    }
+
+    /// Whether a client has asked for a flush within `window`.
+    pub fn clients_flush(&self, window: Duration) -> bool {
+        self.lock().last_client.is_some_and(|last| last.elapsed() < window)
+    }
+
+    /// Flushes started so far.
+    pub fn started(&self) -> u64 {
+        self.lock().started
+    }
+
+    fn begin(&self, state: &mut State) {
+        state.running = true;
+        state.started += 1;
+        self.epoch.fetch_add(1, SeqCst);
+    }
+
+    /// The running flush is done: gives those it served, and whether the caller must do another one at once.
+    pub fn finish(&self, good: bool) -> (Vec<Ticket>, bool) {
+        let mut state = self.lock();
+        if good {
+            let behind = (self.epoch.load(SeqCst) & 1) ^ 1;
+            for word in &self.written[behind as usize] {
+                if word.load(SeqCst) != 0 {
+                    word.store(0, SeqCst);
+                }
+            }
+        }
+        let served = std::mem::take(&mut state.served);
+        state.running = false;
+        let again = !state.waiting.is_empty();
+        if again {
+            state.served = std::mem::take(&mut state.waiting);
+            self.begin(&mut state);
+        }
+        (served, again)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/flush.rs"]
+mod tests;

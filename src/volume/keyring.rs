@@ -1,0 +1,83 @@
+//! The data keys in memory: for every loaded generation its cipher on both engines.
+//!
+//! Invariants: a generation is here exactly while its key may be used; removing it is what *revoke* means for I/O.
+//! Verification decrypts with [`GenerationKey::other`], the engine that did not write.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts};
+use crate::format::generations::Entry;
+use crate::units::Generation;
+
+/// One generation's cipher.
+pub struct GenerationKey {
+    /// Which generation.
+    pub generation: Generation,
+    /// On the engine that serves I/O.
+    pub cipher: Xts,
+    /// On the other engine.
+    pub other: Xts,
+    /// Bytes encrypted under it since the volume was opened, plus what was on record then.
+    pub bytes: AtomicU64,
+    /// What may be encrypted before the count on record must grow.
+    pub reserved: AtomicU64,
+}
+
+impl GenerationKey {
+    /// Builds both ciphers of an entry from its unwrapped key.
+    pub fn new(engine: EngineKind, entry: &Entry, suite: Suite, key: &Secret) -> Result<GenerationKey, CryptoError> {
+        let tweak = TweakRule { unit: entry.tweak_unit, base: entry.tweak_base };
+        let other = match engine {
+            EngineKind::AwsLc => EngineKind::Portable,
+            EngineKind::Portable => EngineKind::AwsLc,
+        };
+        Ok(GenerationKey {
+            generation: entry.generation,
+            cipher: Xts::new(engine, suite, key, entry.data_unit, tweak)?,
+            other: Xts::new(other, suite, key, entry.data_unit, tweak)?,
+            bytes: AtomicU64::new(entry.bytes_reserved),
+            reserved: AtomicU64::new(entry.bytes_reserved),
+        })
+    }
+
+    /// Counts bytes encrypted; true once when the count passes what is on record, until [`GenerationKey::reserve`].
+    pub fn count(&self, bytes: u64) -> bool {
+        let count = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        count > self.reserved.load(Ordering::Relaxed) && self.reserved.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    }
+
+    /// The count on record is now `bytes`.
+    pub fn reserve(&self, bytes: u64) {
+        self.reserved.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The loaded generations of one volume.
+#[derive(Default)]
+pub struct Keyring {
+    keys: RwLock<Vec<Arc<GenerationKey>>>,
+}
+
+impl Keyring {
+    /// The cipher of `generation`, if it is loaded.
+    pub fn get(&self, generation: Generation) -> Option<Arc<GenerationKey>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().rev().find(|key| key.generation == generation).map(Arc::clone)
+    }
+
+    /// Loads a generation.
+    pub fn insert(&self, key: GenerationKey) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(key));
+    }
+
+    /// Unloads a generation. Operations that already hold it finish with it.
+    pub fn remove(&self, generation: Generation) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|key| key.generation != generation);
+    }
+
+    /// All loaded generations.
+    pub fn all(&self) -> Vec<Arc<GenerationKey>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

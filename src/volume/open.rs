@@ -1,0 +1,417 @@
+//! From a path to an open volume.
+//!
+//! Order (REENCRYPTION.md, "Recovery at open"): lock; flush and drop the cache, because after a mere SIGKILL the newest
+//! record may live only there; superblock and table unverified, only to unwrap the metadata key; then everything again
+//! under its MAC; keys and canaries; epoch stamp; the tag pages the digest names; the ring; recovery.
+//! Nothing is written before all of it is verified, and nothing at all if read-only.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::Volume;
+use super::error::VolumeError;
+use super::flush::FlushGroup;
+use super::gates::Gates;
+use super::keyring::{GenerationKey, Keyring};
+use super::lifecycle::check_canary;
+use super::meta::{Meta, MetaParts, PageState};
+use super::recover;
+use super::replay::{SlotContent, live_records, replay};
+use super::tags::TagTable;
+use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
+use crate::crypto::mac::MacKey;
+use crate::crypto::{EngineKind, Secret, Suite, kdf};
+use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
+use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
+use crate::format::generations::{Entry, GenerationTable};
+use crate::format::intents::Record;
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
+use crate::format::superblock::Superblock;
+use crate::format::tags::{counting_copy, digest, open_page};
+use crate::format::{Damage, Seal, canary, stamp};
+use crate::keys::{KekProvider, WrapPurpose};
+use crate::units::{BLOCK, Extent, Generation, VolumeId};
+
+/// How to open a volume.
+pub struct OpenVolume<'a> {
+    /// The data backing.
+    pub path: &'a Path,
+    /// The header file of a detached volume.
+    pub header: Option<&'a Path>,
+    /// Who may unwrap its keys.
+    pub keks: &'a [Box<dyn KekProvider>],
+    /// Never write.
+    pub read_only: bool,
+    /// Page cache or direct I/O.
+    pub cache: CacheMode,
+    /// The crypto engine for I/O.
+    pub engine: EngineKind,
+}
+
+/// Keys derived from the metadata key.
+pub struct MetadataKeys {
+    /// Seals every structure.
+    pub seal: Seal,
+    /// Digest of the tag pages.
+    pub digest: MacKey,
+    /// Fingerprints of old ciphertext.
+    pub prints: Secret,
+    /// Canary texts.
+    pub canary: Secret,
+}
+
+impl MetadataKeys {
+    /// HKDF labels of the metadata key, salted with the volume's identity.
+    pub fn derive(volume: VolumeId, metadata_key: &Secret) -> MetadataKeys {
+        let label = |info: &[u8], len| kdf::derive(metadata_key, &volume.0, info, len);
+        MetadataKeys {
+            seal: Seal::new(volume, MacKey::new(&label(b"keymoult v1 mac", 32))),
+            digest: MacKey::new(&label(b"keymoult v1 tag digest", 32)),
+            prints: label(b"keymoult v1 fingerprint", SECRET_LEN),
+            canary: label(b"keymoult v1 canary", 32),
+        }
+    }
+}
+
+/// Opens a volume from paths.
+pub fn open(options: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
+    let how = OpenOptions { read_only: options.read_only, cache: options.cache };
+    let data: Arc<dyn Disk> = Arc::new(Backing::open(options.path, &how)?);
+    let header = match options.header {
+        Some(path) => Some(Arc::new(Backing::open(path, &how)?) as Arc<dyn Disk>),
+        None => None,
+    };
+    open_disks(data, header, options.keks, options.read_only, options.engine)
+}
+
+/// Opens a volume from disks: the seam at which a simulated device stands in.
+pub fn open_disks(
+    data: Arc<dyn Disk>,
+    header: Option<Arc<dyn Disk>>,
+    keks: &[Box<dyn KekProvider>],
+    read_only: bool,
+    engine: EngineKind,
+) -> Result<Volume, VolumeError> {
+    let detached = header.is_some();
+    let header = header.unwrap_or_else(|| Arc::clone(&data));
+    settle(&*header, read_only)?;
+    if detached {
+        settle(&*data, read_only)?;
+    }
+    let found = Found::read(&*header)?;
+    found.fits(detached, &*header, &*data)?;
+    let (keys, superblock, table) = found.verify(keks)?;
+    let caps = data.caps();
+    let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine)?;
+    let epoch_behind = check_stamp(&keys.seal, &superblock.0, &*data)?;
+    let (pages, page_sequence, tags) = read_tags(&keys, &superblock.0, &*header)?;
+    check_tags(&table.0, &tags)?;
+    let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
+    let records = live_records(&slots, superblock.0.tail)?;
+    let replayed = replay(&records, superblock.0.tail, |extent| tags[extent.0 as usize])?;
+    let (id, shape, zones) = (superblock.0.volume, superblock.0.shape, superblock.0.zones);
+    let poison = OnceLock::new();
+    if !superblock.0.poisoned.is_empty() {
+        let _ = poison.set(superblock.0.poisoned.clone());
+    }
+    let log = recover::log_for(&superblock.0, &replayed, &keyring);
+    let meta = Meta::new(MetaParts {
+        seal: keys.seal,
+        digest_key: keys.digest,
+        header: Arc::clone(&header),
+        superblock,
+        table,
+        pages,
+        page_sequence,
+        log,
+    });
+    let mut volume = Volume {
+        id,
+        shape,
+        read_only,
+        engine,
+        io_unit: u64::from(shape.write_unit()).max(caps.align as u64),
+        caps,
+        data,
+        data_offset: zones.data.offset,
+        header,
+        detached,
+        tags: TagTable::new(tags.into_iter()),
+        gates: Gates::default(),
+        flushes: FlushGroup::new(shape.extents()),
+        keyring,
+        prints: Fingerprinter::new(keys.prints),
+        canary_key: keys.canary,
+        meta: Mutex::new(meta),
+        poison,
+        recovered: recover::Recovered::default(),
+        traffic: super::Traffic::default(),
+    };
+    volume.recovered = recover::recover(&volume, replayed, epoch_behind)?;
+    Ok(volume)
+}
+
+/// Makes what the last owner wrote durable and forgets what only the cache holds.
+fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError> {
+    if !read_only {
+        disk.flush().map_err(VolumeError::io("flush the backing before reading it"))?;
+    }
+    disk.drop_cache().map_err(VolumeError::io("drop the backing's cache"))
+}
+
+/// The unverified superblock and table copies.
+struct Found {
+    superblocks: [Vec<u8>; 2],
+    tables: [Vec<u8>; 2],
+    superblock: Superblock,
+}
+
+impl Found {
+    fn read(header: &dyn Disk) -> Result<Found, VolumeError> {
+        let superblocks = [SUPERBLOCK_A, SUPERBLOCK_B].map(|place| read_or_empty(header, place, BLOCK));
+        let copies = superblocks.each_ref().map(|bytes| peek(SUPERBLOCK, bytes));
+        if let Some(Err(Damage::Newer { found, .. })) =
+            copies.iter().find(|copy| matches!(copy, Err(Damage::Newer { .. })))
+        {
+            return Err(VolumeError::Newer { found: *found, known: crate::format::VERSION });
+        }
+        let newest = newest(&copies);
+        let Some(newest) = newest else { return Err(no_superblock(&copies)) };
+        let superblock = Superblock::decode(newest).map_err(VolumeError::damaged("the superblock"))?;
+        drop(copies);
+        let zone = superblock.zones.generations;
+        let tables = [0, 1].map(|copy| read_or_empty(header, zone.offset + copy * GENERATIONS_COPY, GENERATIONS_COPY));
+        Ok(Found { superblocks, tables, superblock })
+    }
+
+    fn fits(&self, detached: bool, header: &dyn Disk, data: &dyn Disk) -> Result<(), VolumeError> {
+        if self.superblock.detached && !detached {
+            return Err(VolumeError::HeaderKind("this is the header of a detached volume: give the data with it"));
+        }
+        if !self.superblock.detached && detached {
+            return Err(VolumeError::HeaderKind("the header given belongs to a volume with an attached header"));
+        }
+        let zones = &self.superblock.zones;
+        let size = |disk: &dyn Disk| disk.len().map_err(VolumeError::io("ask a backing's size"));
+        let needed = zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 });
+        let found = size(data)?;
+        if found < needed {
+            return Err(VolumeError::Truncated { which: "data", found, needed });
+        }
+        let needed = zones.ring.end().max(zones.tags.end()).max(zones.canaries.end()).max(zones.generations.end());
+        let found = size(header)?;
+        if found < needed {
+            return Err(VolumeError::Truncated { which: "header", found, needed });
+        }
+        Ok(())
+    }
+
+    /// Unwraps the metadata key from the unverified table, then verifies superblock and table with it.
+    #[allow(clippy::type_complexity)]
+    fn verify(
+        &self,
+        keks: &[Box<dyn KekProvider>],
+    ) -> Result<(MetadataKeys, (Superblock, u64), (GenerationTable, u64)), VolumeError> {
+        let volume = self.superblock.volume;
+        let copies = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
+        let Some(found) = newest(&copies) else {
+            let damage = copies.into_iter().find_map(Result::err).unwrap_or(Damage::Crc { what: GENERATIONS.name });
+            return Err(VolumeError::damaged("the generation table (both copies)")(damage));
+        };
+        let place = "the generation table";
+        let table = GenerationTable::decode(found).map_err(VolumeError::damaged(place))?;
+        let entry = table.entry(Generation::METADATA).ok_or(VolumeError::TableFull)?;
+        let metadata_key = unwrap(volume, entry, keks)?;
+        let keys = MetadataKeys::derive(volume, &metadata_key);
+        let (sequence, _) = keys.seal.verify(found, 0).map_err(VolumeError::damaged(place))?;
+        let table = (table, sequence);
+        let copies = self.superblocks.each_ref().map(|bytes| peek(SUPERBLOCK, bytes));
+        let Some(found) = newest(&copies) else { return Err(no_superblock(&copies)) };
+        let (sequence, _) = keys.seal.verify(found, 0).map_err(VolumeError::damaged("the superblock"))?;
+        Ok((keys, (self.superblock.clone(), sequence), table))
+    }
+}
+
+/// The bytes at `place`, or none where the backing is too short or unreadable: the decoder names what is missing.
+pub(super) fn read_or_empty(disk: &dyn Disk, place: u64, len: u64) -> Vec<u8> {
+    let mut bytes = vec![0u8; len as usize];
+    match disk.read_at(place, &mut bytes) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
+}
+
+fn newest<'a, 'b>(copies: &'b [Result<Unverified<'a>, Damage>; 2]) -> Option<&'b Unverified<'a>> {
+    copies.iter().flatten().max_by_key(|copy| copy.sequence)
+}
+
+fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> VolumeError {
+    let say = |copy: &Result<Unverified<'_>, Damage>| copy.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let torn = copies.iter().find_map(|copy| copy.as_ref().err().filter(|damage| matches!(damage, Damage::Crc { .. })));
+    match torn {
+        Some(damage) => VolumeError::Damaged { place: "the superblock (both copies)".into(), source: damage.clone() },
+        None => VolumeError::NotAVolume { why: format!("copy A: {}; copy B: {}", say(&copies[0]), say(&copies[1])) },
+    }
+}
+
+/// Tries every KEK on every wrap it could open.
+pub(super) fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Box<dyn KekProvider>]) -> Result<Secret, VolumeError> {
+    if entry.suite == Suite::None.id() {
+        return Ok(Secret::zeroed(0));
+    }
+    let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
+    let mut refusal = None;
+    for wrap in &entry.wraps {
+        for kek in keks.iter().filter(|kek| kek.could_open(wrap)) {
+            match kek.unwrap(&purpose, wrap) {
+                Ok(key) => return Ok(key),
+                Err(error) => refusal = Some(error),
+            }
+        }
+    }
+    match refusal {
+        Some(error) => Err(VolumeError::Key(error)),
+        None => {
+            let wanted: Vec<&str> = entry.wraps.iter().map(|wrap| wrap.kek_id.as_str()).collect();
+            Err(VolumeError::WrongKey { volume, wanted: wanted.join(", ") })
+        }
+    }
+}
+
+/// Unwraps every generation that may be needed and holds it against its canary.
+fn load_keys(
+    table: &GenerationTable,
+    superblock: &Superblock,
+    keys: &MetadataKeys,
+    header: &dyn Disk,
+    keks: &[Box<dyn KekProvider>],
+    engine: EngineKind,
+) -> Result<Keyring, VolumeError> {
+    let keyring = Keyring::default();
+    for entry in
+        table.entries.iter().filter(|entry| entry.generation != Generation::METADATA && entry.state.is_loaded())
+    {
+        let suite = Suite::from_id(entry.suite).ok_or_else(|| {
+            VolumeError::Refused(format!(
+                "generation {} uses suite {}, unknown to this build",
+                entry.generation, entry.suite
+            ))
+        })?;
+        let dek = unwrap(superblock.volume, entry, keks)?;
+        let key = GenerationKey::new(engine, entry, suite, &dek)?;
+        let place = superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
+        let block = read_or_empty(header, place, canary::SLOT);
+        check_canary(keys, entry, &key, &block)?;
+        keyring.insert(key);
+    }
+    Ok(keyring)
+}
+
+/// Whether the stamp is one epoch behind (a crash fell between header and stamp) and must be rewritten.
+fn check_stamp(seal: &Seal, superblock: &Superblock, data: &dyn Disk) -> Result<bool, VolumeError> {
+    let zone = superblock.zones.stamp;
+    if zone.length == 0 {
+        return Ok(false);
+    }
+    let bytes = read_or_empty(data, zone.offset, BLOCK);
+    let found = stamp::open(seal, &bytes).map_err(VolumeError::damaged("the epoch stamp at the end of the data"))?;
+    let stale = |meaning| VolumeError::StaleHeader { header: superblock.epoch, data: found, meaning };
+    match superblock.epoch.checked_sub(found) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err(stale("the data is older than the header, as after restoring an old copy of it")),
+        None => Err(stale("the header is older than the data, as after restoring an old backup of it")),
+    }
+}
+
+/// Reads both copies of every tag page and takes exactly those the superblock's digest names.
+pub(super) fn read_tags(
+    keys: &MetadataKeys,
+    superblock: &Superblock,
+    header: &dyn Disk,
+) -> Result<(Vec<PageState>, u64, Vec<Generation>), VolumeError> {
+    const CHUNK: u32 = 256;
+    let (count, extents) = (superblock.shape.tag_pages(), superblock.shape.extents() as usize);
+    let mut pages = Vec::with_capacity(count as usize);
+    let mut tags = Vec::with_capacity(extents);
+    let mut suspects = Vec::new();
+    let mut newest = superblock.checkpoint;
+    let mut first = 0;
+    while first < count {
+        let chunk = CHUNK.min(count - first);
+        let copies = [0u64, 1].map(|copy| {
+            let place = superblock.zones.tags.offset + (copy * u64::from(count) + u64::from(first)) * BLOCK;
+            read_or_empty(header, place, u64::from(chunk) * BLOCK)
+        });
+        for index in 0..chunk {
+            let at = index as usize * BLOCK as usize;
+            let block = |copy: &Vec<u8>| copy.get(at..at + BLOCK as usize).map(<[u8]>::to_vec).unwrap_or_default();
+            let found = copies.each_ref().map(|copy| open_page(&keys.seal, first + index, &block(copy)));
+            let sequences = found.each_ref().map(|page| page.as_ref().ok().map(|page| page.sequence));
+            newest = sequences.iter().flatten().fold(newest, |newest, sequence| newest.max(*sequence));
+            let newer = sequences.iter().flatten().any(|sequence| *sequence > superblock.checkpoint);
+            let counting = counting_copy(superblock.checkpoint, sequences);
+            let [a, b] = found;
+            if a.is_err() && b.is_err() || counting.is_none() {
+                let damage = a.err().or(b.err()).unwrap_or(Damage::Crc { what: "tag page" });
+                return Err(VolumeError::damaged(format!("tag page {} (both copies)", first + index))(damage));
+            }
+            let rotten =
+                |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
+            if rotten(&a) || rotten(&b) {
+                suspects.push(first + index);
+            }
+            let copy = counting.unwrap_or(0);
+            let page = if copy == 0 { a } else { b };
+            let page = page.map_err(VolumeError::damaged(format!("tag page {}", first + index)))?;
+            pages.push(PageState { sequence: page.sequence, copy: copy as u8, dirty: newer });
+            let left = extents - tags.len();
+            tags.extend(page.tags.into_iter().take(left.min(TAGS_PER_PAGE as usize)));
+        }
+        first += chunk;
+    }
+    if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
+        let suspects = match suspects.as_slice() {
+            [] => String::new(),
+            some => format!(" (unreadable copies at pages {some:?})"),
+        };
+        return Err(VolumeError::TagDigest { checkpoint: superblock.checkpoint, suspects });
+    }
+    Ok((pages, newest, tags))
+}
+
+/// Every tag must name a generation of the table.
+fn check_tags(table: &GenerationTable, tags: &[Generation]) -> Result<(), VolumeError> {
+    let mut known: Option<Generation> = None;
+    for (extent, tag) in (0u32..).zip(tags) {
+        if known == Some(*tag) {
+            continue;
+        }
+        if *tag == Generation::METADATA || table.entry(*tag).is_none() {
+            return Err(VolumeError::UnknownTag { extent: Extent(extent), generation: *tag });
+        }
+        known = Some(*tag);
+    }
+    Ok(())
+}
+
+/// What stands in every slot of the ring. A record that is whole but not authentic is tampering, and refused.
+pub(super) fn read_ring(
+    seal: &Seal,
+    superblock: &Superblock,
+    header: &dyn Disk,
+) -> Result<Vec<SlotContent>, VolumeError> {
+    let mut slots = Vec::with_capacity(superblock.ring_slots as usize);
+    for slot in 0..superblock.ring_slots {
+        let place = superblock.zones.ring.offset + u64::from(slot) * u64::from(superblock.slot_size);
+        let bytes = read_or_empty(header, place, u64::from(superblock.slot_size));
+        match Record::open(seal, slot, &bytes, &superblock.shape) {
+            Ok(record) => slots.push(SlotContent::Valid(record)),
+            Err(damage @ Damage::Mac { .. }) => {
+                return Err(VolumeError::damaged(format!("slot {slot} of the intent ring"))(damage));
+            }
+            Err(_) => slots.push(SlotContent::Invalid),
+        }
+    }
+    Ok(slots)
+}

@@ -1,0 +1,442 @@
+//! Rewriting extents in batches: one epoch of the pipeline per call of [`Pipeline::step`].
+//!
+//! In epoch *e* (REENCRYPTION.md, "The pipeline"):
+//! 1. **hold** batch e+1: new client writes to it wait, reads go on (rule R0: only what is behind a flush);
+//! 2. read batch e+1, fingerprint, decrypt, encrypt into images;
+//! 3. write batch e in place, its intents being durable; tags change and holds end extent by extent as writes complete
+//!    (journal mode: holds end when the commit is durable);
+//! 4. write one record: commits of batch e−1, intents of batch e+1;
+//! 5. **flush**: the data of e, the commits of e−1 and the intents of e+1 are durable.
+//!
+//! Every half ring a checkpoint rides along: pages before one flush, the superblock before the next.
+//! Invariants: [`IntentLog`](super::log::IntentLog) refuses any step out of order; a failure after an intent is written
+//! poisons the volume, and every write parked behind a hold is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Volume;
+use super::error::VolumeError;
+use super::flush::Ask;
+use super::gates::Held;
+use super::image::{Image, Part};
+use super::inbox::{Bell, Call, Ticket};
+use super::meta::Checkpoint;
+use super::rewrite::{Digest, Rewrite};
+use crate::engine::{Data, Done, Engine, Op, Pool};
+use crate::format::intents::Intent;
+use crate::format::layout::WriteMode;
+use crate::units::{Extent, Generation};
+
+/// An extent skipped this often because a client keeps writing to it is held, flushed and taken.
+pub const SKIPS_MAX: u8 = 8;
+/// How long writes in flight may keep a forced hold waiting before it is tried again later.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
+/// A client that flushed this recently will flush again soon: wait for its flush instead of adding one.
+const CLIENT_FLUSH_WINDOW: Duration = Duration::from_millis(20);
+/// How long to wait for it.
+const CLIENT_FLUSH_PATIENCE: Duration = Duration::from_millis(10);
+
+/// What the pipeline has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Batches whose data is durable.
+    pub batches: u64,
+    /// Extents rewritten.
+    pub extents: u64,
+    /// Bytes of ciphertext rewritten.
+    pub bytes: u64,
+    /// Bytes skipped because they are holes.
+    pub holes: u64,
+    /// Flushes the pipeline asked for.
+    pub flushes: u64,
+    /// Of these, flushes a client's own request served.
+    pub flushes_shared: u64,
+    /// Extents skipped because of rule R0.
+    pub skipped: u64,
+    /// Extents held by force.
+    pub forced: u64,
+    /// Extents read back and found equal.
+    pub verified: u64,
+    /// Extents not read back because a client had written to them.
+    pub verify_skipped: u64,
+}
+
+/// One extent of a batch.
+pub(super) struct Member {
+    pub image: Arc<Image>,
+    pub digest: Option<Digest>,
+}
+
+/// The pipeline of one volume.
+pub struct Pipeline {
+    volume: Arc<Volume>,
+    engine: Box<dyn Engine>,
+    pool: Pool,
+    /// Intents durable, data not issued: written next, the extents are held until then.
+    current: Vec<Member>,
+    /// Data written, not yet behind a flush.
+    written: Vec<Member>,
+    /// Journal mode: data written, hold kept until the commit is durable.
+    awaiting_commit: Vec<Extent>,
+    checkpoint: Option<Checkpoint>,
+    skips: HashMap<Extent, u8>,
+    counters: Counters,
+    done: Vec<Done>,
+}
+
+impl Pipeline {
+    /// A pipeline with an engine of its own.
+    pub fn new(volume: Arc<Volume>, engine: Box<dyn Engine>) -> Pipeline {
+        Pipeline {
+            volume,
+            engine,
+            pool: Pool::new(usize::MAX),
+            current: Vec::new(),
+            written: Vec::new(),
+            awaiting_commit: Vec::new(),
+            checkpoint: None,
+            skips: HashMap::new(),
+            counters: Counters::default(),
+            done: Vec::new(),
+        }
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether extents are held.
+    pub fn holds_any(&self) -> bool {
+        !self.current.is_empty() || !self.awaiting_commit.is_empty()
+    }
+
+    /// Whether nothing is under way: no hold, no live intent of this pipeline, no half checkpoint.
+    pub fn is_idle(&self) -> bool {
+        self.current.is_empty()
+            && self.written.is_empty()
+            && self.awaiting_commit.is_empty()
+            && self.checkpoint.is_none()
+            && self.volume.meta().log.ready_commits().is_empty()
+            && self.volume.meta().log.is_settled()
+    }
+
+    /// One epoch: takes the next batch from `candidates` towards `target`, moves the earlier ones on.
+    /// `sample` says which extents are read back, in a million.
+    pub fn step(&mut self, candidates: &[Extent], target: Generation, sample: u32) -> Result<(), VolumeError> {
+        let held = self.hold(candidates, target)?;
+        let mut rewrite = Rewrite::new(&self.volume, &self.pool, target);
+        for extent in &held {
+            if let Err(error) = rewrite.read(&mut *self.engine, *extent, wanted(*extent, target, sample)) {
+                self.let_go(&held);
+                self.finish_reads(&mut rewrite);
+                return Err(error);
+            }
+        }
+        if let Err(error) = self.write_current(Some(&mut rewrite)) {
+            return Err(self.fail(&held, error));
+        }
+        let batch = rewrite.finish();
+        for (extent, _) in &batch.failed {
+            self.volume.gates.release(*extent);
+        }
+        if let Err(error) = self.commit(batch.members, batch.intents) {
+            return Err(self.fail(&held, error));
+        }
+        batch.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Ends the holds on extents whose intents are durable by writing them now, before a pause; the next step's flush
+    /// covers the data. In journal mode a hold ends with the commit, so that takes steps of their own.
+    pub fn end_holds(&mut self, target: Generation) -> Result<(), VolumeError> {
+        if let Err(error) = self.write_current(None) {
+            return Err(self.fail(&[], error));
+        }
+        while !self.awaiting_commit.is_empty() {
+            self.step(&[], target, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Steps without new candidates until nothing is under way; ends with every commit checkpointed.
+    pub fn drain(&mut self, target: Generation) -> Result<(), VolumeError> {
+        while !self.is_idle() {
+            self.step(&[], target, 0)?;
+        }
+        if self.volume.meta().log.in_use() > 0 {
+            self.volume.meta().checkpoint(&self.volume.tags)?;
+        }
+        Ok(())
+    }
+
+    /// Step 1.
+    fn hold(&mut self, candidates: &[Extent], target: Generation) -> Result<Vec<Extent>, VolumeError> {
+        let mut held = Vec::new();
+        let mut forced = false;
+        for extent in candidates {
+            let busy = self.volume.meta().log.is_busy(*extent);
+            let needless = self.volume.tags.current(*extent) == target;
+            if busy || needless || self.volume.keyring.get(self.volume.tags.current(*extent)).is_none() {
+                continue;
+            }
+            match self.volume.gates.try_hold(*extent, || super::rules::r0_holds(&self.volume.flushes, *extent)) {
+                Held::Yes => held.push(*extent),
+                Held::Busy if self.is_overdue(*extent) => {
+                    if self.volume.gates.hold_and_drain(*extent, DRAIN_PATIENCE) {
+                        self.counters.forced += 1;
+                        forced = true;
+                        held.push(*extent);
+                    }
+                }
+                Held::Busy => self.counters.skipped += 1,
+            }
+        }
+        for extent in &held {
+            self.skips.remove(extent);
+        }
+        if forced && let Err(error) = self.flush_data() {
+            self.let_go(&held);
+            return Err(error);
+        }
+        Ok(held)
+    }
+
+    fn is_overdue(&mut self, extent: Extent) -> bool {
+        let skips = self.skips.entry(extent).or_insert(0);
+        *skips = skips.saturating_add(1);
+        *skips > SKIPS_MAX
+    }
+
+    fn let_go(&self, held: &[Extent]) {
+        for extent in held {
+            self.volume.gates.release(*extent);
+        }
+    }
+
+    fn finish_reads(&mut self, rewrite: &mut Rewrite) {
+        while rewrite.reading() > 0 && self.engine.wait(None, &mut self.done).is_ok() {
+            for done in self.done.drain(..) {
+                rewrite.take(done);
+            }
+        }
+    }
+
+    /// Steps 2 and 3: reads of the next batch and writes of the current one run side by side on the ring.
+    fn write_current(&mut self, mut rewrite: Option<&mut Rewrite>) -> Result<(), VolumeError> {
+        let current = std::mem::take(&mut self.current);
+        let mut parts_left: Vec<usize> = Vec::with_capacity(current.len());
+        let mut failure = None;
+        for (index, member) in current.iter().enumerate() {
+            let extent = member.image.extent;
+            if !self.volume.meta().log.may_write(extent) {
+                failure = Some(VolumeError::Refused(format!("the intent of extent {extent} is not durable")));
+                break;
+            }
+            self.volume.gates.start_rewrite(extent, Arc::clone(&member.image));
+            parts_left.push(member.image.parts.len());
+            for part in &member.image.parts {
+                self.submit_write(index, part);
+            }
+            if member.image.parts.is_empty() {
+                self.rewritten(member);
+            }
+        }
+        let mut writing: usize = parts_left.iter().sum();
+        while writing > 0 || rewrite.as_ref().is_some_and(|rewrite| rewrite.reading() > 0) {
+            if let Err(source) = self.engine.wait(None, &mut self.done) {
+                failure = Some(VolumeError::Io { what: "wait for the ring", source });
+                break;
+            }
+            for done in std::mem::take(&mut self.done) {
+                if !matches!(done.op, Op::Write { .. }) {
+                    if let Some(rewrite) = &mut rewrite {
+                        rewrite.take(done);
+                    }
+                    continue;
+                }
+                writing -= 1;
+                let index = done.token as usize;
+                match done.result {
+                    Ok(_) => parts_left[index] -= 1,
+                    Err(source) => failure = Some(VolumeError::Io { what: "write a re-encrypted extent", source }),
+                }
+                if parts_left[index] == 0 {
+                    self.rewritten(&current[index]);
+                }
+            }
+        }
+        match failure {
+            None => {
+                self.written.extend(current);
+                Ok(())
+            }
+            Some(error) => {
+                self.current = current;
+                Err(error)
+            }
+        }
+    }
+
+    fn submit_write(&mut self, index: usize, part: &Part) {
+        let op = Op::Write {
+            disk: Arc::clone(&self.volume.data),
+            offset: self.volume.data_offset + part.offset,
+            data: Data::Shared(Arc::clone(&part.buf)),
+            range: 0..part.len,
+            dsync: false,
+        };
+        self.engine.submit(index as u64, op);
+    }
+
+    /// An extent's data is on the device: its tag changes; in place, its hold ends (rule R1 from here).
+    fn rewritten(&mut self, member: &Member) {
+        let (gates, extent) = (&self.volume.gates, member.image.extent);
+        gates.finish_rewrite(&self.volume.tags, extent, member.image.generation);
+        let (first, end) = self.volume.shape.extent_range(extent.0);
+        self.counters.extents += 1;
+        self.counters.bytes += member.image.bytes();
+        self.counters.holes += (end - first) - member.image.bytes();
+        if member.digest.is_some() {
+            gates.watch(extent);
+        }
+        match self.volume.shape.mode {
+            WriteMode::InPlace => gates.release(extent),
+            WriteMode::Journal => self.awaiting_commit.push(extent),
+        }
+    }
+
+    /// Steps 4 and 5, and what the flush has settled.
+    fn commit(&mut self, members: Vec<Member>, intents: Vec<Intent>) -> Result<(), VolumeError> {
+        self.current = members;
+        let sequence = self.write_record(intents)?;
+        let beginning = self.begin_checkpoint_if_due()?;
+        self.flush_all()?;
+        let written = std::mem::take(&mut self.written);
+        self.counters.batches += u64::from(!written.is_empty());
+        let extents: Vec<Extent> = written.iter().map(|member| member.image.extent).collect();
+        self.settle(sequence, &extents);
+        if let Some(named) = self.checkpoint.take() {
+            self.volume.meta().end_checkpoint(&named);
+        }
+        if let Some(begun) = beginning {
+            self.volume.meta().name_checkpoint(&begun)?;
+            self.checkpoint = Some(begun);
+        }
+        self.read_back(&written)
+    }
+
+    fn write_record(&mut self, intents: Vec<Intent>) -> Result<u64, VolumeError> {
+        let volume = Arc::clone(&self.volume);
+        let mut meta = volume.meta();
+        let commits = meta.log.ready_commits();
+        if commits.is_empty() && intents.is_empty() {
+            return Ok(meta.log.next() - 1);
+        }
+        if !meta.log.has_room() {
+            // Cannot happen while checkpoints ride along; a ring pinned by an unavailable key is the exception.
+            meta.checkpoint(&volume.tags)?;
+        }
+        let record = meta.log.append(commits, intents)?;
+        meta.write_record(&record)?;
+        Ok(record.sequence)
+    }
+
+    /// Half the ring is live: a checkpoint starts riding along.
+    fn begin_checkpoint_if_due(&mut self) -> Result<Option<Checkpoint>, VolumeError> {
+        let mut meta = self.volume.meta();
+        let due = meta.log.in_use() * 2 >= u64::from(meta.superblock.ring_slots);
+        if !due || self.checkpoint.is_some() {
+            return Ok(None);
+        }
+        meta.begin_checkpoint(&self.volume.tags).map(Some)
+    }
+
+    fn settle(&mut self, sequence: u64, written: &[Extent]) {
+        let mut meta = self.volume.meta();
+        for extent in meta.log.flushed(sequence, written) {
+            self.volume.tags.commit(extent);
+            meta.touch(extent);
+            if let Some(index) = self.awaiting_commit.iter().position(|other| *other == extent) {
+                self.awaiting_commit.swap_remove(index);
+                self.volume.gates.release(extent);
+            }
+        }
+    }
+
+    fn flush_all(&mut self) -> Result<(), VolumeError> {
+        if self.volume.detached {
+            self.volume.header.flush().map_err(VolumeError::io("flush the header"))?;
+        }
+        self.flush_data()
+    }
+
+    /// A flush of the data backing that starts after this call; a client's own flush serves where one comes in time.
+    fn flush_data(&mut self) -> Result<(), VolumeError> {
+        self.counters.flushes += 1;
+        let (flushes, bell) = (&self.volume.flushes, Arc::new(Bell::default()));
+        let ticket = Ticket::Thread(Arc::clone(&bell));
+        let ours = if flushes.clients_flush(CLIENT_FLUSH_WINDOW) {
+            flushes.join(ticket);
+            if let Some(call) = bell.wait_for(CLIENT_FLUSH_PATIENCE) {
+                self.counters.flushes_shared += 1;
+                return flushed(call);
+            }
+            flushes.hurry()
+        } else {
+            flushes.ask(ticket, false) == Ask::Start
+        };
+        if ours {
+            self.volume.flush_for_group();
+        } else {
+            self.counters.flushes_shared += 1;
+        }
+        flushed(bell.wait())
+    }
+
+    /// Reads back what was chosen, past the cache, with the engine that did not write.
+    fn read_back(&mut self, written: &[Member]) -> Result<(), VolumeError> {
+        for member in written {
+            let Some(digest) = &member.digest else { continue };
+            let extent = member.image.extent;
+            let equal = digest.matches(&self.volume, &member.image);
+            let touched = self.volume.gates.was_touched(extent);
+            self.volume.gates.unwatch(extent);
+            match (touched, equal?) {
+                (true, _) => self.counters.verify_skipped += 1,
+                (false, true) => self.counters.verified += 1,
+                (false, false) => return Err(VolumeError::ReadBack { extent }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Something failed after intents were written or data issued: nobody may write until recovery has looked.
+    fn fail(&mut self, held: &[Extent], error: VolumeError) -> VolumeError {
+        self.volume.poison(&format!("re-encryption failed: {error}"));
+        for member in &self.current {
+            self.volume.gates.abandon(member.image.extent);
+        }
+        for extent in self.awaiting_commit.drain(..) {
+            self.volume.gates.abandon(extent);
+        }
+        self.let_go(held);
+        error
+    }
+}
+
+fn flushed(call: Call) -> Result<(), VolumeError> {
+    match call {
+        Call::Flushed(Err(error)) => {
+            Err(VolumeError::Io { what: "flush the data backing", source: std::io::Error::other(error) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an extent is chosen for reading back: the same ones however often the rotation restarts.
+pub(super) fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
+    let seed = (u64::from(extent.0) << 32 | u64::from(target.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((seed >> 32) * 1_000_000 >> 32) < u64::from(sample)
+}

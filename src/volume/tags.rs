@@ -1,0 +1,116 @@
+//! The tag table in memory: which generation encrypts each extent.
+//!
+//! Invariants: every extent has two tags. The **current** one is what I/O uses; it changes when the rotation's data
+//! write completes. The **committed** one is what a durable commit record says; only it ever goes into a checkpoint. They
+//! differ for the few extents of batches in flight, which are kept apart. The table is an anonymous map, never a file's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::units::{Extent, Generation};
+
+/// The tags of one volume.
+pub struct TagTable {
+    current: Box<[AtomicU32]>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// Committed tags that differ from the current ones.
+    committed: HashMap<Extent, Generation>,
+    /// Extents by current tag.
+    census: BTreeMap<Generation, u64>,
+}
+
+impl TagTable {
+    /// A table whose current and committed tags are `tags`.
+    pub fn new(tags: impl ExactSizeIterator<Item = Generation>) -> TagTable {
+        let mut census = BTreeMap::new();
+        let count = |tag: Generation| {
+            *census.entry(tag).or_insert(0) += 1;
+            AtomicU32::new(tag.0)
+        };
+        let current = tags.map(count).collect();
+        TagTable { current, books: Mutex::new(Books { committed: HashMap::new(), census }) }
+    }
+
+    /// Extents of the volume.
+    pub fn len(&self) -> u32 {
+        self.current.len() as u32
+    }
+
+    /// Whether the volume has no extent; it always has one.
+    pub fn is_empty(&self) -> bool {
+        self.current.is_empty()
+    }
+
+    /// What I/O uses. Stable while the caller is inside the extent's gate.
+    pub fn current(&self, extent: Extent) -> Generation {
+        Generation(self.current[extent.0 as usize].load(Ordering::Acquire))
+    }
+
+    /// What a durable commit record says.
+    pub fn committed(&self, extent: Extent) -> Generation {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.committed.get(&extent).copied().unwrap_or_else(|| self.current(extent))
+    }
+
+    /// The rotation's data write is complete; the commit is not yet durable.
+    pub fn set_current(&self, extent: Extent, new: Generation) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.current(extent);
+        books.committed.entry(extent).or_insert(old);
+        self.current[extent.0 as usize].store(new.0, Ordering::Release);
+        if let Some(count) = books.census.get_mut(&old) {
+            *count -= 1;
+            if *count == 0 {
+                books.census.remove(&old);
+            }
+        }
+        *books.census.entry(new).or_insert(0) += 1;
+    }
+
+    /// The commit record is durable: the committed tag is now the current one.
+    pub fn commit(&self, extent: Extent) {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).committed.remove(&extent);
+    }
+
+    /// Extents by current tag.
+    pub fn census(&self) -> BTreeMap<Generation, u64> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).census.clone()
+    }
+
+    /// Committed tags of the extents `first..end`, in order, for a checkpoint.
+    pub fn committed_range(&self, first: u32, end: u32) -> Vec<Generation> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let tag = |extent| books.committed.get(&extent).copied().unwrap_or_else(|| self.current(extent));
+        (first..end.min(self.len())).map(Extent).map(tag).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_lags_current_until_commit() {
+        let tags = TagTable::new(vec![Generation(1); 3].into_iter());
+        tags.set_current(Extent(1), Generation(2));
+        assert_eq!((tags.current(Extent(1)), tags.committed(Extent(1))), (Generation(2), Generation(1)));
+        assert_eq!(tags.committed_range(0, 9), vec![Generation(1); 3]);
+        assert_eq!(tags.census(), BTreeMap::from([(Generation(1), 2), (Generation(2), 1)]));
+        tags.commit(Extent(1));
+        assert_eq!(tags.committed(Extent(1)), Generation(2));
+    }
+
+    #[test]
+    fn there_and_back_keeps_the_oldest_committed_tag() {
+        let tags = TagTable::new(vec![Generation(1)].into_iter());
+        tags.set_current(Extent(0), Generation(2));
+        tags.set_current(Extent(0), Generation(1));
+        assert_eq!(tags.committed(Extent(0)), Generation(1));
+        assert_eq!(tags.census(), BTreeMap::from([(Generation(1), 1)]));
+    }
+}

@@ -1,0 +1,76 @@
+//! Real NBD clients against the real daemon: nbdinfo, nbdcopy, libnbd from Python, QEMU's tools, fio, ext4.
+//!
+//! Every test runs three times: with each crypto engine, and once with `--io posix`. The tools come from
+//! `tools/setup`; one that is missing fails the test and says so.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod copy;
+mod filesystem;
+mod fio;
+mod info;
+mod qemu;
+mod shell;
+
+use support::{Daemon, MIB, ServeOptions, Store, VolumeOptions};
+
+/// One way to run the daemon, over which the whole suite goes.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    crypto_engine: &'static str,
+    io: Option<&'static str>,
+}
+
+impl Variant {
+    fn serve(self) -> ServeOptions {
+        ServeOptions { crypto_engine: Some(self.crypto_engine), io: self.io, more: Vec::new() }
+    }
+}
+
+/// Creates a volume of `mib` MiB, serves it and hands store and daemon to `test`; the daemon must then leave in peace.
+#[track_caller]
+fn with_daemon(variant: Variant, mib: u64, test: impl FnOnce(&Store, &Daemon<'_>)) {
+    let store = Store::new();
+    let volume = store.create("vol", &VolumeOptions { size: mib * MIB, ..VolumeOptions::default() });
+    let mut daemon = Daemon::start(&store, &[volume], &variant.serve());
+    test(&store, &daemon);
+    daemon.terminate();
+}
+
+macro_rules! over_variants {
+    ($($test:path as $name:ident,)*) => {
+        over_variants!(@ aws_lc, Variant { crypto_engine: "aws-lc", io: None }, $($test as $name,)*);
+        over_variants!(@ portable, Variant { crypto_engine: "portable", io: None }, $($test as $name,)*);
+        over_variants!(@ posix, Variant { crypto_engine: "aws-lc", io: Some("posix") }, $($test as $name,)*);
+    };
+    (@ $module:ident, $variant:expr, $($test:path as $name:ident,)*) => {
+        mod $module {
+            use super::*;
+            $(#[test] fn $name() { $test($variant); })*
+        }
+    };
+}
+
+over_variants! {
+    info::export_is_described as nbdinfo_export,
+    info::export_is_listed as nbdinfo_list,
+    info::allocation_map as nbdinfo_map_allocation,
+    info::generation_map as nbdinfo_map_generation,
+    copy::both_ways as nbdcopy_both_ways,
+    copy::stays_sparse as nbdcopy_sparse,
+    shell::unaligned as nbdsh_unaligned,
+    shell::fua_and_flush as nbdsh_fua,
+    shell::trim_and_zero as nbdsh_trim_zero,
+    shell::block_status as nbdsh_block_status,
+    shell::multi_conn as nbdsh_multi_conn,
+    shell::errors as nbdsh_errors,
+    qemu::info_and_convert as qemu_img_convert,
+    qemu::io as qemu_io,
+    fio::verify_random as fio_verify_random,
+    fio::verify_sequential as fio_verify_sequential,
+    fio::verify_during_rotation as fio_verify_rotation,
+    filesystem::ext4_through_a_rotation as ext4_rotation,
+}

@@ -1,0 +1,29 @@
+//! What integration tests share: a real daemon on a real backing, processes with a limit, a small NBD client.
+//!
+//! Invariants: everything lives in a temporary folder of the test's own, listens on unix sockets there, and is
+//! ended by its own process id; a missing tool is a failure that names `tools/setup`, never a silent skip.
+
+#![allow(dead_code, unused_imports, reason = "each test target uses its own part of this module")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod bytes;
+mod daemon;
+mod map;
+mod nbd;
+mod process;
+mod volume;
+
+pub use bytes::{pattern, same};
+pub use daemon::{Daemon, ServeOptions};
+pub use map::{MapEntry, map, total};
+pub use nbd::{Client, ClientError};
+pub use process::{run, succeed, tool};
+pub use volume::{Store, Volume, VolumeOptions};
+
+/// A command for the binary under test: the one just built, or what `KEYMOULT_BIN` names (an installed one).
+pub fn keymoult() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("KEYMOULT_BIN").unwrap_or(env!("CARGO_BIN_EXE_keymoult").into()))
+}
+
+/// One mebibyte, in bytes.
+pub const MIB: u64 = 1 << 20;

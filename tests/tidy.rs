@@ -1,0 +1,183 @@
+//! Tidy is a test: layer edges, the unsafe fence, module docs, sizes, leftovers, private places, dead files.
+//!
+//! Every rule stands beside a canary that feeds it a fault and sees it caught: a rule that cannot fail is no rule.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+
+use source::{File, committed, root, rust, src_folders};
+
+fn assert_none(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{} fault(s):\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn assert_caught(wrong: Vec<String>, count: usize) {
+    assert_eq!(wrong.len(), count, "a canary was missed, or too much was caught:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn layers_point_down() {
+    assert_none(rules::layer_edges(&rust(&["src"])));
+}
+
+#[test]
+fn layers_point_down_canary() {
+    let bad = [
+        File::fake("src/nbd/session.rs", "use crate::keys::KekUri;"),
+        File::fake("src/engine/ring.rs", "use crate::{limits, format::Superblock, units::{self, Extent}};"),
+        File::fake("src/crypto/xts.rs", "fn f() { let x = crate::volume::Volume::new(); }"),
+        File::fake("src/format/tags.rs", "use std::fs::File;\n#[cfg(test)]\nmod tests {}"),
+        File::fake("src/cluster/mod.rs", "//! A layer nobody knows."),
+    ];
+    assert_caught(rules::layer_edges(&bad), bad.len());
+    let good = [
+        File::fake(
+            "src/nbd/session.rs",
+            "// use crate::keys::KekUri;\nuse crate::volume::Volume; const S: &str = \"crate::keys\";",
+        ),
+        File::fake("src/format/tags.rs", "//! Tags.\n#[cfg(test)]\nmod tests { use std::fs::File; }"),
+        File::fake("src/volume/mod.rs", "use crate::{limits, keys::KekProvider, units::{self, Extent}};"),
+    ];
+    assert_caught(rules::layer_edges(&good), 0);
+}
+
+#[test]
+fn every_layer_is_in_the_crate() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    for (layer, _) in rules::EDGES.iter().filter(|(layer, _)| *layer != "main") {
+        assert!(lib.contains(&format!("pub mod {layer};")), "src/lib.rs has no module {layer}");
+    }
+}
+
+#[test]
+fn unsafe_stays_behind_its_fence() {
+    assert_none(rules::unsafe_fence(&rust(&["src", "tests"])));
+}
+
+#[test]
+fn unsafe_fence_canary() {
+    let bad = [
+        File::fake("src/nbd/session.rs", "fn f() { unsafe { g() } }"),
+        File::fake("src/volume/io.rs", "#![allow(unsafe_code, reason = \"speed\")]"),
+        File::fake("src/engine/ringleader.rs", "unsafe impl Send for X {}"),
+    ];
+    assert_caught(rules::unsafe_fence(&bad), bad.len());
+    let good = [
+        File::fake("src/engine/ring.rs", "fn f() { unsafe { g() } }"),
+        File::fake("src/engine/ring/fixed.rs", "fn f() { unsafe { g() } }"),
+        File::fake(
+            "src/volume/io.rs",
+            "// unsafe\nconst S: &str = r#\"unsafe \"quoted\" \"#; /* unsafe /* still */ unsafe */",
+        ),
+    ];
+    assert_caught(rules::unsafe_fence(&good), 0);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    assert_none(rules::module_docs(&rust(&["src", "tests"])));
+}
+
+#[test]
+fn module_docs_canary() {
+    let bad = [
+        File::fake("src/a.rs", "use std::io;\n//! Late."),
+        File::fake("src/b.rs", "//! b"),
+        File::fake("src/c.rs", ""),
+    ];
+    assert_caught(rules::module_docs(&bad), bad.len());
+}
+
+#[test]
+fn files_stay_small() {
+    assert_none(rules::file_sizes(&rust(&["src", "tests"])));
+}
+
+#[test]
+fn file_sizes_canary() {
+    let long = "let x = 1;\n".repeat(rules::CODE_LINES_MAX + 1);
+    let padded = "let x = 1;\n// a comment\n\n".repeat(rules::CODE_LINES_MAX);
+    assert_caught(rules::file_sizes(&[File::fake("src/a.rs", &long), File::fake("src/b.rs", &padded)]), 1);
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    assert_none(rules::leftovers(&rust(&["src", "tests"])));
+}
+
+#[test]
+fn leftovers_canary() {
+    let bad = [
+        File::fake("src/a.rs", "fn f() { todo!() }"),
+        File::fake("src/b.rs", "fn f() { unimplemented!(\"later\") }"),
+        File::fake("src/c.rs", "fn f() { dbg!(1); }"),
+    ];
+    assert_caught(rules::leftovers(&bad), bad.len());
+}
+
+#[test]
+fn no_private_places() {
+    assert_none(rules::private_places(&committed()));
+}
+
+#[test]
+fn private_places_canary() {
+    let bad = [
+        File::fake("README.md", &format!("see /{}/someone/notes", "home")),
+        File::fake("tools/x", &format!("cd '/{}/main'", "work")),
+        File::fake("deny.toml", &format!("https://{}.org/simple", "pypi")),
+    ];
+    assert_caught(rules::private_places(&bad), bad.len());
+    assert_caught(
+        rules::private_places(&[File::fake("src/a.rs", &format!("{{root}}/{}/x and target/{}/y", "work", "work"))]),
+        0,
+    );
+}
+
+#[test]
+fn no_unfinished_merges() {
+    assert_none(rules::merge_marks(&committed()));
+}
+
+#[test]
+fn merge_marks_canary() {
+    let bad = ["<", "=", ">"].map(|sign| File::fake("src/a.rs", &format!("fn f() {{}}\n{} ours\n", sign.repeat(7))));
+    assert_caught(rules::merge_marks(&bad), bad.len());
+    assert_caught(rules::merge_marks(&[File::fake("README.md", "Title\n=========\n")]), 0);
+}
+
+#[test]
+fn documents_name_every_folder() {
+    let documents: Vec<File> =
+        committed().into_iter().filter(|file| matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md")).collect();
+    assert_eq!(documents.len(), 2, "README.md and ARCHITECTURE.md both exist");
+    assert_none(rules::documented_folders(&src_folders(), &documents));
+}
+
+#[test]
+fn documented_folders_canary() {
+    let documents = [File::fake("README.md", "`src/nbd` speaks to clients")];
+    assert_caught(rules::documented_folders(&["nbd".into(), "volume".into()], &documents), 1);
+}
+
+#[test]
+fn no_dead_files() {
+    assert_none(rules::dead_files(&rust(&["src"])));
+}
+
+#[test]
+fn dead_files_canary() {
+    let files = [
+        File::fake("src/lib.rs", "pub mod nbd;\n// mod ghost;"),
+        File::fake("src/nbd/mod.rs", "mod session;\n#[path = \"tests/session.rs\"]\nmod tests;"),
+        File::fake("src/nbd/tests/session.rs", "//! Used by path."),
+        File::fake("src/nbd/session.rs", "//! Used."),
+        File::fake("src/nbd/old.rs", "//! Dead."),
+        File::fake("src/ghost.rs", "//! Only a comment names it."),
+    ];
+    assert_caught(rules::dead_files(&files), 2);
+}
