@@ -17,8 +17,13 @@ use crate::control::audit::{Head, Record};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use rotation::{
+<<<<<<< HEAD
     ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
     RotationState, Verify, VerifyRequest,
+=======
+    ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Rotation,
+    RotationPlan, RotationState, Verify, VerifyRequest,
+>>>>>>> control
 };
 
 /// Longest `reason` a request may carry, bytes.

@@ -5,7 +5,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::control::api::{ApiError, ControlStatus, ErrorKind, REASON_MAX};
@@ -43,6 +42,23 @@ impl Door {
         Door { authorizer, audit }
     }
 
+    /// The door of a daemon whose state is in `state_dir`, for the user it runs as. A damaged log does not keep the daemon from
+    /// serving volumes: it then refuses control actions and says why. A log that cannot be opened at all, or is in use, is
+    /// an error.
+    pub fn open(state_dir: &std::path::Path) -> Result<std::sync::Arc<Door>, AuditError> {
+        let audit = match AuditLog::open(state_dir) {
+            Err(error @ AuditError::Damaged { .. }) => {
+                tracing::error!(%error, "control actions are refused");
+                AuditLog::refusing(state_dir, error.to_string())
+            }
+            other => other?,
+        };
+        Ok(std::sync::Arc::new(Door::new(
+            Authorizer::solo(nix::unistd::geteuid().as_raw()),
+            audit,
+        )))
+    }
+
     /// The audit log behind it.
     pub fn audit(&self) -> &AuditLog {
         &self.audit
@@ -69,7 +85,9 @@ impl Door {
     where
         B: DeserializeOwned + Reasoned,
     {
-        let decision = self.authorizer.authorize(&knock.actor, knock.verb, &knock.object);
+        let decision = self
+            .authorizer
+            .authorize(&knock.actor, knock.verb, &knock.object);
         if !decision.allowed {
             return Err(self.deny(knock, body, decision));
         }
@@ -82,7 +100,10 @@ impl Door {
         let mut draft = draft(knock, decision, Kind::Intent);
         draft.parameters = Some(parameters(body));
         draft.reason = request.reason();
-        let intent = self.audit.append(draft, space).map_err(|error| refused(&error, self.audit.path()))?;
+        let intent = self
+            .audit
+            .append(draft, space)
+            .map_err(|error| refused(&error, self.audit.path()))?;
         let result = guard(|| act(request));
         self.outcome(knock, decision, intent, result.as_ref().err());
         result
@@ -91,8 +112,19 @@ impl Door {
     /// Records something the daemon did of its own accord: it started, opened a volume, finalized. Never stops it.
     pub fn note(&self, verb: Verb, object: &Object, what: &str) {
         let actor = Actor::daemon();
-        let knock = Knock { actor, verb, object: object.clone() };
-        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
+        let knock = Knock {
+            actor,
+            verb,
+            object: object.clone(),
+        };
+        let mut draft = draft(
+            &knock,
+            Decision {
+                allowed: true,
+                rule: "daemon",
+            },
+            Kind::Note,
+        );
         draft.outcome = Some(what);
         if let Err(error) = self.audit.append(draft, Space::Reserve) {
             tracing::error!(verb = verb.name(), %object, %error, "could not record");
@@ -106,9 +138,12 @@ impl Door {
         if let Err(error) = self.audit.append(draft, Space::Ordinary) {
             tracing::error!(verb = knock.verb.name(), uid = knock.actor.uid, %error, "could not record a denied request");
         }
-        ApiError::new(ErrorKind::Denied, format!("user {} may not {}", knock.actor.uid, knock.verb.name()))
-            .at(knock.object.to_string())
-            .hint(format!("the policy is: {}", self.authorizer.describe()))
+        ApiError::new(
+            ErrorKind::Denied,
+            format!("user {} may not {}", knock.actor.uid, knock.verb.name()),
+        )
+        .at(knock.object.to_string())
+        .hint(format!("the policy is: {}", self.authorizer.describe()))
     }
 
     /// Records how an act ended. If that fails, the act has happened all the same; the log refuses the next one.
@@ -146,16 +181,32 @@ fn parameters(body: &[u8]) -> String {
 
 /// Reads a request body; an empty one is `{}`.
 fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        ApiError::new(
+            ErrorKind::BadInput,
+            format!("cannot read the request body: {why}"),
+        )
+        .hint("GET /v1/openapi.json describes every body")
+    };
     let body = if body.is_empty() { b"{}" } else { body };
-    let request: B = serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(ErrorKind::BadInput, format!("cannot read the request body: {error}"))
-            .hint("GET /v1/openapi.json describes every body")
-    })?;
+    // Serde would take an array as the fields in order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(unreadable(&"it is not a JSON object"));
+    }
+    let request: B = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     match request.reason() {
+<<<<<<< HEAD
         Some(reason) if reason.len() > REASON_MAX => {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
                 .at("reason"))
         }
+=======
+        Some(reason) if reason.len() > REASON_MAX => Err(ApiError::new(
+            ErrorKind::BadInput,
+            format!("the reason is longer than {REASON_MAX} bytes"),
+        )
+        .at("reason")),
+>>>>>>> control
         _ => Ok(request),
     }
 }
@@ -163,8 +214,11 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
 /// Runs an act; a panic in it is an internal error, not the end of the daemon.
 fn guard<R>(act: impl FnOnce() -> Result<R, ApiError>) -> Result<R, ApiError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
-        Err(ApiError::new(ErrorKind::Internal, "the daemon met a fault of its own while doing it")
-            .hint("its log has the details; please report it"))
+        Err(ApiError::new(
+            ErrorKind::Internal,
+            "the daemon met a fault of its own while doing it",
+        )
+        .hint("its log has the details; please report it"))
     })
 }
 
@@ -174,19 +228,28 @@ fn refused(error: &AuditError, path: &std::path::Path) -> ApiError {
         AuditError::NoSpace { .. } => {
             "free some space there; pause and rollback still work, and volumes are served as before"
         }
+<<<<<<< HEAD
         _ => "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before",
+=======
+        _ => {
+            "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before"
+        }
+>>>>>>> control
     };
     let mut what = error.to_string();
     if let Some(source) = std::error::Error::source(error) {
         what = format!("{what}: {source}");
     }
-    ApiError::new(ErrorKind::AuditRefused, format!("refused, for it cannot be recorded: {what}"))
-        .at(path.display().to_string())
-        .hint(hint)
+    ApiError::new(
+        ErrorKind::AuditRefused,
+        format!("refused, for it cannot be recorded: {what}"),
+    )
+    .at(path.display().to_string())
+    .hint(hint)
 }
 
 /// The body of a request that has none.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 pub struct NoBody {}
 
 impl Reasoned for NoBody {}
@@ -203,3 +266,7 @@ macro_rules! reasoned {
 
 use crate::control::api::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest);
+
+#[cfg(test)]
+#[path = "tests/door.rs"]
+mod tests;

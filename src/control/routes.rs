@@ -8,20 +8,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::api::{ApiError, AuditPage, AuditQuery, ErrorKind, KeyList, Pace, RotateStart, VolumeList};
-use super::audit::{self, AuditError};
+use super::api::{ApiError, AuditQuery, ErrorKind, KeyList, Pace, RotateStart, VolumeList};
+use super::audit;
 use super::authorize::{Actor, Object, Verb};
 use super::door::{Door, Knock, NoBody, Reasoned};
 use super::operations::Operations;
 
 /// The API description, served as it is.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
-/// Most audit records in one answer.
-const AUDIT_PAGE_MAX: usize = 1000;
 
 /// What the handlers share.
 pub(super) struct Shared {
-    pub(super) door: Door,
+    pub(super) door: Arc<Door>,
     pub(super) operations: Arc<dyn Operations>,
 }
 
@@ -55,35 +53,87 @@ pub(super) struct Route {
     pub(super) handler: fn(&Call<'_>) -> Answer,
 }
 
-const fn route(method: Method, path: &'static str, verb: Verb, handler: fn(&Call<'_>) -> Answer) -> Route {
-    Route { method, path, verb, handler }
+const fn route(
+    method: Method,
+    path: &'static str,
+    verb: Verb,
+    handler: fn(&Call<'_>) -> Answer,
+) -> Route {
+    Route {
+        method,
+        path,
+        verb,
+        handler,
+    }
 }
 
 /// Every route behind the door.
 pub(super) const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/status", Verb::Status, status),
     route(Method::Get, "/v1/volumes", Verb::VolumeShow, volumes),
-    route(Method::Get, "/v1/volumes/{volume}", Verb::VolumeShow, |c| c.view(|ops| ops.volume(&c.volume))),
-    route(Method::Get, "/v1/volumes/{volume}/keys", Verb::KeyList, keys),
-    route(Method::Get, "/v1/volumes/{volume}/rotation", Verb::RotationShow, |c| c.view(|ops| ops.rotation(&c.volume))),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/plan", Verb::RotatePlan, plan),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/start", Verb::RotateStart, start),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/pause", Verb::RotatePause, |c| {
-        c.act(|ops, r| ops.pause(&c.volume, &r))
+    route(Method::Get, "/v1/volumes/{volume}", Verb::VolumeShow, |c| {
+        c.view(|ops| ops.volume(&c.volume))
     }),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/resume", Verb::RotateResume, |c| {
-        c.act(|ops, r| ops.resume(&c.volume, &r))
-    }),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/pace", Verb::RotatePace, pace),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/rollback", Verb::RotateRollback, |c| {
-        c.act(|ops, r| ops.rollback(&c.volume, &r))
-    }),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/verify", Verb::RotateVerify, |c| {
-        c.act(|ops, r| ops.verify(&c.volume, &r))
-    }),
-    route(Method::Post, "/v1/volumes/{volume}/rotation/finalize", Verb::RotateFinalize, |c| {
-        c.act(|ops, r| ops.finalize(&c.volume, &r))
-    }),
+    route(
+        Method::Get,
+        "/v1/volumes/{volume}/keys",
+        Verb::KeyList,
+        keys,
+    ),
+    route(
+        Method::Get,
+        "/v1/volumes/{volume}/rotation",
+        Verb::RotationShow,
+        |c| c.view(|ops| ops.rotation(&c.volume)),
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/plan",
+        Verb::RotatePlan,
+        plan,
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/start",
+        Verb::RotateStart,
+        start,
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/pause",
+        Verb::RotatePause,
+        |c| c.act(|ops, r| ops.pause(&c.volume, &r)),
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/resume",
+        Verb::RotateResume,
+        |c| c.act(|ops, r| ops.resume(&c.volume, &r)),
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/pace",
+        Verb::RotatePace,
+        pace,
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/rollback",
+        Verb::RotateRollback,
+        |c| c.act(|ops, r| ops.rollback(&c.volume, &r)),
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/verify",
+        Verb::RotateVerify,
+        |c| c.act(|ops, r| ops.verify(&c.volume, &r)),
+    ),
+    route(
+        Method::Post,
+        "/v1/volumes/{volume}/rotation/finalize",
+        Verb::RotateFinalize,
+        |c| c.act(|ops, r| ops.finalize(&c.volume, &r)),
+    ),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];
@@ -102,14 +152,25 @@ impl Call<'_> {
         B: DeserializeOwned + Reasoned,
         R: Serialize,
     {
-        let knock = Knock { actor: self.actor, verb: self.verb, object: self.object() };
+        let knock = Knock {
+            actor: self.actor,
+            verb: self.verb,
+            object: self.object(),
+        };
         let result = self.shared.door.pass(&knock, body, act)?;
-        serde_json::to_vec(&result)
-            .map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot write the answer: {error}")))
+        serde_json::to_vec(&result).map_err(|error| {
+            ApiError::new(
+                ErrorKind::Internal,
+                format!("cannot write the answer: {error}"),
+            )
+        })
     }
 
     /// Looks.
-    fn view<R: Serialize>(&self, look: impl FnOnce(&dyn Operations) -> Result<R, ApiError>) -> Answer {
+    fn view<R: Serialize>(
+        &self,
+        look: impl FnOnce(&dyn Operations) -> Result<R, ApiError>,
+    ) -> Answer {
         self.pass(b"", |_: NoBody| look(self.shared.operations.as_ref()))
     }
 
@@ -119,7 +180,9 @@ impl Call<'_> {
         B: DeserializeOwned + Reasoned,
         R: Serialize,
     {
-        self.pass(self.body, |request| act(self.shared.operations.as_ref(), request))
+        self.pass(self.body, |request| {
+            act(self.shared.operations.as_ref(), request)
+        })
     }
 }
 
@@ -133,17 +196,30 @@ fn status(call: &Call<'_>) -> Answer {
 
 fn describe(call: &Call<'_>) -> Answer {
     call.view(|_| {
-        serde_json::from_str::<serde_json::Value>(OPENAPI)
-            .map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot read the API description: {error}")))
+        serde_json::from_str::<serde_json::Value>(OPENAPI).map_err(|error| {
+            ApiError::new(
+                ErrorKind::Internal,
+                format!("cannot read the API description: {error}"),
+            )
+        })
     })
 }
 
 fn volumes(call: &Call<'_>) -> Answer {
-    call.view(|ops| Ok(VolumeList { volumes: ops.status()?.volumes }))
+    call.view(|ops| {
+        Ok(VolumeList {
+            volumes: ops.status()?.volumes,
+        })
+    })
 }
 
 fn keys(call: &Call<'_>) -> Answer {
-    call.view(|ops| Ok(KeyList { volume: call.volume.clone(), keys: ops.keys(&call.volume)? }))
+    call.view(|ops| {
+        Ok(KeyList {
+            volume: call.volume.clone(),
+            keys: ops.keys(&call.volume)?,
+        })
+    })
 }
 
 fn plan(call: &Call<'_>) -> Answer {
@@ -168,13 +244,14 @@ fn pace(call: &Call<'_>) -> Answer {
 }
 
 fn check(pace: &Pace) -> Result<(), ApiError> {
-    pace.check().map_err(|what| ApiError::new(ErrorKind::BadInput, what).at("pace"))
+    pace.check()
+        .map_err(|what| ApiError::new(ErrorKind::BadInput, what).at("pace"))
 }
 
 fn show_audit(call: &Call<'_>) -> Answer {
     call.view(|_| {
         let query = parse_audit_query(&call.query)?;
-        page(call.shared.door.audit().path(), query)
+        audit::page(call.shared.door.audit().path(), query)
     })
 }
 
@@ -183,65 +260,27 @@ fn parse_audit_query(query: &str) -> Result<AuditQuery, ApiError> {
     let mut parsed = AuditQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let known = match pair.split_once('=') {
-            Some(("after", value)) => value.parse().map(|after| parsed.after = Some(after)).is_ok(),
-            Some(("limit", value)) => value.parse().map(|limit| parsed.limit = Some(limit)).is_ok(),
+            Some(("after", value)) => value
+                .parse()
+                .map(|after| parsed.after = Some(after))
+                .is_ok(),
+            Some(("limit", value)) => value
+                .parse()
+                .map(|limit| parsed.limit = Some(limit))
+                .is_ok(),
             _ => false,
         };
         if !known {
-            return Err(ApiError::new(ErrorKind::BadInput, format!("cannot read `{pair}` of the query"))
-                .hint("the query is after=SEQUENCE and limit=COUNT"));
+            return Err(ApiError::new(
+                ErrorKind::BadInput,
+                format!("cannot read `{pair}` of the query"),
+            )
+            .hint("the query is after=SEQUENCE and limit=COUNT"));
         }
     }
     Ok(parsed)
 }
 
-/// The records of the log at `path` that `query` asks for.
-pub(crate) fn page(path: &std::path::Path, query: AuditQuery) -> Result<AuditPage, ApiError> {
-    let limit = query.limit.unwrap_or(AUDIT_PAGE_MAX).min(AUDIT_PAGE_MAX);
-    let mut records = std::collections::VecDeque::new();
-    let report = audit::read(path, None, |record| {
-        let wanted = query.after.is_none_or(|after| record.sequence > after);
-        if !wanted || (query.after.is_some() && records.len() >= limit) {
-            return;
-        }
-        records.push_back(record.clone());
-        if records.len() > limit {
-            records.pop_front();
-        }
-    });
-    let report = report.map_err(|error| audit_error(&error))?;
-    Ok(AuditPage { records: records.into(), head: report.head })
-}
-
-/// Words an error of the audit log for the API and the command line.
-pub(crate) fn audit_error(error: &AuditError) -> ApiError {
-    let (kind, path) = match error {
-        AuditError::Open { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
-            (ErrorKind::NotFound, Some(path))
-        }
-        AuditError::Open { path, .. } => (ErrorKind::Io, Some(path)),
-        AuditError::InUse { path } => (ErrorKind::InUse, Some(path)),
-        AuditError::Damaged { path, .. } => (ErrorKind::Damaged, Some(path)),
-        AuditError::NoSpace { .. } => (ErrorKind::NoSpace, None),
-        AuditError::Write { .. } => (ErrorKind::Io, None),
-        AuditError::Refusing { .. } | AuditError::TooLong => (ErrorKind::AuditRefused, None),
-    };
-    let what = match (error, std::error::Error::source(error)) {
-        (AuditError::Damaged { damage, .. }, _) => format!("the audit log is damaged: {damage}"),
-        (_, Some(source)) => format!("{error}: {source}"),
-        (_, None) => error.to_string(),
-    };
-    let hint = match error {
-        AuditError::InUse { .. } => Some("stop the other daemon, or give this one its own --state-dir"),
-        AuditError::Damaged { .. } => {
-            Some("set the log and its .head file aside as evidence; the next start begins a new chain")
-        }
-        AuditError::Open { .. } => Some("check that the directory exists and is writable for this user"),
-        _ => None,
-    };
-    ApiError {
-        place: path.map(|path| path.display().to_string()),
-        hint: hint.map(Into::into),
-        ..ApiError::new(kind, what)
-    }
-}
+#[cfg(test)]
+#[path = "tests/routes.rs"]
+mod tests;

@@ -103,7 +103,11 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { bytes_per_s: None, adaptive: true, factor: 2.0 }
+        Pace {
+            bytes_per_s: None,
+            adaptive: true,
+            factor: 2.0,
+        }
     }
 }
 
@@ -114,12 +118,22 @@ impl Pace {
     /// Says what is wrong with this pace, if anything is.
     pub fn check(&self) -> Result<(), String> {
         if !self.factor.is_finite() || self.factor < 1.0 || self.factor > 1000.0 {
-            return Err(format!("pace factor {} is not between 1 and 1000", self.factor));
+            return Err(format!(
+                "pace factor {} is not between 1 and 1000",
+                self.factor
+            ));
         }
         match self.bytes_per_s {
+<<<<<<< HEAD
             Some(rate) if rate < Pace::RATE_MIN => {
                 Err(format!("pace of {rate} bytes/s is below {} bytes/s", Pace::RATE_MIN))
             }
+=======
+            Some(rate) if rate < Pace::RATE_MIN => Err(format!(
+                "pace of {rate} bytes/s is below {} bytes/s",
+                Pace::RATE_MIN
+            )),
+>>>>>>> control
             _ => Ok(()),
         }
     }
@@ -157,7 +171,9 @@ impl FromStr for Verify {
             None if text == "full" => Ok(Verify::Full),
             Some(("sample", fraction)) => match fraction.parse::<f64>() {
                 Ok(value) if value > 0.0 && value <= 1.0 => Ok(Verify::Sample(value)),
-                _ => Err(format!("`{fraction}` is not a fraction above 0 and at most 1, such as 0.05")),
+                _ => Err(format!(
+                    "`{fraction}` is not a fraction above 0 and at most 1, such as 0.05"
+                )),
             },
             _ => Err(format!("`{text}` is none of off, sample:FRACTION, full")),
         }
@@ -346,22 +362,55 @@ mod tests {
         for word in ["off", "full", "sample:0.05", "sample:1"] {
             assert_eq!(word.parse::<Verify>().unwrap().to_string(), word);
         }
-        for word in ["", "sample", "sample:0", "sample:1.5", "sample:NaN", "sample:-1", "Full", "full:1"] {
+        for word in [
+            "",
+            "sample",
+            "sample:0",
+            "sample:1.5",
+            "sample:NaN",
+            "sample:-1",
+            "Full",
+            "full:1",
+        ] {
             assert!(word.parse::<Verify>().is_err(), "{word}");
         }
     }
 
     #[test]
     fn an_empty_body_starts_a_rotation_with_the_defaults() {
-        assert_eq!(serde_json::from_str::<RotateStart>("{}").unwrap(), RotateStart::default());
+        assert_eq!(
+            serde_json::from_str::<RotateStart>("{}").unwrap(),
+            RotateStart::default()
+        );
         assert!(serde_json::from_str::<RotateStart>("{\"sweet\":1}").is_err());
     }
 
     #[test]
     fn pace_is_checked() {
         assert!(Pace::default().check().is_ok());
-        assert!(Pace { factor: 0.5, ..Pace::default() }.check().is_err());
-        assert!(Pace { factor: f64::NAN, ..Pace::default() }.check().is_err());
-        assert!(Pace { bytes_per_s: Some(1), ..Pace::default() }.check().is_err());
+        assert!(
+            Pace {
+                factor: 0.5,
+                ..Pace::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Pace {
+                factor: f64::NAN,
+                ..Pace::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Pace {
+                bytes_per_s: Some(1),
+                ..Pace::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -40,7 +40,10 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Head {
-        Head { sequence: 0, hash: GENESIS.into() }
+        Head {
+            sequence: 0,
+            hash: GENESIS.into(),
+        }
     }
 }
 
@@ -57,8 +60,15 @@ impl std::str::FromStr for Head {
         let bad = || format!("`{text}` is not SEQUENCE:HASH with a hash of 64 hexadecimal digits");
         let (sequence, hash) = text.split_once(':').ok_or_else(bad)?;
         let sequence = sequence.parse().map_err(|_| bad())?;
-        match hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            true => Ok(Head { sequence, hash: hash.into() }),
+        match hash.len() == 64
+            && hash
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            true => Ok(Head {
+                sequence,
+                hash: hash.into(),
+            }),
             false => Err(bad()),
         }
     }
@@ -98,7 +108,7 @@ pub struct Record {
     /// Hash of the record before.
     pub previous: String,
     /// Hash of this one. Empty while it is being written.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hash: String,
 }
 
@@ -136,7 +146,12 @@ pub(super) fn decode(line: &[u8]) -> Result<Record, LineError> {
     let record: Record = serde_json::from_slice(line).map_err(|_| LineError::Unreadable)?;
     let tail = HASH_FIELD.len() + 64 + 2;
     let body = line.len().checked_sub(tail).ok_or(LineError::Unreadable)?;
-    let expected = [HASH_FIELD.as_bytes(), digest(&line[..body]).as_bytes(), b"\"}"].concat();
+    let expected = [
+        HASH_FIELD.as_bytes(),
+        digest(&line[..body]).as_bytes(),
+        b"\"}",
+    ]
+    .concat();
     match line[body..] == expected {
         true => Ok(record),
         false => Err(LineError::Hash),
