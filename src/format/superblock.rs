@@ -82,7 +82,9 @@ impl Superblock {
             1 => WriteMode::Journal,
             _ => return Err(r.bad("write mode")),
         };
-        let detached = r.u8("header kind")? == 1;
+        let header_kind = r.u8("header kind")?;
+        r.require(header_kind <= 1, "header kind")?;
+        let detached = header_kind == 1;
         let hole_rule = r.u8("hole rule")?;
         r.require(hole_rule == 0, "hole rule")?;
         r.u8("reserved")?;
@@ -124,7 +126,8 @@ impl Superblock {
         r.require(self.slot_size % BLOCK as u32 == 0 && self.slot_size <= 128 << 20, "slot size")?;
         r.require(zones.ring.length >= u64::from(self.ring_slots) * u64::from(self.slot_size), "ring zone")?;
         r.require(zones.data.length == self.shape.size, "data zone")?;
-        r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")
+        r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")?;
+        r.require(!zones.overlap(self.detached), "zones (they overlap)")
     }
 }
 
