@@ -66,7 +66,7 @@ impl Superblock {
         out.u32(self.ring_slots).u32(self.slot_size).u64(self.tail).u64(self.checkpoint).raw(&self.tag_digest);
         out.u64(self.epoch).u64(self.created);
         out.u64(0); // feature bits a reader must know
-        out.short_bytes(clip(&self.granule_source)).short_bytes(clip(&self.poisoned));
+        out.short_text(&self.granule_source, TEXT_MAX).short_text(&self.poisoned, TEXT_MAX);
         out.bytes
     }
 
@@ -129,12 +129,4 @@ impl Superblock {
         r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")?;
         r.require(!zones.overlap(self.detached), "zones (they overlap)")
     }
-}
-
-fn clip(text: &str) -> &[u8] {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text.as_bytes()[..end]
 }
