@@ -30,7 +30,7 @@ fn layers_point_down_canary() {
         File::fake("src/nbd/session.rs", "use crate::keys::KekUri;"),
         File::fake("src/engine/ring.rs", "use crate::{limits, format::Superblock, units::{self, Extent}};"),
         File::fake("src/crypto/xts.rs", "fn f() { let x = crate::volume::Volume::new(); }"),
-        File::fake("src/format/tags.rs", "use std::fs::File;"),
+        File::fake("src/format/tags.rs", "use std::fs::File;\n#[cfg(test)]\nmod tests {}"),
         File::fake("src/cluster/mod.rs", "//! A layer nobody knows."),
     ];
     assert_caught(rules::layer_edges(&bad), bad.len());
@@ -39,6 +39,7 @@ fn layers_point_down_canary() {
             "src/nbd/session.rs",
             "// use crate::keys::KekUri;\nuse crate::volume::Volume; const S: &str = \"crate::keys\";",
         ),
+        File::fake("src/format/tags.rs", "//! Tags.\n#[cfg(test)]\nmod tests { use std::fs::File; }"),
         File::fake("src/volume/mod.rs", "use crate::{limits, keys::KekProvider, units::{self, Extent}};"),
     ];
     assert_caught(rules::layer_edges(&good), 0);
@@ -138,6 +139,18 @@ fn private_places_canary() {
 }
 
 #[test]
+fn no_unfinished_merges() {
+    assert_none(rules::merge_marks(&committed()));
+}
+
+#[test]
+fn merge_marks_canary() {
+    let bad = ["<", "=", ">"].map(|sign| File::fake("src/a.rs", &format!("fn f() {{}}\n{} ours\n", sign.repeat(7))));
+    assert_caught(rules::merge_marks(&bad), bad.len());
+    assert_caught(rules::merge_marks(&[File::fake("README.md", "Title\n=========\n")]), 0);
+}
+
+#[test]
 fn documents_name_every_folder() {
     let documents: Vec<File> =
         committed().into_iter().filter(|file| matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md")).collect();
@@ -160,7 +173,8 @@ fn no_dead_files() {
 fn dead_files_canary() {
     let files = [
         File::fake("src/lib.rs", "pub mod nbd;\n// mod ghost;"),
-        File::fake("src/nbd/mod.rs", "mod session;"),
+        File::fake("src/nbd/mod.rs", "mod session;\n#[path = \"tests/session.rs\"]\nmod tests;"),
+        File::fake("src/nbd/tests/session.rs", "//! Used by path."),
         File::fake("src/nbd/session.rs", "//! Used."),
         File::fake("src/nbd/old.rs", "//! Dead."),
         File::fake("src/ghost.rs", "//! Only a comment names it."),

@@ -1,6 +1,71 @@
-//! cli
+//! The command line: arguments, configuration, messages, exit codes. The composition root of the program.
+//!
+//! Invariants: results go to stdout, progress and errors to stderr; with `--json` each is JSON; every failure ends in a
+//! documented exit code ([`exit::Exit`]) and says what, where and what to do. Secrets are never arguments.
+
+pub mod args;
+mod audit;
+pub mod config;
+mod daemon;
+pub mod exit;
+pub mod failure;
+mod failure_of;
+mod help;
+mod local;
+mod names;
+mod operations;
+pub mod output;
+pub mod progress;
+mod remote;
+pub mod report;
+mod rotate;
+mod serve;
+mod size;
+mod speed;
+mod status;
+mod usage;
+mod volume;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, KeyCommand};
+use exit::Exit;
+use failure::Failure;
+use output::Output;
 
 /// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Looked for by hand, since it also decides how a usage error is worded.
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let end = match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli),
+        Err(error) => usage::end(&error),
+    };
+    let exit = end.unwrap_or_else(|failure| failure.report(json));
+    ExitCode::from(exit.code())
 }
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let global = cli.global;
+    let output = Output::new(global.json);
+    match cli.command {
+        Command::Volume { command } => volume::run(&command, &output),
+        Command::Serve(args) => serve::run(&args, &global, &output),
+        Command::Status(args) => status::run(&args, &global, &output),
+        Command::Rotate { command } => rotate::run(&command, &global, &output),
+        Command::Key {
+            command: KeyCommand::List { volume },
+        } => status::keys(&volume, &global, &output),
+        Command::Audit { command } => audit::run(&command, &global, &output),
+        Command::Speed(args) => volume::speed(&args, &output),
+        Command::Help(args) => help::run(&args, &output),
+    }
+}
+
+#[cfg(test)]
+mod tests;

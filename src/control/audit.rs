@@ -13,6 +13,7 @@
 //! alone is noticed; whoever can cut both is found out only by a head kept elsewhere (`audit verify --expect-head`).
 
 mod log;
+mod page;
 mod record;
 mod sink;
 mod verify;
@@ -20,6 +21,7 @@ mod verify;
 use std::path::PathBuf;
 
 pub use log::{AuditLog, Draft, Space};
+pub use page::{describe, page};
 pub(crate) use record::digest;
 pub use record::{Head, Kind, Record};
 pub use verify::{Damage, Report, Why, read, verify};
@@ -82,3 +84,7 @@ pub enum AuditError {
 #[cfg(test)]
 #[path = "tests/audit.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/audit_device.rs"]
+mod device_tests;

@@ -5,7 +5,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::control::api::{ApiError, ControlStatus, ErrorKind, REASON_MAX};
@@ -41,6 +40,20 @@ impl Door {
     /// A door with this authorizer and this log.
     pub fn new(authorizer: Authorizer, audit: AuditLog) -> Door {
         Door { authorizer, audit }
+    }
+
+    /// The door of a daemon whose state is in `state_dir`, for the user it runs as. A damaged log does not keep the daemon from
+    /// serving volumes: it then refuses control actions and says why. A log that cannot be opened at all, or is in use, is
+    /// an error.
+    pub fn open(state_dir: &std::path::Path) -> Result<std::sync::Arc<Door>, AuditError> {
+        let audit = match AuditLog::open(state_dir) {
+            Err(error @ AuditError::Damaged { .. }) => {
+                tracing::error!(%error, "control actions are refused");
+                AuditLog::refusing(state_dir, error.to_string())
+            }
+            other => other?,
+        };
+        Ok(std::sync::Arc::new(Door::new(Authorizer::solo(nix::unistd::geteuid().as_raw()), audit)))
     }
 
     /// The audit log behind it.
@@ -146,11 +159,16 @@ fn parameters(body: &[u8]) -> String {
 
 /// Reads a request body; an empty one is `{}`.
 fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    let request: B = serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(ErrorKind::BadInput, format!("cannot read the request body: {error}"))
+    let unreadable = |why: &dyn std::fmt::Display| {
+        ApiError::new(ErrorKind::BadInput, format!("cannot read the request body: {why}"))
             .hint("GET /v1/openapi.json describes every body")
-    })?;
+    };
+    let body = if body.is_empty() { b"{}" } else { body };
+    // Serde would take an array as the fields in order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(unreadable(&"it is not a JSON object"));
+    }
+    let request: B = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     match request.reason() {
         Some(reason) if reason.len() > REASON_MAX => {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
@@ -186,7 +204,7 @@ fn refused(error: &AuditError, path: &std::path::Path) -> ApiError {
 }
 
 /// The body of a request that has none.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 pub struct NoBody {}
 
 impl Reasoned for NoBody {}
@@ -203,3 +221,7 @@ macro_rules! reasoned {
 
 use crate::control::api::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest);
+
+#[cfg(test)]
+#[path = "tests/door.rs"]
+mod tests;

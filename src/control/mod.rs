@@ -19,6 +19,7 @@ pub use client::{Client, ClientError};
 pub use door::Door;
 pub use operations::Operations;
 pub use server::{Server, ServerError};
+pub use socket::ensure_runtime_dir;
 
 /// Where the control socket is when nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/keymoult/control.sock";

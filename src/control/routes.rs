@@ -8,20 +8,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::api::{ApiError, AuditPage, AuditQuery, ErrorKind, KeyList, Pace, RotateStart, VolumeList};
-use super::audit::{self, AuditError};
+use super::api::{ApiError, AuditQuery, ErrorKind, KeyList, Pace, RotateStart, VolumeList};
+use super::audit;
 use super::authorize::{Actor, Object, Verb};
 use super::door::{Door, Knock, NoBody, Reasoned};
 use super::operations::Operations;
 
 /// The API description, served as it is.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
-/// Most audit records in one answer.
-const AUDIT_PAGE_MAX: usize = 1000;
 
 /// What the handlers share.
 pub(super) struct Shared {
-    pub(super) door: Door,
+    pub(super) door: Arc<Door>,
     pub(super) operations: Arc<dyn Operations>,
 }
 
@@ -174,7 +172,7 @@ fn check(pace: &Pace) -> Result<(), ApiError> {
 fn show_audit(call: &Call<'_>) -> Answer {
     call.view(|_| {
         let query = parse_audit_query(&call.query)?;
-        page(call.shared.door.audit().path(), query)
+        audit::page(call.shared.door.audit().path(), query)
     })
 }
 
@@ -195,53 +193,6 @@ fn parse_audit_query(query: &str) -> Result<AuditQuery, ApiError> {
     Ok(parsed)
 }
 
-/// The records of the log at `path` that `query` asks for.
-pub(crate) fn page(path: &std::path::Path, query: AuditQuery) -> Result<AuditPage, ApiError> {
-    let limit = query.limit.unwrap_or(AUDIT_PAGE_MAX).min(AUDIT_PAGE_MAX);
-    let mut records = std::collections::VecDeque::new();
-    let report = audit::read(path, None, |record| {
-        let wanted = query.after.is_none_or(|after| record.sequence > after);
-        if !wanted || (query.after.is_some() && records.len() >= limit) {
-            return;
-        }
-        records.push_back(record.clone());
-        if records.len() > limit {
-            records.pop_front();
-        }
-    });
-    let report = report.map_err(|error| audit_error(&error))?;
-    Ok(AuditPage { records: records.into(), head: report.head })
-}
-
-/// Words an error of the audit log for the API and the command line.
-pub(crate) fn audit_error(error: &AuditError) -> ApiError {
-    let (kind, path) = match error {
-        AuditError::Open { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
-            (ErrorKind::NotFound, Some(path))
-        }
-        AuditError::Open { path, .. } => (ErrorKind::Io, Some(path)),
-        AuditError::InUse { path } => (ErrorKind::InUse, Some(path)),
-        AuditError::Damaged { path, .. } => (ErrorKind::Damaged, Some(path)),
-        AuditError::NoSpace { .. } => (ErrorKind::NoSpace, None),
-        AuditError::Write { .. } => (ErrorKind::Io, None),
-        AuditError::Refusing { .. } | AuditError::TooLong => (ErrorKind::AuditRefused, None),
-    };
-    let what = match (error, std::error::Error::source(error)) {
-        (AuditError::Damaged { damage, .. }, _) => format!("the audit log is damaged: {damage}"),
-        (_, Some(source)) => format!("{error}: {source}"),
-        (_, None) => error.to_string(),
-    };
-    let hint = match error {
-        AuditError::InUse { .. } => Some("stop the other daemon, or give this one its own --state-dir"),
-        AuditError::Damaged { .. } => {
-            Some("set the log and its .head file aside as evidence; the next start begins a new chain")
-        }
-        AuditError::Open { .. } => Some("check that the directory exists and is writable for this user"),
-        _ => None,
-    };
-    ApiError {
-        place: path.map(|path| path.display().to_string()),
-        hint: hint.map(Into::into),
-        ..ApiError::new(kind, what)
-    }
-}
+#[cfg(test)]
+#[path = "tests/routes.rs"]
+mod tests;

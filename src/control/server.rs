@@ -76,7 +76,8 @@ pub struct Server {
 
 impl Server {
     /// Listens at `path` and serves `operations` behind `door`.
-    pub fn start(path: &Path, door: Door, operations: Arc<dyn Operations>) -> Result<Server, ServerError> {
+    pub fn start(path: &Path, door: Arc<Door>, operations: Arc<dyn Operations>) -> Result<Server, ServerError> {
+        socket::ensure_runtime_dir(path).map_err(|source| ServerError::Bind { path: path.into(), source })?;
         let (listener, bound) = socket::listen_at(path)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()

@@ -37,6 +37,18 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
+/// Makes the default directory of sockets (0755) if `socket` is to be in it and it is missing, as it is after each boot.
+/// Any other directory is the operator's to make.
+pub fn ensure_runtime_dir(socket: &Path) -> io::Result<()> {
+    if socket.parent() != Path::new(super::DEFAULT_SOCKET).parent() {
+        return Ok(());
+    }
+    match socket.parent().map(fs::create_dir) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Binds and listens at `path`, mode 0600, non-blocking.
 pub(super) fn listen_at(path: &Path) -> Result<(UnixListener, BoundPath), ServerError> {
     let fail = |source: io::Error| ServerError::Bind { path: path.into(), source };
@@ -58,7 +70,9 @@ fn remove_stale(path: &Path) -> Result<(), ServerError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(fail(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ServerError::NotASocket { path: path.into() }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ServerError::NotASocket { path: path.into() });
+        }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {

@@ -18,6 +18,8 @@ pub trait Engine: Send {
 
     /// Starts everything submitted, appends what is finished to `done` and returns. If nothing is finished, waits for
     /// the first completion, a wake or the timeout (`None` = for ever; zero = do not wait). An empty `done` is normal.
+    /// While there are results to hand out, queued socket operations may be started by the next call instead, together
+    /// with the answers to those results: call it again after dealing with them.
     /// An error means the engine itself is broken; operations are still owned by it.
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Done>) -> io::Result<()>;
 

@@ -61,6 +61,10 @@ pub struct RingEngine {
     bell_armed: bool,
     enabled: bool,
     closing: bool,
+    /// Submissions are queued that a disk waits for: they must not be put off.
+    urgent: bool,
+    /// The last `wait` put entering the kernel off.
+    put_off: bool,
     stats: EngineStats,
 }
 
@@ -106,6 +110,8 @@ impl RingEngine {
             bell_armed: false,
             enabled: false,
             closing: false,
+            urgent: false,
+            put_off: false,
             stats: EngineStats::default(),
         })
     }

@@ -1,1 +1,18 @@
-//! rotation
+//! What a rotation does between its start and its end: which extents next, how fast, and the thread that drives it.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `order` | which extents are taken next |
+//! | `pace` | how many bytes may go now: token bucket, adaptive to client latency; pure, the clock is given to it |
+//! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
+//! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
+//!
+//! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
+//! where a crash or a SIGTERM left it; at most one worker drives a volume; pausing lets batches in flight finish.
+
+pub mod controller;
+pub mod order;
+pub mod pace;
+mod worker;
+
+pub use controller::{Controller, Progress, StateName, Status};

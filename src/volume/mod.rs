@@ -32,6 +32,7 @@ mod meta;
 pub mod open;
 mod piece;
 pub mod pipeline;
+mod read_back;
 mod recover;
 pub mod replay;
 mod rewrite;
@@ -175,6 +176,16 @@ impl Volume {
     /// Flushes of the data backing started since open.
     pub fn flushes_started(&self) -> u64 {
         self.flushes.started()
+    }
+
+    /// Metadata bytes written since open.
+    pub fn metadata_bytes(&self) -> u64 {
+        self.meta().bytes_written()
+    }
+
+    /// The generation an extent is encrypted under now.
+    pub fn tag(&self, extent: Extent) -> Generation {
+        self.tags.current(extent)
     }
 
     /// The extent a volume offset lies in.

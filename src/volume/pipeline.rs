@@ -74,8 +74,10 @@ pub struct Pipeline {
     volume: Arc<Volume>,
     engine: Box<dyn Engine>,
     pool: Pool,
-    /// Intents durable or about to be: written in the next step.
+    /// Intents durable, data not issued: written next, the extents are held until then.
     current: Vec<Member>,
+    /// Data written, not yet behind a flush.
+    written: Vec<Member>,
     /// Journal mode: data written, hold kept until the commit is durable.
     awaiting_commit: Vec<Extent>,
     checkpoint: Option<Checkpoint>,
@@ -92,6 +94,7 @@ impl Pipeline {
             engine,
             pool: Pool::new(usize::MAX),
             current: Vec::new(),
+            written: Vec::new(),
             awaiting_commit: Vec::new(),
             checkpoint: None,
             skips: HashMap::new(),
@@ -105,9 +108,15 @@ impl Pipeline {
         self.counters
     }
 
+    /// Whether extents are held.
+    pub fn holds_any(&self) -> bool {
+        !self.current.is_empty() || !self.awaiting_commit.is_empty()
+    }
+
     /// Whether nothing is under way: no hold, no live intent of this pipeline, no half checkpoint.
     pub fn is_idle(&self) -> bool {
         self.current.is_empty()
+            && self.written.is_empty()
             && self.awaiting_commit.is_empty()
             && self.checkpoint.is_none()
             && self.volume.meta().log.ready_commits().is_empty()
@@ -126,16 +135,29 @@ impl Pipeline {
                 return Err(error);
             }
         }
-        let current = std::mem::take(&mut self.current);
-        let stepped = self.write_and_wait(&current, &mut rewrite);
-        let (members, intents) = match stepped {
-            Ok(()) => rewrite.finish(),
-            Err(error) => return Err(self.fail(&held, &current, error)),
-        };
-        match self.commit(&current, members, intents) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.fail(&held, &current, error)),
+        if let Err(error) = self.write_current(Some(&mut rewrite)) {
+            return Err(self.fail(&held, error));
         }
+        let batch = rewrite.finish();
+        for (extent, _) in &batch.failed {
+            self.volume.gates.release(*extent);
+        }
+        if let Err(error) = self.commit(batch.members, batch.intents) {
+            return Err(self.fail(&held, error));
+        }
+        batch.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Ends the holds on extents whose intents are durable by writing them now, before a pause; the next step's flush
+    /// covers the data. In journal mode a hold ends with the commit, so that takes steps of their own.
+    pub fn end_holds(&mut self, target: Generation) -> Result<(), VolumeError> {
+        if let Err(error) = self.write_current(None) {
+            return Err(self.fail(&[], error));
+        }
+        while !self.awaiting_commit.is_empty() {
+            self.step(&[], target, 0)?;
+        }
+        Ok(())
     }
 
     /// Steps without new candidates until nothing is under way; ends with every commit checkpointed.
@@ -196,18 +218,21 @@ impl Pipeline {
     fn finish_reads(&mut self, rewrite: &mut Rewrite) {
         while rewrite.reading() > 0 && self.engine.wait(None, &mut self.done).is_ok() {
             for done in self.done.drain(..) {
-                let _ = rewrite.take(done);
+                rewrite.take(done);
             }
         }
     }
 
-    /// Steps 2 and 3: reads and writes run side by side on the ring.
-    fn write_and_wait(&mut self, current: &[Member], rewrite: &mut Rewrite) -> Result<(), VolumeError> {
+    /// Steps 2 and 3: reads of the next batch and writes of the current one run side by side on the ring.
+    fn write_current(&mut self, mut rewrite: Option<&mut Rewrite>) -> Result<(), VolumeError> {
+        let current = std::mem::take(&mut self.current);
         let mut parts_left: Vec<usize> = Vec::with_capacity(current.len());
+        let mut failure = None;
         for (index, member) in current.iter().enumerate() {
             let extent = member.image.extent;
             if !self.volume.meta().log.may_write(extent) {
-                return Err(VolumeError::Refused(format!("intent of extent {extent} is not durable")));
+                failure = Some(VolumeError::Refused(format!("the intent of extent {extent} is not durable")));
+                break;
             }
             self.volume.gates.start_rewrite(extent, Arc::clone(&member.image));
             parts_left.push(member.image.parts.len());
@@ -219,12 +244,16 @@ impl Pipeline {
             }
         }
         let mut writing: usize = parts_left.iter().sum();
-        let mut failure = None;
-        while writing > 0 || rewrite.reading() > 0 {
-            self.engine.wait(None, &mut self.done).map_err(VolumeError::io("wait for the ring"))?;
+        while writing > 0 || rewrite.as_ref().is_some_and(|rewrite| rewrite.reading() > 0) {
+            if let Err(source) = self.engine.wait(None, &mut self.done) {
+                failure = Some(VolumeError::Io { what: "wait for the ring", source });
+                break;
+            }
             for done in std::mem::take(&mut self.done) {
                 if !matches!(done.op, Op::Write { .. }) {
-                    failure = rewrite.take(done).err().or(failure);
+                    if let Some(rewrite) = &mut rewrite {
+                        rewrite.take(done);
+                    }
                     continue;
                 }
                 writing -= 1;
@@ -238,7 +267,16 @@ impl Pipeline {
                 }
             }
         }
-        failure.map_or(Ok(()), Err)
+        match failure {
+            None => {
+                self.written.extend(current);
+                Ok(())
+            }
+            Some(error) => {
+                self.current = current;
+                Err(error)
+            }
+        }
     }
 
     fn submit_write(&mut self, index: usize, part: &Part) {
@@ -270,12 +308,13 @@ impl Pipeline {
     }
 
     /// Steps 4 and 5, and what the flush has settled.
-    fn commit(&mut self, written: &[Member], members: Vec<Member>, intents: Vec<Intent>) -> Result<(), VolumeError> {
+    fn commit(&mut self, members: Vec<Member>, intents: Vec<Intent>) -> Result<(), VolumeError> {
+        self.current = members;
         let sequence = self.write_record(intents)?;
         let beginning = self.begin_checkpoint_if_due()?;
         self.flush_all()?;
+        let written = std::mem::take(&mut self.written);
         self.counters.batches += u64::from(!written.is_empty());
-        self.current = members;
         let extents: Vec<Extent> = written.iter().map(|member| member.image.extent).collect();
         self.settle(sequence, &extents);
         if let Some(named) = self.checkpoint.take() {
@@ -285,7 +324,7 @@ impl Pipeline {
             self.volume.meta().name_checkpoint(&begun)?;
             self.checkpoint = Some(begun);
         }
-        self.read_back(written)
+        self.read_back(&written)
     }
 
     fn write_record(&mut self, intents: Vec<Intent>) -> Result<u64, VolumeError> {
@@ -374,9 +413,9 @@ impl Pipeline {
     }
 
     /// Something failed after intents were written or data issued: nobody may write until recovery has looked.
-    fn fail(&mut self, held: &[Extent], current: &[Member], error: VolumeError) -> VolumeError {
+    fn fail(&mut self, held: &[Extent], error: VolumeError) -> VolumeError {
         self.volume.poison(&format!("re-encryption failed: {error}"));
-        for member in current {
+        for member in &self.current {
             self.volume.gates.abandon(member.image.extent);
         }
         for extent in self.awaiting_commit.drain(..) {
@@ -397,7 +436,7 @@ fn flushed(call: Call) -> Result<(), VolumeError> {
 }
 
 /// Whether an extent is chosen for reading back: the same ones however often the rotation restarts.
-fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
+pub(super) fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
     let seed = (u64::from(extent.0) << 32 | u64::from(target.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((seed >> 32) * 1_000_000 >> 32) < u64::from(sample)
 }

@@ -57,6 +57,7 @@ struct Work {
     prints: Vec<u64>,
     digest: Option<Digest>,
     parts: Vec<Option<Part>>,
+    failure: Option<VolumeError>,
 }
 
 /// One batch on its way.
@@ -115,7 +116,7 @@ impl Rewrite {
             at = to;
         }
         let digest = digest.then(Digest::default);
-        self.works.push(Work { extent, old, prints, digest, parts });
+        self.works.push(Work { extent, old, prints, digest, parts, failure: None });
         Ok(())
     }
 
@@ -135,16 +136,19 @@ impl Rewrite {
         Ok(Some((from, to)))
     }
 
-    /// A read is done: the pass over it.
-    pub fn take(&mut self, done: Done) -> Result<(), VolumeError> {
+    /// A read is done: the pass over it. What fails is kept until [`Rewrite::finish`]: nothing was changed yet.
+    pub fn take(&mut self, done: Done) {
+        let Op::Read { offset, buf, range, .. } = done.op else { return };
         self.reading -= 1;
-        let Op::Read { offset, buf, range, .. } = done.op else {
-            return Err(VolumeError::Refused("an operation that is no read came back".into()));
-        };
-        done.result.map_err(VolumeError::io("read an extent to re-encrypt"))?;
         let work = ((done.token & !READ_BIT) >> 32) as usize;
         let part = done.token as u32 as usize;
-        self.pass(work, part, offset - self.volume.data_offset, buf, range.len())
+        let passed = match done.result {
+            Ok(_) => self.pass(work, part, offset - self.volume.data_offset, buf, range.len()),
+            Err(source) => Err(VolumeError::Io { what: "read an extent to re-encrypt", source }),
+        };
+        if let Err(error) = passed {
+            self.works[work].failure = Some(error);
+        }
     }
 
     /// Fingerprint, decrypt, digest, encrypt: in pieces that stay in the first-level cache.
@@ -180,11 +184,14 @@ impl Rewrite {
         Ok(())
     }
 
-    /// All reads are done: the images and their intents.
-    pub fn finish(self) -> (Vec<Member>, Vec<Intent>) {
-        let mut members = Vec::with_capacity(self.works.len());
-        let mut intents = Vec::with_capacity(self.works.len());
+    /// All reads are done: the images and their intents, and the extents that could not be read.
+    pub fn finish(self) -> Batch {
+        let mut batch = Batch::default();
         for work in self.works {
+            if let Some(error) = work.failure {
+                batch.failed.push((work.extent, error));
+                continue;
+            }
             let parts: Vec<Part> = work.parts.into_iter().flatten().collect();
             let image = Image { extent: work.extent, generation: self.target, parts };
             let record = match self.volume.shape.mode {
@@ -192,11 +199,22 @@ impl Rewrite {
                 WriteMode::Journal => IntentImage::Ciphertext(whole(&self.volume, &image)),
             };
             let old = work.old.generation;
-            intents.push(Intent { extent: work.extent, old, new: self.target, image: record });
-            members.push(Member { image: Arc::new(image), digest: work.digest });
+            batch.intents.push(Intent { extent: work.extent, old, new: self.target, image: record });
+            batch.members.push(Member { image: Arc::new(image), digest: work.digest });
         }
-        (members, intents)
+        batch
     }
+}
+
+/// A batch ready for its intents.
+#[derive(Default)]
+pub struct Batch {
+    /// The new ciphertext of each extent.
+    pub members: Vec<Member>,
+    /// The intent of each extent.
+    pub intents: Vec<Intent>,
+    /// Extents that could not be read; they are untouched.
+    pub failed: Vec<(Extent, VolumeError)>,
 }
 
 fn whole(volume: &Volume, image: &Image) -> Vec<u8> {

@@ -30,7 +30,7 @@ pub fn ext4_through_a_rotation(variant: Variant) {
         let wanted = std::fs::read(&image).unwrap();
         succeed(tool("nbdcopy").arg("--flush").arg(&image).arg(daemon.uri()));
 
-        daemon.rotate("start", &[]);
+        daemon.rotate("start", &["--rate", "64MiB", "--fixed"]);
         same(&copy_out(store, daemon, "during"), &wanted, "read during the rotation");
         daemon.rotate("wait", &[]);
         let entries = map(&daemon.uri(), "x-keymoult:generation");

@@ -38,7 +38,7 @@ pub fn verify_during_rotation(variant: Variant) {
         let args =
             ["--rw=randwrite", "--bsrange=4k-64k", "--size=32M", "--iodepth=16", "--verify_backlog=64", "--loops=3"];
         succeed(&mut job(daemon, &["--rw=write", "--bs=1M", "--size=32M"]));
-        daemon.rotate("start", &[]);
+        daemon.rotate("start", &["--rate", "16MiB", "--fixed"]);
         succeed(&mut job(daemon, &args));
         daemon.rotate("wait", &[]);
         let entries = map(&daemon.uri(), "x-keymoult:generation");

@@ -69,10 +69,11 @@ pub fn generation_map(variant: Variant) {
         client.flush().unwrap();
         let before = map(&daemon.uri(), "x-keymoult:generation");
         assert_eq!(total(&before, 1), 32 * MIB, "before the rotation: {before:?}");
-        daemon.rotate("start", &[]);
+        daemon.rotate("start", &["--rate", "4MiB", "--fixed"]);
         daemon.rotate("pause", &[]);
         let middle = map(&daemon.uri(), "x-keymoult:generation");
         assert_eq!(total(&middle, 1) + total(&middle, 2), 32 * MIB, "while paused: {middle:?}");
+        daemon.rotate("pace", &["--rate", "unlimited"]);
         daemon.rotate("resume", &[]);
         daemon.rotate("wait", &[]);
         let after = map(&daemon.uri(), "x-keymoult:generation");

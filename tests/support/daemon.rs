@@ -67,6 +67,7 @@ impl<'s> Daemon<'s> {
         command.args(["--kek", &self.store.kek()]);
         command.arg("--nbd").arg(format!("unix:{}", self.socket().display()));
         command.arg("--control").arg(self.control());
+        command.arg("--state-dir").arg(self.store.path("state"));
         for (flag, value) in [("--crypto-engine", self.options.crypto_engine), ("--io", self.options.io)] {
             if let Some(value) = value {
                 command.args([flag, value]);

@@ -98,7 +98,7 @@ pub struct Record {
     /// Hash of the record before.
     pub previous: String,
     /// Hash of this one. Empty while it is being written.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hash: String,
 }
 
@@ -113,6 +113,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 /// The line of `record`, newline included; sets its hash.
 pub(super) fn encode(record: &mut Record) -> serde_json::Result<Vec<u8>> {
+    record.hash.clear();
     let mut line = serde_json::to_vec(record)?;
     line.pop(); // the closing brace comes after the hash
     record.hash = digest(&line);

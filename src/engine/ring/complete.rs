@@ -23,6 +23,7 @@ impl RingEngine {
     /// Submits all and waits for `want` completions. True if the time ran out.
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<bool> {
         self.stats.enters += 1;
+        (self.urgent, self.put_off) = (false, false);
         let submitter = self.ring.submitter();
         let entered = match timeout.filter(|_| want > 0) {
             None => submitter.submit_and_wait(want),
@@ -43,10 +44,16 @@ impl RingEngine {
         }
     }
 
-    /// Whether an enter has anything to do besides waiting.
+    /// Whether an enter has anything to do now besides waiting. While there are results to hand out, queued socket
+    /// operations are put off once: the caller's answer to those results usually goes along with them.
     pub(super) fn must_enter(&mut self) -> bool {
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.probed.defer_taskrun
+        let queued = !queue.is_empty();
+        let demanded = queue.taskrun() || queue.cq_overflow() || !self.probed.defer_taskrun;
+        drop(queue);
+        let now = demanded || (queued && (self.urgent || self.put_off || !self.backlog.is_empty()));
+        self.put_off = queued && !now;
+        now
     }
 
     /// Takes completions off the queue and deals with each. True if one was a wake.

@@ -101,6 +101,7 @@ impl RingEngine {
         }
         let slot = &mut self.slots[index as usize];
         slot.fill(token, op, target, moved);
+        self.urgent |= slot.op.as_ref().is_some_and(|op| op.disk().is_some());
         slot.align = align;
         slot.chunk = chunk;
         self.launch(index);

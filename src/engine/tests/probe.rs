@@ -36,7 +36,8 @@ fn every_missing_operation_is_named() {
 
 #[test]
 fn every_missing_feature_is_named() {
-    let removals: [(fn(&mut Abilities), &str); 4] = [
+    type Remove = fn(&mut Abilities);
+    let removals: [(Remove, &str); 4] = [
         (|have| have.nodrop = false, "IORING_FEAT_NODROP"),
         (|have| have.ext_arg = false, "IORING_FEAT_EXT_ARG"),
         (|have| have.submit_stable = false, "IORING_FEAT_SUBMIT_STABLE"),

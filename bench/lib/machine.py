@@ -1,0 +1,56 @@
+"""What the figures were measured on; recorded with them, because they mean nothing without it."""
+
+import os
+import platform
+import subprocess
+
+
+def _first_line(args):
+    try:
+        done = subprocess.run(args, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError:
+        return "absent"
+    return (done.stdout or done.stderr).strip().split("\n")[0]
+
+
+def _cpu():
+    with open("/proc/cpuinfo") as info:
+        names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _cpu_flags():
+    with open("/proc/cpuinfo") as info:
+        flags = next((line.split(":", 1)[1].split() for line in info if line.startswith("flags")), [])
+    return [flag for flag in ("aes", "avx2", "vaes", "vpclmulqdq", "avx512f") if flag in flags]
+
+
+def _filesystem(path):
+    return _first_line(["stat", "-f", "-c", "%T", path])
+
+
+def describe(places):
+    """A dict for the raw results. `places` maps a backing's name to its folder."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "cpu_flags": _cpu_flags(),
+        "memory_gib": round(memory / (1 << 30), 1),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg()[0],
+        "backings": {name: _filesystem(path) for name, path in places.items()},
+        "fio": _first_line(["fio", "--version"]),
+        "nbdkit": _first_line(["nbdkit", "--version"]),
+        "qemu-nbd": _first_line(["qemu-nbd", "--version"]),
+    }
+
+
+def drop_caches():
+    """Writes dirty pages out and forgets clean ones, so that a disk cell starts cold. Needs root; says so if it cannot."""
+    os.sync()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as control:
+            control.write("3\n")
+    except PermissionError:
+        raise RuntimeError("disk cells need root: they drop the page cache before each measurement") from None

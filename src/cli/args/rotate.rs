@@ -1,0 +1,235 @@
+//! Arguments of `rotate …`.
+//!
+//! Invariants: a pace given in part leaves the rest as it is ([`PaceArgs::apply`]); ranges are bytes, `end` exclusive.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::volume::{Cipher, check_plaintext};
+use crate::cli::failure::{Failure, bad_input};
+use crate::cli::size::{self, Rate, parse_rate};
+use crate::control::api::{ByteRange, Order, Pace, ReasonRequest, RotateStart, Verify};
+
+/// The verbs of `rotate`.
+#[derive(Debug, Subcommand)]
+pub enum RotateCommand {
+    /// Say what a rotation would do; changes nothing
+    Plan(RotateArgs),
+    /// Make a new key and re-encrypt the volume with it
+    Start(StartArgs),
+    /// Show the rotation of a volume
+    Status {
+        /// Export name of the volume
+        volume: String,
+    },
+    /// Wait until the rotation is done, and show how it goes
+    Wait(WaitArgs),
+    /// Hold the rotation
+    Pause(ReasonArgs),
+    /// Let it go on
+    Resume(ReasonArgs),
+    /// Change how fast it goes
+    Pace {
+        /// Export name of the volume
+        volume: String,
+        /// The new pace.
+        #[command(flatten)]
+        pace: PaceArgs,
+        /// Why; recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Go back to the old key; possible until finalize
+    Rollback(ReasonArgs),
+    /// Read moved extents back with the crypto engine that did not write
+    Verify {
+        /// Export name of the volume
+        volume: String,
+        /// How much to read: sample:FRACTION or full
+        #[arg(long, value_name = "sample:FRACTION|full", default_value = "full", value_parser = parse_verify)]
+        verify: Verify,
+        /// Why; recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// End the way back and prove the old key unused
+    Finalize(ReasonArgs),
+}
+
+/// Orders of extents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OrderChoice {
+    /// From the first to the last
+    #[default]
+    Sequential,
+    /// Those of the oldest key first
+    OldestFirst,
+    /// Those of --range first
+    Ranges,
+}
+
+/// A range on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeArg(pub ByteRange);
+
+/// Arguments of a verb that only needs a reason.
+#[derive(Clone, Debug, Args)]
+pub struct ReasonArgs {
+    /// Export name of the volume
+    pub volume: String,
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+impl ReasonArgs {
+    /// The request body.
+    pub fn request(&self) -> ReasonRequest {
+        ReasonRequest {
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// Pace on the command line; what is not given stays as it is.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PaceArgs {
+    /// Re-encrypt at most so much per second, such as 200MiB, or unlimited
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub rate: Option<Rate>,
+    /// Slow down when clients' p99 latency rises above so many times its own baseline
+    #[arg(long, value_name = "FACTOR", conflicts_with = "fixed")]
+    pub factor: Option<f64>,
+    /// Slow down when clients suffer
+    #[arg(long, conflicts_with = "fixed")]
+    pub adaptive: bool,
+    /// Do not slow down for clients
+    #[arg(long)]
+    pub fixed: bool,
+}
+
+impl PaceArgs {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.rate.is_none() && self.factor.is_none() && !self.adaptive && !self.fixed
+    }
+
+    /// `pace` with what was given.
+    pub fn apply(&self, mut pace: Pace) -> Result<Pace, Failure> {
+        if let Some(Rate(rate)) = self.rate {
+            pace.bytes_per_s = rate;
+        }
+        pace.adaptive = (pace.adaptive || self.adaptive || self.factor.is_some()) && !self.fixed;
+        pace.factor = self.factor.unwrap_or(pace.factor);
+        pace.check().map(|()| pace).map_err(|what| {
+            bad_input(what)
+                .at("pace")
+                .hint("see `keymoult help rotate pace`")
+        })
+    }
+}
+
+/// Arguments of `rotate plan`, and most of those of `rotate start`.
+#[derive(Clone, Debug, Args)]
+pub struct RotateArgs {
+    /// Export name of the volume
+    pub volume: String,
+    /// Cipher suite of the new key [default: the present one]
+    #[arg(long, value_enum)]
+    pub cipher: Option<Cipher>,
+    /// Which extents first
+    #[arg(long, value_enum, default_value_t)]
+    pub order: OrderChoice,
+    /// Take these bytes first, such as 0-1GiB (end exclusive); repeatable, implies --order ranges
+    #[arg(long = "range", value_name = "FIRST-END", value_parser = parse_range)]
+    pub ranges: Vec<RangeArg>,
+    /// How fast.
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    /// How much to read back with the crypto engine that did not write
+    #[arg(long, value_name = "off|sample:FRACTION|full", default_value = "full", value_parser = parse_verify)]
+    pub verify: Verify,
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Wait for `rotate finalize` once verified; until then there is a way back
+    #[arg(long)]
+    pub hold_finalize: bool,
+    /// Allow --cipher none
+    #[arg(long)]
+    pub i_know_this_is_plaintext: bool,
+}
+
+impl RotateArgs {
+    /// The request body.
+    pub fn request(&self) -> Result<RotateStart, Failure> {
+        if let Some(cipher) = self.cipher {
+            check_plaintext(cipher, self.i_know_this_is_plaintext)?;
+        }
+        Ok(RotateStart {
+            suite: self.cipher.map(|cipher| cipher.to_string()),
+            order: self.order()?,
+            pace: self.pace.apply(Pace::default())?,
+            verify: self.verify,
+            reason: self.reason.clone(),
+            hold_finalize: self.hold_finalize,
+        })
+    }
+
+    fn order(&self) -> Result<Order, Failure> {
+        match (self.order, self.ranges.is_empty()) {
+            (OrderChoice::Sequential | OrderChoice::Ranges, false) => Ok(Order::Ranges {
+                ranges: self.ranges.iter().map(|range| range.0).collect(),
+            }),
+            (OrderChoice::Sequential, true) => Ok(Order::Sequential),
+            (OrderChoice::OldestFirst, true) => Ok(Order::OldestFirst),
+            (OrderChoice::OldestFirst, false) => {
+                Err(bad_input("--range goes with --order ranges").at("--order oldest-first"))
+            }
+            (OrderChoice::Ranges, true) => Err(bad_input("no range is given")
+                .at("--order ranges")
+                .hint("add --range 0-1GiB")),
+        }
+    }
+}
+
+/// Arguments of `rotate start`.
+#[derive(Clone, Debug, Args)]
+pub struct StartArgs {
+    /// What to do.
+    #[command(flatten)]
+    pub rotate: RotateArgs,
+    /// Wait until it is done
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of `rotate wait`.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Export name of the volume
+    pub volume: String,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = super::parse_interval)]
+    pub timeout: Option<f64>,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, value_parser = super::parse_interval)]
+    pub interval: f64,
+}
+
+fn parse_verify(text: &str) -> Result<Verify, String> {
+    text.parse()
+}
+
+fn parse_range(text: &str) -> Result<RangeArg, String> {
+    let (first, end) = text
+        .split_once('-')
+        .ok_or("a range is FIRST-END, such as 0-1GiB")?;
+    let range = ByteRange {
+        first: size::parse(first)?,
+        end: size::parse(end)?,
+    };
+    match range.first < range.end {
+        true => Ok(RangeArg(range)),
+        false => Err("the end of a range comes after its first byte".into()),
+    }
+}

@@ -1,0 +1,82 @@
+//! Arguments of `serve`. Each has a setting of the same name in the configuration file ([`crate::cli::config`]).
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::names::{Listen, Named, parse_listen, parse_named};
+
+/// I/O engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoChoice {
+    /// io_uring
+    Ring,
+    /// Plain system calls
+    Posix,
+}
+
+/// Crypto engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CryptoChoice {
+    /// AWS-LC, the fast one
+    AwsLc,
+    /// Pure Rust, the independent one
+    Portable,
+}
+
+/// How backings are cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheChoice {
+    /// Direct where it works, else the page cache
+    #[default]
+    Auto,
+    /// O_DIRECT, or refuse
+    Direct,
+    /// The page cache
+    Page,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Volumes: PATH, exported under its file stem, or NAME=PATH
+    #[arg(value_name = "[NAME=]PATH", value_parser = parse_named, required_unless_present = "config")]
+    pub volumes: Vec<Named>,
+    /// Configuration file (TOML); a flag replaces the setting of the same name
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Key that opens the volumes: file:/path, passphrase:, passphrase:file=/path; repeatable
+    #[arg(long = "kek", value_name = "URI")]
+    pub keks: Vec<String>,
+    /// Detached header: NAME=FILE, or FILE for a sole volume; repeatable
+    #[arg(long = "header", value_name = "[NAME=]FILE", value_parser = parse_named)]
+    pub headers: Vec<Named>,
+    /// Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]
+    #[arg(long, value_name = "unix:PATH|tcp:HOST:PORT", value_parser = parse_listen)]
+    pub nbd: Vec<Listen>,
+    /// I/O engine [default: ring where it works]
+    #[arg(long, value_enum)]
+    pub io: Option<IoChoice>,
+    /// Crypto engine that writes [default: aws-lc]
+    #[arg(long, value_enum)]
+    pub crypto_engine: Option<CryptoChoice>,
+    /// How backings are cached [default: auto]
+    #[arg(long, value_enum)]
+    pub cache: Option<CacheChoice>,
+    /// Worker threads [default: as fits the machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Serve NBD without TLS beyond this machine
+    #[arg(long)]
+    pub insecure: bool,
+    /// Serve all volumes read only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Directory of the audit log [default: /var/lib/keymoult]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}

@@ -1,0 +1,257 @@
+//! What `serve` is to do: from flags, from a TOML file, from both.
+//!
+//! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
+//! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`. A flag replaces the setting of the same name.
+//!
+//! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served beyond this machine without TLS unless
+//! `insecure` says so.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::args::{CacheChoice, CryptoChoice, IoChoice, ServeArgs};
+use super::failure::{Failure, bad_input};
+use super::names::{Listen, Named, check_name, parse_control, parse_listen, stem};
+use crate::control::DEFAULT_STATE_DIR;
+
+/// Where NBD is served when nobody says otherwise.
+const DEFAULT_NBD: &str = "/run/keymoult/nbd.sock";
+/// Longest configuration file, bytes.
+const CONFIG_MAX: u64 = 1 << 20;
+
+/// One volume to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumePlan {
+    /// Export name.
+    pub name: String,
+    /// Backing.
+    pub path: PathBuf,
+    /// Detached header.
+    pub header: Option<PathBuf>,
+    /// KEK URIs, tried in order.
+    pub keks: Vec<String>,
+    /// Whether it is served read only.
+    pub read_only: bool,
+}
+
+/// What `serve` is to do, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServePlan {
+    /// The volumes; at least one, names distinct.
+    pub volumes: Vec<VolumePlan>,
+    /// Where NBD is served; at least one.
+    pub nbd: Vec<Listen>,
+    /// Where the control API is served.
+    pub control: PathBuf,
+    /// I/O engine; None to choose.
+    pub io: Option<IoChoice>,
+    /// Crypto engine that writes; None to choose.
+    pub crypto_engine: Option<CryptoChoice>,
+    /// How backings are cached.
+    pub cache: CacheChoice,
+    /// Worker threads; None to choose.
+    pub workers: Option<usize>,
+    /// Directory of the audit log.
+    pub state_dir: PathBuf,
+}
+
+/// The configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    volume: Vec<FileVolume>,
+    kek: Vec<String>,
+    nbd: Vec<String>,
+    control: Option<String>,
+    io: Option<IoChoice>,
+    crypto_engine: Option<CryptoChoice>,
+    cache: Option<CacheChoice>,
+    workers: Option<u16>,
+    insecure: bool,
+    read_only: bool,
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileVolume {
+    name: Option<String>,
+    path: PathBuf,
+    header: Option<PathBuf>,
+    #[serde(default)]
+    kek: Vec<String>,
+    #[serde(default)]
+    read_only: bool,
+}
+
+/// Makes the plan of `args`. `control` is the flag, if given; `default_control` is asked if neither flag nor file says.
+pub fn plan(
+    args: &ServeArgs,
+    control: Option<&PathBuf>,
+    default_control: impl FnOnce() -> Result<PathBuf, Failure>,
+) -> Result<ServePlan, Failure> {
+    let (file, place) = match &args.config {
+        Some(path) => (read(path)?, path.display().to_string()),
+        None => (File::default(), "command line".into()),
+    };
+    let wrong = |what: String| bad_input(what).at(place.clone());
+    let volumes = volumes(args, &file).map_err(wrong)?;
+    check_volumes(&volumes).map_err(wrong)?;
+    let insecure = args.insecure || file.insecure;
+    let control = match (control, &file.control) {
+        (Some(path), _) => path.clone(),
+        (None, Some(text)) => parse_control(text).map_err(wrong)?,
+        (None, None) => default_control()?,
+    };
+    if file
+        .workers
+        .is_some_and(|workers| !(1..=256).contains(&workers))
+    {
+        return Err(wrong("workers is from 1 to 256".into()));
+    }
+    let nbd = listeners(args, &file).map_err(wrong)?;
+    if let Some(open) = nbd.iter().find(|listen| !listen.is_local() && !insecure) {
+        return Err(wrong(format!("{open} would serve plaintext beyond this machine, without TLS"))
+            .hint("listen on tcp:127.0.0.1:PORT or unix:PATH, or add --insecure if the network is trusted"));
+    }
+    Ok(ServePlan {
+        volumes,
+        nbd,
+        control,
+        io: args.io.or(file.io),
+        crypto_engine: args.crypto_engine.or(file.crypto_engine),
+        cache: args.cache.or(file.cache).unwrap_or_default(),
+        workers: args.workers.or(file.workers).map(usize::from),
+        state_dir: args
+            .state_dir
+            .clone()
+            .or(file.state_dir)
+            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+    })
+}
+
+fn read(path: &Path) -> Result<File, Failure> {
+    let unreadable = |why: String| {
+        bad_input("cannot read the configuration")
+            .at(path.display().to_string())
+            .at(format!("because: {why}"))
+    };
+    let length = std::fs::metadata(path)
+        .map_err(|error| unreadable(error.to_string()))?
+        .len();
+    if length > CONFIG_MAX {
+        return Err(unreadable(format!("it is longer than {CONFIG_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
+        let place = line.map_or_else(String::new, |line| format!(", line {line}"));
+        let first = error.message().lines().next().unwrap_or_default().to_owned();
+        bad_input(format!("the configuration makes no sense: {first}"))
+            .at(format!("{}{place}", path.display()))
+            .hint("settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]]")
+    })
+}
+
+fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
+    let read_only = args.read_only || file.read_only;
+    let everyones = if args.keks.is_empty() {
+        &file.kek
+    } else {
+        &args.keks
+    };
+    let mut volumes = Vec::new();
+    for Named { name, path } in &args.volumes {
+        let name = name.clone().map_or_else(|| stem(path), Ok)?;
+        volumes.push(VolumePlan {
+            name,
+            path: path.clone(),
+            header: None,
+            keks: everyones.clone(),
+            read_only,
+        });
+    }
+    let filed = if args.volumes.is_empty() {
+        file.volume.as_slice()
+    } else {
+        &[]
+    };
+    for volume in filed {
+        let name = volume.name.clone().map_or_else(|| stem(&volume.path), Ok)?;
+        let keks = if volume.kek.is_empty() || !args.keks.is_empty() {
+            everyones
+        } else {
+            &volume.kek
+        };
+        let read_only = read_only || volume.read_only;
+        volumes.push(VolumePlan {
+            name,
+            path: volume.path.clone(),
+            header: volume.header.clone(),
+            keks: keks.clone(),
+            read_only,
+        });
+    }
+    for header in &args.headers {
+        set_header(&mut volumes, header)?;
+    }
+    Ok(volumes)
+}
+
+/// Gives a header to the volume it names, or to the sole one.
+fn set_header(volumes: &mut [VolumePlan], header: &Named) -> Result<(), String> {
+    let target = match (&header.name, &mut *volumes) {
+        (Some(name), volumes) => volumes.iter_mut().find(|volume| volume.name == *name),
+        (None, [sole]) => Some(sole),
+        (None, _) => {
+            return Err(
+                "a header without a name needs a sole volume; write --header NAME=FILE".into(),
+            );
+        }
+    };
+    match target {
+        Some(volume) => {
+            volume.header = Some(header.path.clone());
+            Ok(())
+        }
+        None => Err(format!(
+            "the header of `{}` belongs to no volume",
+            header.name.as_deref().unwrap_or_default()
+        )),
+    }
+}
+
+fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
+    if volumes.is_empty() {
+        return Err("no volume to serve".into());
+    }
+    let mut names = BTreeSet::new();
+    for volume in volumes {
+        check_name(&volume.name)?;
+        if !names.insert(&volume.name) {
+            return Err(format!(
+                "two volumes are called `{}`; write NAME=PATH",
+                volume.name
+            ));
+        }
+        if volume.keks.is_empty() {
+            return Err(format!(
+                "no key to open volume `{}` with; add --kek URI",
+                volume.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn listeners(args: &ServeArgs, file: &File) -> Result<Vec<Listen>, String> {
+    if !args.nbd.is_empty() {
+        return Ok(args.nbd.clone());
+    }
+    match file.nbd.is_empty() {
+        true => Ok(vec![Listen::Unix(DEFAULT_NBD.into())]),
+        false => file.nbd.iter().map(|text| parse_listen(text)).collect(),
+    }
+}

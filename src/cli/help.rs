@@ -1,0 +1,85 @@
+//! `keymoult help`: a command's own help, or a topic.
+
+use clap::CommandFactory;
+
+use super::args::{Cli, HelpArgs};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, row, table};
+
+/// The table of commands in `keymoult --help`.
+pub const COMMANDS: &str = "\
+Volumes on this machine:
+  volume create PATH --size 10GiB --kek URI   make an encrypted volume
+  volume info PATH                            say what a volume is, with or without a key
+  volume check PATH [--kek URI] [--full]      check a volume that nobody serves
+  serve [NAME=]PATH… --kek URI                serve volumes over NBD until told to stop
+  serve --config FILE                         the same, from a configuration file
+
+A running daemon:
+  status [VOLUME] [--watch]                   show the daemon and its volumes
+  key list VOLUME                             list the keys of a volume
+  rotate plan VOLUME                          say what a rotation would do
+  rotate start VOLUME [--wait]                make a new key and re-encrypt with it
+  rotate status VOLUME                        show where the rotation stands
+  rotate wait VOLUME                          wait until it is done
+  rotate pause VOLUME                         hold it
+  rotate resume VOLUME                        let it go on
+  rotate pace VOLUME --rate 200MiB            change how fast it goes
+  rotate rollback VOLUME                      go back to the old key
+  rotate verify VOLUME                        read back what was re-encrypted
+  rotate finalize VOLUME                      end the way back
+  audit show                                  show what was done, and by whom
+  audit verify                                check that nobody rewrote that
+
+This machine:
+  speed                                       measure crypto engines, ring and backing
+  help [COMMAND | exit-codes | sizes]         explain";
+
+const SIZES: &str = "\
+A size is a whole number and a unit: 4096, 64KiB, 512MiB, 10GiB, 2TiB. Units are binary: 1 KiB is 1024 bytes; K, M, G and T
+stand for KiB, MiB, GiB and TiB. Decimal units (MB, GB) are refused, since half of the world means something else by them.
+A rate is a size per second: 200MiB or 200MiB/s, or `unlimited`.
+";
+
+/// Explains.
+pub fn run(args: &HelpArgs, output: &Output) -> Result<Exit, Failure> {
+    let topic: Vec<&str> = args.topic.iter().map(String::as_str).collect();
+    match topic.as_slice() {
+        ["exit-codes"] => exit_codes(output)?,
+        ["sizes"] => output.text(SIZES)?,
+        path => output.text(&of_command(path)?)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn exit_codes(output: &Output) -> Result<(), Failure> {
+    let list: Vec<_> = Exit::ALL
+        .iter()
+        .map(|exit| (exit.code(), exit.word(), exit.meaning()))
+        .collect();
+    output.result(&list, |list| {
+        let rows: Vec<_> = list
+            .iter()
+            .map(|(code, word, meaning)| row([&format!("{code:>3}"), word, meaning]))
+            .collect();
+        table(&rows)
+    })
+}
+
+/// The help of the command at `path`.
+fn of_command(path: &[&str]) -> Result<String, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    for word in path {
+        let Some(next) = command.find_subcommand(word) else {
+            return Err(
+                Failure::new(Exit::Usage, format!("no help on `{}`", path.join(" "))).hint(
+                    "name a command, exit-codes or sizes; `keymoult --help` lists the commands",
+                ),
+            );
+        };
+        command = next.clone();
+    }
+    Ok(command.render_long_help().to_string())
+}

@@ -1,0 +1,28 @@
+//! `keymoult serve`: flags and configuration in, one checked plan out, [`super::local`] serves it.
+
+use super::args::{Global, ServeArgs};
+use super::config;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::{local, remote, report};
+
+/// Runs `serve`.
+pub fn run(args: &ServeArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let plan = config::plan(args, global.control.as_ref(), || {
+        remote::control_path(global)
+    })?;
+    log();
+    local::serve(&plan, &mut |ready| output.result(ready, report::ready))?;
+    Ok(Exit::Ok)
+}
+
+/// Sends the daemon's log to stderr.
+fn log() {
+    // Fails only if there is a subscriber already, which is then the one to use.
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
+}

@@ -1,0 +1,58 @@
+//! `keymoult volume …` and `keymoult speed`: arguments in, [`super::local`] does it, the result out.
+
+use super::args::{CreateArgs, SpeedArgs, VolumeCommand};
+use super::exit::Exit;
+use super::failure::{Failure, bad_input};
+use super::output::Output;
+use super::progress::Progress;
+use super::{local, report};
+
+/// Runs a `volume` command.
+pub fn run(command: &VolumeCommand, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        VolumeCommand::Create(args) => create(args, output),
+        VolumeCommand::Info(args) => {
+            output.result(&local::info(args)?, report::info)?;
+            Ok(Exit::Ok)
+        }
+        VolumeCommand::Check(args) => {
+            let mut progress = Progress::new(output);
+            let checked = local::check(args, &mut progress)?;
+            progress.end();
+            output.result(&checked, report::checked)?;
+            Ok(if checked.is_sound() {
+                Exit::Ok
+            } else {
+                Exit::Damaged
+            })
+        }
+    }
+}
+
+fn create(args: &CreateArgs, output: &Output) -> Result<Exit, Failure> {
+    args.check()?;
+    if args.size.is_none() && !is_block_device(&args.path) {
+        return Err(bad_input("a volume in a file needs a size")
+            .at(args.path.display().to_string())
+            .hint("add --size 10GiB"));
+    }
+    let mut progress = Progress::new(output);
+    let made = local::create(args, &mut progress)?;
+    progress.end();
+    output.result(&made, report::created)?;
+    Ok(Exit::Ok)
+}
+
+fn is_block_device(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+/// Runs `speed`.
+pub fn speed(args: &SpeedArgs, output: &Output) -> Result<Exit, Failure> {
+    let mut progress = Progress::new(output);
+    let speed = local::speed(args, &mut progress)?;
+    progress.end();
+    output.result(&speed, report::speed)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,432 @@
+//! One volume's rotation as the control plane sees it: commands in, status out.
+//!
+//! Invariants: a command changes the record on disk first and the worker second; at most one worker thread runs; status
+//! never waits for the worker. A volume that asks for no approval finalizes itself when every extent has been moved and
+//! read back as its verification asks.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::worker::{End, Worker, unix_now};
+use crate::engine::{Engine, EngineError};
+use crate::format::generations::{Pace, Phase, Rotation};
+use crate::keys::KekProvider;
+use crate::units::Generation;
+use crate::volume::lifecycle::RotationSpec;
+use crate::volume::pipeline::{Counters, Pipeline};
+use crate::volume::{Volume, VolumeError};
+
+pub use super::worker::{BUCKETS, Latency};
+
+/// Gives client latency since the server started.
+pub type Probe = Arc<dyn Fn() -> Latency + Send + Sync>;
+/// Makes an engine for a worker.
+pub type MakeEngine = Arc<dyn Fn() -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
+
+/// Figures of the rotation since this process began to drive it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// What the pipelines did.
+    pub counters: Counters,
+    /// Metadata bytes written.
+    pub metadata_bytes: u64,
+    /// Bytes per second lately, holes included.
+    pub rate: f64,
+    /// The last error, whether or not the rotation goes on.
+    pub last_error: Option<String>,
+    /// Extents read back by `verify`, of so many.
+    pub reading_back: Option<(u64, u64)>,
+}
+
+#[derive(Default)]
+struct State {
+    progress: Progress,
+    /// Counters of workers that have ended.
+    base: Counters,
+    metadata_base: u64,
+    rate_mark: Option<(Instant, u64)>,
+    running: bool,
+    stopping: bool,
+    nudged: bool,
+}
+
+/// What controller and worker share.
+#[derive(Default)]
+pub struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the worker shall end.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// Sleeps, at most `patience`; true if a command cut it short.
+    pub fn sleep(&self, patience: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.nudged && !state.stopping);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.nudged) || state.stopping
+    }
+
+    /// Client bytes so far.
+    pub fn traffic(&self, volume: &Volume) -> u64 {
+        volume.traffic.read.load(Relaxed) + volume.traffic.written.load(Relaxed)
+    }
+
+    /// The worker's figures.
+    pub fn report(&self, counters: Counters, metadata_bytes: u64) {
+        let mut state = self.lock();
+        let sum = add(state.base, counters);
+        let moved = sum.bytes + sum.holes;
+        let now = Instant::now();
+        match state.rate_mark {
+            None => state.rate_mark = Some((now, moved)),
+            Some((mark, before)) if now - mark >= Duration::from_millis(200) => {
+                let rate = (moved - before.min(moved)) as f64 / (now - mark).as_secs_f64();
+                let smooth = if state.progress.rate == 0.0 { rate } else { state.progress.rate * 0.6 + rate * 0.4 };
+                state.progress.rate = smooth;
+                state.rate_mark = Some((now, moved));
+            }
+            Some(_) => {}
+        }
+        state.progress.counters = sum;
+        state.progress.metadata_bytes = metadata_bytes.saturating_sub(state.metadata_base);
+    }
+}
+
+fn add(a: Counters, b: Counters) -> Counters {
+    Counters {
+        batches: a.batches + b.batches,
+        extents: a.extents + b.extents,
+        bytes: a.bytes + b.bytes,
+        holes: a.holes + b.holes,
+        flushes: a.flushes + b.flushes,
+        flushes_shared: a.flushes_shared + b.flushes_shared,
+        skipped: a.skipped + b.skipped,
+        forced: a.forced + b.forced,
+        verified: a.verified + b.verified,
+        verify_skipped: a.verify_skipped + b.verify_skipped,
+    }
+}
+
+/// Where a rotation stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateName {
+    /// None was ever started.
+    Idle,
+    /// Extents are being re-encrypted.
+    Running,
+    /// Held by an operator.
+    Paused,
+    /// Being read back on request.
+    Verifying,
+    /// Drained and verified; waits for `finalize`.
+    Verified,
+    /// Done.
+    Finalized,
+    /// Going back.
+    RollingBack,
+    /// Back.
+    RolledBack,
+    /// Stopped by a failure.
+    Failed,
+}
+
+/// What `status` shows.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The record on disk.
+    pub rotation: Rotation,
+    /// Where it stands.
+    pub state: StateName,
+    /// What it waits for, or why it failed.
+    pub why: Option<String>,
+    /// Figures.
+    pub progress: Progress,
+    /// Extents that carry the target.
+    pub extents_done: u64,
+    /// Extents of the volume.
+    pub extents_total: u64,
+}
+
+/// Commands for one volume.
+pub struct Controller {
+    volume: Arc<Volume>,
+    keks: Arc<Vec<Box<dyn KekProvider>>>,
+    make_engine: MakeEngine,
+    probe: Probe,
+    board: Arc<Board>,
+    /// Serializes commands, and holds the worker thread.
+    commands: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Controller {
+    /// A controller for an open volume. Call [`Controller::go_on`] once it is served.
+    pub fn new(
+        volume: Arc<Volume>,
+        keks: Arc<Vec<Box<dyn KekProvider>>>,
+        make_engine: MakeEngine,
+        probe: Probe,
+    ) -> Controller {
+        Controller { volume, keks, make_engine, probe, board: Arc::default(), commands: Mutex::new(None) }
+    }
+
+    /// The volume.
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with a rotation that a restart interrupted.
+    pub fn go_on(&self) {
+        let mut worker = self.commands();
+        if self.volume.rotation().phase == Phase::Running && !self.volume.read_only() {
+            self.ensure_worker(&mut worker);
+        }
+    }
+
+    /// Starts a rotation to a new generation. One may start while older generations still drain.
+    pub fn start(&self, spec: &RotationSpec) -> Result<Generation, VolumeError> {
+        let mut worker = self.commands();
+        let generation = self.volume.start_rotation(&self.keks, spec)?;
+        self.fresh_figures();
+        self.ensure_worker(&mut worker);
+        Ok(generation)
+    }
+
+    /// Holds the rotation; batches in flight finish. False: it was not running.
+    pub fn pause(&self) -> Result<bool, VolumeError> {
+        let worker = self.commands();
+        if self.volume.rotation().phase != Phase::Running {
+            return Ok(false);
+        }
+        self.volume.update_rotation(|rotation| rotation.phase = Phase::Paused)?;
+        self.nudge();
+        drop(worker);
+        Ok(true)
+    }
+
+    /// Lets a paused or failed rotation go on. False: it was neither.
+    pub fn resume(&self) -> Result<bool, VolumeError> {
+        let mut worker = self.commands();
+        if !matches!(self.volume.rotation().phase, Phase::Paused | Phase::Failed) {
+            return Ok(false);
+        }
+        self.volume.update_rotation(|rotation| rotation.phase = Phase::Running)?;
+        self.board.lock().progress.last_error = None;
+        self.ensure_worker(&mut worker);
+        Ok(true)
+    }
+
+    /// Changes the pace.
+    pub fn pace(&self, pace: Pace) -> Result<bool, VolumeError> {
+        let _worker = self.commands();
+        if self.volume.rotation().pace == pace {
+            return Ok(false);
+        }
+        self.volume.update_rotation(|rotation| rotation.pace = pace)?;
+        self.nudge();
+        Ok(true)
+    }
+
+    /// Makes the previous generation the target again: one commit.
+    pub fn roll_back(&self, reason: &str) -> Result<Generation, VolumeError> {
+        let mut worker = self.commands();
+        let back = self.volume.roll_back(reason, unix_now())?;
+        self.fresh_figures();
+        self.nudge();
+        self.ensure_worker(&mut worker);
+        Ok(back)
+    }
+
+    /// Ends the way back.
+    pub fn finalize(&self) -> Result<Vec<Generation>, VolumeError> {
+        let _worker = self.commands();
+        if self.board.lock().running {
+            return Err(VolumeError::Refused("cannot finalize: the rotation is still running".into()));
+        }
+        self.volume.finalize()
+    }
+
+    /// Reads extents back through both engines, in a thread of its own; `status` shows how far it is.
+    pub fn verify(&self, sample: u32) -> Result<(), VolumeError> {
+        let _worker = self.commands();
+        let total = u64::from(self.volume.shape().extents());
+        {
+            let mut state = self.board.lock();
+            if state.progress.reading_back.is_some() {
+                return Err(VolumeError::Refused("the volume is being read back already".into()));
+            }
+            state.progress.reading_back = Some((0, total));
+        }
+        let (volume, board) = (Arc::clone(&self.volume), Arc::clone(&self.board));
+        let read_back = move || {
+            let done = volume.read_all_back(sample, &mut |done| {
+                board.lock().progress.reading_back = Some((done, total));
+                !board.is_stopping()
+            });
+            let mut state = board.lock();
+            state.progress.reading_back = None;
+            match done {
+                Ok(verified) => state.progress.counters.verified = state.progress.counters.verified.max(verified),
+                Err(error) => state.progress.last_error = Some(describe(&error)),
+            }
+        };
+        let spawned = std::thread::Builder::new().name("km-verify".into()).spawn(read_back);
+        spawned.map(|_| ()).map_err(VolumeError::io("start a thread"))
+    }
+
+    /// What `status` shows.
+    pub fn status(&self) -> Status {
+        let rotation = self.volume.rotation();
+        let progress = self.board.lock().progress.clone();
+        let extents_done = self.volume.census().get(&rotation.target).copied().unwrap_or(0);
+        let (state, why) = name_state(&rotation, &progress, &self.volume);
+        Status { state, why, progress, extents_done, extents_total: u64::from(self.volume.shape().extents()), rotation }
+    }
+
+    /// Ends the worker; batches in flight finish. The record stays, so the next start goes on.
+    pub fn stop(&self) {
+        let mut worker = self.commands();
+        self.board.lock().stopping = true;
+        self.board.changed.notify_all();
+        if let Some(thread) = worker.take() {
+            let _ = thread.join();
+        }
+    }
+
+    fn nudge(&self) {
+        self.board.lock().nudged = true;
+        self.board.changed.notify_all();
+    }
+
+    fn fresh_figures(&self) {
+        let mut state = self.board.lock();
+        if !state.running {
+            *state = State { stopping: state.stopping, ..State::default() };
+            state.metadata_base = self.volume.metadata_bytes();
+        }
+        state.progress.last_error = None;
+    }
+
+    /// Starts a worker unless one runs. A worker about to end sees the new record under the same lock, or a new one starts.
+    fn ensure_worker(&self, worker: &mut Option<JoinHandle<()>>) {
+        let mut state = self.board.lock();
+        if state.running || state.stopping {
+            return;
+        }
+        state.running = true;
+        state.base = state.progress.counters;
+        state.nudged = false;
+        drop(state);
+        if let Some(ended) = worker.take() {
+            let _ = ended.join();
+        }
+        let (volume, board) = (Arc::clone(&self.volume), Arc::clone(&self.board));
+        let (make_engine, probe) = (Arc::clone(&self.make_engine), Arc::clone(&self.probe));
+        let run = move || drive(&volume, &board, &make_engine, &probe);
+        match std::thread::Builder::new().name("km-rotate".into()).spawn(run) {
+            Ok(thread) => *worker = Some(thread),
+            Err(error) => {
+                let mut state = self.board.lock();
+                state.running = false;
+                state.progress.last_error = Some(format!("the rotation's thread could not be started: {error}"));
+            }
+        }
+    }
+}
+
+/// The worker thread: runs workers until the record says there is nothing to do.
+fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, probe: &Probe) {
+    loop {
+        let ended = match make_engine() {
+            Ok(engine) => {
+                let pipeline = Pipeline::new(Arc::clone(volume), engine);
+                Worker::new(Arc::clone(volume), pipeline, Arc::clone(board), Arc::clone(probe)).run()
+            }
+            Err(error) => Err(VolumeError::from(error)),
+        };
+        let outcome = ended.and_then(|end| match end {
+            End::Drained => conclude(volume, board),
+            End::Stopped => Ok(()),
+        });
+        if let Err(error) = outcome {
+            let text = describe(&error);
+            tracing::error!(volume = %volume.id(), error = %text, "rotation stopped");
+            board.lock().progress.last_error = Some(text);
+            let _ = volume.update_rotation(|rotation| rotation.phase = Phase::Failed);
+        }
+        // Decide under the lock: a command that set the phase to running meanwhile must not be lost.
+        let mut state = board.lock();
+        let again = volume.rotation().phase == Phase::Running && !state.stopping && volume.poisoned().is_none();
+        state.base = state.progress.counters;
+        state.nudged = false;
+        if !again {
+            state.running = false;
+            state.rate_mark = None;
+            state.progress.rate = 0.0;
+            return;
+        }
+    }
+}
+
+/// Every extent carries the target: enters that, and finalizes unless the operator wants to.
+fn conclude(volume: &Arc<Volume>, board: &Board) -> Result<(), VolumeError> {
+    let verified = board.lock().progress.counters.verified;
+    let target = volume.rotation().target;
+    volume.update_rotation(|rotation| {
+        if rotation.phase == Phase::Running && rotation.target == target {
+            rotation.phase = Phase::Drained;
+            rotation.drained = unix_now();
+            rotation.verified = verified;
+        }
+    })?;
+    let rotation = volume.rotation();
+    if rotation.phase == Phase::Drained && !rotation.hold_finalize {
+        volume.finalize()?;
+    }
+    Ok(())
+}
+
+fn name_state(rotation: &Rotation, progress: &Progress, volume: &Volume) -> (StateName, Option<String>) {
+    if let Some(reason) = volume.poisoned() {
+        return (StateName::Failed, Some(format!("the volume is poisoned: {reason}")));
+    }
+    if let Some((done, total)) = progress.reading_back {
+        return (StateName::Verifying, Some(format!("{done} of {total} extents read back")));
+    }
+    match (rotation.phase, rotation.is_rollback) {
+        (Phase::Idle, _) => (StateName::Idle, None),
+        (Phase::Running, false) => (StateName::Running, None),
+        (Phase::Running, true) => (StateName::RollingBack, None),
+        (Phase::Paused, _) => (StateName::Paused, Some("waits for `rotate resume`".into())),
+        (Phase::Drained, _) => (StateName::Verified, Some("waits for `rotate finalize`".into())),
+        (Phase::Finalized, false) => (StateName::Finalized, None),
+        (Phase::Finalized, true) => (StateName::RolledBack, None),
+        (Phase::Failed, _) => (StateName::Failed, progress.last_error.clone()),
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

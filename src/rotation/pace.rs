@@ -1,0 +1,196 @@
+//! How many bytes a rotation may move now. Pure: time and client latency are given to it.
+//!
+//! A fixed rate is a token bucket that holds a quarter of a second. Adaptive mode adds a rate of its own that grows by
+//! a sixteenth per window while client p99 stays within the factor of its baseline and halves when it does not; it
+//! never falls under [`FLOOR`], so clients cannot starve a rotation. The baseline is client p99 in short
+//! *listening windows* in which the rotation moves nothing, repeated every [`RELISTEN`] while clients are active.
+
+use std::time::Duration;
+
+use crate::format::generations::Pace;
+
+/// Bytes per second an adaptive rotation is never slower than.
+pub const FLOOR: f64 = (16 << 20) as f64;
+/// Bytes per second an adaptive rotation starts with beside active clients.
+pub const START: f64 = (512 << 20) as f64;
+/// Length of a window in which latency is judged.
+pub const WINDOW: Duration = Duration::from_millis(100);
+/// How often the baseline is measured again.
+pub const RELISTEN: Duration = Duration::from_secs(10);
+/// Client requests a window needs to be judged.
+pub const SAMPLE_MIN: u64 = 20;
+/// Latencies under this are never held against a rotation, microseconds.
+pub const NOISE_US: u64 = 1000;
+
+/// What clients saw in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Requests finished.
+    pub requests: u64,
+    /// Their 99th percentile of latency, microseconds.
+    pub p99_us: u64,
+}
+
+/// The pace of one rotation.
+#[derive(Debug)]
+pub struct Pacer {
+    pace: Pace,
+    /// Bytes that may go now; negative: a debt.
+    tokens: f64,
+    last: Duration,
+    adaptive_rate: f64,
+    baseline_us: Option<u64>,
+    window_began: Duration,
+    listening_until: Option<Duration>,
+    listened: Option<Duration>,
+}
+
+impl Pacer {
+    /// A pacer at time `now`, counted from any fixed moment.
+    pub fn new(pace: Pace, now: Duration) -> Pacer {
+        Pacer {
+            pace,
+            tokens: 0.0,
+            last: now,
+            adaptive_rate: START,
+            baseline_us: None,
+            window_began: now,
+            listening_until: None,
+            listened: None,
+        }
+    }
+
+    /// The operator changed the pace.
+    pub fn set(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Client p99 without the rotation, microseconds, where it is known.
+    pub fn baseline_us(&self) -> Option<u64> {
+        self.baseline_us
+    }
+
+    fn rate(&self, clients: bool) -> Option<f64> {
+        let fixed = (self.pace.rate > 0).then_some(self.pace.rate as f64);
+        let adaptive = (self.pace.adaptive && clients && self.baseline_us.is_some()).then_some(self.adaptive_rate);
+        match (fixed, adaptive) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether the window is over, so that [`Pacer::judge`] wants to know what clients saw in it.
+    pub fn window_over(&self, now: Duration) -> bool {
+        self.pace.adaptive && now.saturating_sub(self.window_began) >= WINDOW
+    }
+
+    /// A window has ended in which clients saw `seen`.
+    pub fn judge(&mut self, now: Duration, seen: Seen) {
+        let was_listening = self.listening_until.is_some();
+        self.window_began = now;
+        self.listening_until = None;
+        if seen.requests < SAMPLE_MIN {
+            return;
+        }
+        if was_listening {
+            self.baseline_us = Some(seen.p99_us.max(1));
+            return;
+        }
+        let Some(baseline) = self.baseline_us else { return };
+        let limit = (baseline * u64::from(self.pace.factor_percent) / 100).max(NOISE_US);
+        if seen.p99_us > limit {
+            self.adaptive_rate = (self.adaptive_rate / 2.0).max(FLOOR);
+        } else {
+            self.adaptive_rate = (self.adaptive_rate * (1.0 + 1.0 / 16.0)).min((64u64 << 30) as f64);
+        }
+    }
+
+    /// How long to wait before the next batch, zero if it may go now. `clients`: client requests came lately.
+    pub fn wait(&mut self, now: Duration, clients: bool) -> Duration {
+        if self.pace.adaptive && clients && self.listened.is_none_or(|last| now.saturating_sub(last) >= RELISTEN) {
+            self.listened = Some(now);
+            self.window_began = now;
+            self.listening_until = Some(now + WINDOW);
+        }
+        if let Some(until) = self.listening_until {
+            if now < until {
+                return until - now;
+            }
+        }
+        let Some(rate) = self.rate(clients) else {
+            self.last = now;
+            self.tokens = 0.0;
+            return Duration::ZERO;
+        };
+        self.tokens = (self.tokens + rate * now.saturating_sub(self.last).as_secs_f64()).min(rate / 4.0);
+        self.last = now;
+        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64((-self.tokens / rate).min(3600.0)) }
+    }
+
+    /// `bytes` were moved.
+    pub fn spend(&mut self, bytes: u64) {
+        self.tokens -= bytes as f64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn pace(rate: u64, adaptive: bool) -> Pace {
+        Pace { rate, adaptive, factor_percent: 150 }
+    }
+
+    #[test]
+    fn a_fixed_rate_is_kept_over_time() {
+        let mut pacer = Pacer::new(pace(100 << 20, false), Duration::ZERO);
+        let (mut now, mut moved) = (Duration::ZERO, 0u64);
+        while now < Duration::from_secs(10) {
+            let wait = pacer.wait(now, true);
+            if wait.is_zero() {
+                pacer.spend(8 << 20);
+                moved += 8 << 20;
+                now += MS;
+            } else {
+                now += wait;
+            }
+        }
+        let rate = moved as f64 / 10.0 / (100u64 << 20) as f64;
+        assert!((0.95..1.05).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn no_limit_without_clients() {
+        let mut pacer = Pacer::new(pace(0, true), Duration::ZERO);
+        for step in 0..100 {
+            assert_eq!(pacer.wait(MS * step, false), Duration::ZERO);
+            pacer.spend(1 << 30);
+        }
+    }
+
+    #[test]
+    fn listens_before_it_moves_beside_clients_and_slows_down_when_they_suffer() {
+        let mut pacer = Pacer::new(pace(0, true), Duration::ZERO);
+        assert_eq!(pacer.wait(Duration::ZERO, true), WINDOW);
+        pacer.judge(WINDOW, Seen { requests: 100, p99_us: 2000 });
+        assert_eq!(pacer.baseline_us(), Some(2000));
+        let before = pacer.adaptive_rate;
+        pacer.judge(WINDOW * 2, Seen { requests: 100, p99_us: 3001 });
+        assert_eq!(pacer.adaptive_rate, before / 2.0);
+        pacer.judge(WINDOW * 3, Seen { requests: 100, p99_us: 2900 });
+        assert!(pacer.adaptive_rate > before / 2.0);
+        for step in 4..100 {
+            pacer.judge(WINDOW * step, Seen { requests: 100, p99_us: 1_000_000 });
+        }
+        assert_eq!(pacer.adaptive_rate, FLOOR);
+    }
+
+    #[test]
+    fn a_window_with_few_requests_judges_nothing() {
+        let mut pacer = Pacer::new(pace(0, true), Duration::ZERO);
+        pacer.judge(WINDOW, Seen { requests: SAMPLE_MIN - 1, p99_us: 9 });
+        assert_eq!(pacer.baseline_us(), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! The thread that drives one volume's rotation: candidates, pace, one step of the pipeline, again.
+//!
+//! Invariants: the record of the rotation is read anew before every batch, so a rollback or a pause takes effect with
+//! the next one; nothing is held while waiting for the pace; the thread ends with nothing under way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::controller::{Board, Probe};
+use super::order::Cursor;
+use super::pace::{Pacer, Seen};
+use crate::format::generations::{Order, Phase, Rotation, VerifyMode};
+use crate::units::Generation;
+use crate::volume::pipeline::Pipeline;
+use crate::volume::{Volume, VolumeError};
+
+/// Bytes of a batch beside active clients: what is held at a time.
+const BATCH_ACTIVE: u64 = 8 << 20;
+/// Client requests this recent mean active clients.
+const ACTIVE: Duration = Duration::from_secs(1);
+/// Waiting longer than this for the pace ends the holds first.
+const HOLD_PATIENCE: Duration = Duration::from_millis(2);
+/// After a step that could take nothing, because clients keep writing to all that is left.
+const CROWDED: Duration = Duration::from_millis(5);
+
+/// Why the worker ended.
+#[derive(Debug)]
+pub enum End {
+    /// Every extent carries the target.
+    Drained,
+    /// Paused, rolled back meanwhile, or told to stop: the record says.
+    Stopped,
+}
+
+pub struct Worker {
+    pub volume: Arc<Volume>,
+    pub pipeline: Pipeline,
+    pub board: Arc<Board>,
+    pub probe: Probe,
+    began: Instant,
+    traffic: u64,
+    active_at: Option<Instant>,
+}
+
+impl Worker {
+    pub fn new(volume: Arc<Volume>, pipeline: Pipeline, board: Arc<Board>, probe: Probe) -> Worker {
+        let traffic = board.traffic(&volume);
+        Worker { volume, pipeline, board, probe, began: Instant::now(), traffic, active_at: None }
+    }
+
+    /// Runs until the volume is drained, or it is told to stop. Nothing is under way afterwards.
+    pub fn run(&mut self) -> Result<End, VolumeError> {
+        let end = self.rotate();
+        let target = self.volume.rotation().target;
+        let drained = match &end {
+            Err(_) if self.volume.poisoned().is_some() => Ok(()),
+            _ => self.pipeline.drain(target),
+        };
+        self.report();
+        let end = end?;
+        drained?;
+        Ok(end)
+    }
+
+    fn rotate(&mut self) -> Result<End, VolumeError> {
+        let mut rotation = self.volume.rotation();
+        let mut cursor = self.cursor(&rotation.order);
+        let mut pacer = Pacer::new(rotation.pace, self.now());
+        let mut seen = (self.probe)();
+        loop {
+            if self.board.is_stopping() {
+                return Ok(End::Stopped);
+            }
+            let latest = self.volume.rotation();
+            if latest.phase != Phase::Running {
+                return Ok(End::Stopped);
+            }
+            if latest.order != rotation.order || latest.target != rotation.target {
+                cursor = self.cursor(&latest.order);
+            }
+            pacer.set(latest.pace);
+            rotation = latest;
+            if !self.keep_pace(&mut pacer, &mut seen, rotation.target)? {
+                continue;
+            }
+            let candidates = self.candidates(&mut cursor, &rotation);
+            if candidates.is_empty() && self.is_done(rotation.target)? {
+                return Ok(End::Drained);
+            }
+            let before = self.pipeline.counters();
+            self.pipeline.step(&candidates, rotation.target, sample(rotation.verify))?;
+            let after = self.pipeline.counters();
+            pacer.spend(after.bytes + after.holes - before.bytes - before.holes);
+            self.report();
+            if !candidates.is_empty() && !self.pipeline.holds_any() && after.extents == before.extents {
+                self.board.sleep(CROWDED);
+            }
+        }
+    }
+
+    /// Whether nothing is left: asked when a whole round of the cursor found nothing.
+    fn is_done(&mut self, target: Generation) -> Result<bool, VolumeError> {
+        if !self.pipeline.is_idle() {
+            self.pipeline.drain(target)?;
+        }
+        Ok(self.volume.rotation().target == target && self.volume.census().keys().all(|tag| *tag == target))
+    }
+
+    /// Waits as the pace asks; false if the wait was cut short by a command.
+    fn keep_pace(&mut self, pacer: &mut Pacer, seen: &mut Latency, target: Generation) -> Result<bool, VolumeError> {
+        loop {
+            let now = self.now();
+            if pacer.window_over(now) {
+                let latest = (self.probe)();
+                pacer.judge(now, latest.since(seen));
+                *seen = latest;
+            }
+            let wait = pacer.wait(self.now(), self.clients_active());
+            if wait.is_zero() {
+                return Ok(true);
+            }
+            if wait > HOLD_PATIENCE {
+                self.pipeline.end_holds(target)?;
+                self.report();
+            }
+            if self.board.sleep(wait.min(super::pace::WINDOW)) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn candidates(&mut self, cursor: &mut Cursor, rotation: &Rotation) -> Vec<crate::units::Extent> {
+        let shape = *self.volume.shape();
+        let mut bytes = shape.batch_bytes();
+        if self.clients_active() {
+            bytes = bytes.min(BATCH_ACTIVE);
+        }
+        if rotation.pace.rate > 0 {
+            bytes = bytes.min(rotation.pace.rate / 8);
+        }
+        let most = (bytes / shape.extent_size).max(1) as usize;
+        let old: Vec<Generation> = self.volume.census().into_keys().filter(|tag| *tag != rotation.target).collect();
+        cursor.next(most, rotation.target, &old, |extent| self.volume.tag(extent))
+    }
+
+    fn cursor(&self, order: &Order) -> Cursor {
+        let shape = self.volume.shape();
+        Cursor::new(order.clone(), shape.extents(), shape.extent_size)
+    }
+
+    fn clients_active(&mut self) -> bool {
+        let traffic = self.board.traffic(&self.volume);
+        if traffic != self.traffic {
+            self.traffic = traffic;
+            self.active_at = Some(Instant::now());
+        }
+        self.active_at.is_some_and(|at| at.elapsed() < ACTIVE)
+    }
+
+    fn report(&self) {
+        self.board.report(self.pipeline.counters(), self.volume.metadata_bytes());
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Extents in a million to read back.
+fn sample(verify: VerifyMode) -> u32 {
+    match verify {
+        VerifyMode::Off => 0,
+        VerifyMode::Sample(ppm) => ppm,
+        VerifyMode::Full => 1_000_000,
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Buckets of a latency histogram: bucket *n* counts requests that took less than 2^n microseconds.
+pub const BUCKETS: usize = 40;
+
+/// Client latency since the server started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency(pub [u64; BUCKETS]);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Latency([0; BUCKETS])
+    }
+}
+
+impl Latency {
+    /// What was seen since `earlier`.
+    fn since(&self, earlier: &Latency) -> Seen {
+        let counts = std::array::from_fn::<u64, BUCKETS, _>(|n| self.0[n].saturating_sub(earlier.0[n]));
+        let requests: u64 = counts.iter().sum();
+        let rank = requests - requests / 100;
+        let mut passed = 0;
+        let bucket = counts.iter().position(|count| {
+            passed += count;
+            passed >= rank
+        });
+        Seen { requests, p99_us: bucket.map_or(0, |bucket| 1 << bucket) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p99_of_a_difference() {
+        let mut earlier = Latency::default();
+        earlier.0[20] = 1000;
+        let mut later = earlier;
+        later.0[5] = 990;
+        later.0[10] = 10;
+        assert_eq!(later.since(&earlier), Seen { requests: 1000, p99_us: 32 });
+        later.0[10] = 11;
+        assert_eq!(later.since(&earlier), Seen { requests: 1001, p99_us: 1 << 10 });
+    }
+}

@@ -1,0 +1,327 @@
+//! A daemon of cardboard: the verbs of [`Operations`] over a table in memory, and a server in front of it.
+//!
+//! Every look at a running rotation moves it one step, so that what waits for it sees the same steps each time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use keymoult::control::api::*;
+use keymoult::control::audit::AuditLog;
+use keymoult::control::{Authorizer, Client, Door, Operations, Server};
+
+/// Extents of the cardboard volume.
+const EXTENTS: u64 = 4;
+
+/// The daemon.
+pub struct Fake {
+    pub rotation: Mutex<Rotation>,
+    pub not_ready: bool,
+    /// What the next verb meets instead of doing anything.
+    pub fault: Mutex<Option<ApiError>>,
+}
+
+impl Default for Fake {
+    fn default() -> Fake {
+        Fake {
+            rotation: Mutex::new(Rotation::default()),
+            not_ready: false,
+            fault: Mutex::new(None),
+        }
+    }
+}
+
+impl Fake {
+    fn known(&self, volume: &str) -> Result<(), ApiError> {
+        let fault = self.fault.lock().unwrap().take();
+        match fault {
+            Some(fault) => Err(fault),
+            None if volume == "panic" => panic!("on purpose"),
+            None if volume == "disk0" => Ok(()),
+            None => Err(ApiError::no_such_volume(volume)),
+        }
+    }
+
+    fn act(
+        &self,
+        volume: &str,
+        allowed: &[RotationState],
+        then: impl FnOnce(&mut Rotation),
+    ) -> Result<ActionResult, ApiError> {
+        self.known(volume)?;
+        let mut rotation = self.rotation.lock().unwrap();
+        if !allowed.contains(&rotation.state) {
+            return Err(ApiError::new(
+                ErrorKind::State,
+                format!("the rotation is {}", rotation.state.name()),
+            )
+            .at(format!("volume {volume}"))
+            .hint("`keymoult rotate status` shows where it stands"));
+        }
+        let before = rotation.clone();
+        then(&mut rotation);
+        let notes = if rotation.state == RotationState::RollingBack {
+            vec!["reverses what was moved".into()]
+        } else {
+            Vec::new()
+        };
+        Ok(ActionResult {
+            volume: volume.into(),
+            changed: *rotation != before,
+            notes,
+            rotation: rotation.clone(),
+        })
+    }
+
+    /// The rotation, one step further.
+    fn step(&self) -> Rotation {
+        let mut rotation = self.rotation.lock().unwrap();
+        let seen = rotation.clone();
+        let rotation = &mut *rotation;
+        match rotation.state {
+            RotationState::Running if rotation.extents_done < EXTENTS => {
+                rotation.extents_done += 1;
+                rotation.bytes_rewritten += 1 << 20;
+                rotation.batches += 1;
+                rotation.flushes += 1;
+            }
+            RotationState::Running => rotation.state = RotationState::Verifying,
+            RotationState::Verifying if rotation.extents_verified < EXTENTS => {
+                rotation.extents_verified += 2
+            }
+            RotationState::Verifying if rotation.hold_finalize => {
+                rotation.state = RotationState::Verified
+            }
+            RotationState::Verifying => {
+                rotation.state = RotationState::Finalized;
+                rotation.rollback_to = None;
+            }
+            RotationState::RollingBack => {
+                rotation.state = RotationState::RolledBack;
+                rotation.why = Some("asked for by user 0".into());
+            }
+            _ => {}
+        }
+        seen
+    }
+}
+
+impl Operations for Fake {
+    fn status(&self) -> Result<DaemonStatus, ApiError> {
+        Ok(DaemonStatus {
+            version: "0.0.1".into(),
+            pid: 4242,
+            started: "2026-01-02T03:04:05Z".into(),
+            io: IoReport {
+                name: "ring".into(),
+                features: vec!["fixed files".into()],
+                lost: vec!["registered buffers".into()],
+            },
+            crypto_engine: "aws-lc".into(),
+            unlocked_secret_bytes: 4096,
+            lost: vec!["huge pages".into()],
+            control: ControlStatus::default(),
+            volumes: vec![VolumeStatus {
+                name: "disk0".into(),
+                id: "00000000-0000-4000-8000-000000000000".into(),
+                path: "/srv/disk0.img".into(),
+                header: Some("/srv/disk0.header".into()),
+                size_bytes: EXTENTS << 20,
+                extent_bytes: 1 << 20,
+                data_unit_bytes: 4096,
+                granule_bytes: 512,
+                granule_source: "logical block of vda".into(),
+                cache: "direct".into(),
+                poisoned: Some("a flush failed".into()),
+                active_generation: 2,
+                census: BTreeMap::from([(1, 3), (2, 1)]),
+                rotation: self.rotation.lock().unwrap().clone(),
+                ..VolumeStatus::default()
+            }],
+        })
+    }
+
+    fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
+        self.known(volume)?;
+        let wrap = Wrap {
+            provider: "file".into(),
+            kek_id: "ab12".into(),
+            kek_version: 1,
+        };
+        let key = |generation, state| KeyInfo {
+            generation,
+            key_id: "00112233445566778899aabbccddeeff".into(),
+            suite: "aes-256-xts".into(),
+            data_unit_bytes: 4096,
+            state,
+            compromised: generation == 1,
+            created: "2026-01-02T03:04:05Z".into(),
+            activated: Some("2026-01-02T03:04:06Z".into()),
+            bytes_encrypted: 5 << 20,
+            extents: 2,
+            wraps: vec![wrap.clone()],
+        };
+        Ok(vec![
+            key(0, KeyState::Active),
+            key(1, KeyState::Draining),
+            key(2, KeyState::Active),
+        ])
+    }
+
+    fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
+        self.known(volume)?;
+        Ok(self.step())
+    }
+
+    fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {
+        self.known(volume)?;
+        Ok(RotationPlan {
+            volume: volume.into(),
+            from: 1,
+            to: 2,
+            suite: request
+                .suite
+                .clone()
+                .unwrap_or_else(|| "aes-256-xts".into()),
+            extents: EXTENTS,
+            bytes: EXTENTS << 20,
+            duration_s: Some(75),
+            batches: 1,
+            metadata_bytes: 12288,
+            write_amplification: 1.003,
+            steps: vec!["prepare generation 2".into(), "move 4 extents".into()],
+            risks: vec!["clients may see higher latency".into()],
+            way_back: "`rotate rollback` until finalize".into(),
+        })
+    }
+
+    fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError> {
+        let settled = [
+            RotationState::Idle,
+            RotationState::Finalized,
+            RotationState::RolledBack,
+        ];
+        self.act(volume, &settled, |rotation| {
+            *rotation = Rotation {
+                epoch: rotation.epoch + 1,
+                state: RotationState::Running,
+                from: Some(1),
+                to: Some(2),
+                rollback_to: Some(1),
+                order: request.order.clone(),
+                pace: request.pace,
+                verify: request.verify,
+                hold_finalize: request.hold_finalize,
+                started: Some("2026-01-02T03:04:07Z".into()),
+                extents_total: EXTENTS,
+                rate_bytes_per_s: 1 << 30,
+                eta_s: Some(90),
+                write_amplification: 1.0039,
+                metadata_bytes: 8192,
+                last_error: Some("a read was retried".into()),
+                ..Rotation::default()
+            };
+        })
+    }
+
+    fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+        self.act(
+            volume,
+            &[RotationState::Running, RotationState::Paused],
+            |rotation| rotation.state = RotationState::Paused,
+        )
+    }
+
+    fn resume(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+        self.act(
+            volume,
+            &[RotationState::Running, RotationState::Paused],
+            |rotation| rotation.state = RotationState::Running,
+        )
+    }
+
+    fn pace(&self, volume: &str, request: &PaceRequest) -> Result<ActionResult, ApiError> {
+        self.act(
+            volume,
+            &[RotationState::Running, RotationState::Paused],
+            |rotation| rotation.pace = request.pace,
+        )
+    }
+
+    fn rollback(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+        let allowed = [
+            RotationState::Running,
+            RotationState::Paused,
+            RotationState::Verifying,
+            RotationState::Verified,
+        ];
+        self.act(volume, &allowed, |rotation| {
+            rotation.state = RotationState::RollingBack
+        })
+    }
+
+    fn verify(&self, volume: &str, request: &VerifyRequest) -> Result<ActionResult, ApiError> {
+        self.act(volume, &[RotationState::Verified], |rotation| {
+            rotation.state = RotationState::Verifying;
+            rotation.verify = request.verify;
+            rotation.extents_verified = 0;
+        })
+    }
+
+    fn finalize(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+        self.act(volume, &[RotationState::Verified], |rotation| {
+            rotation.state = RotationState::Finalized;
+            rotation.rollback_to = None;
+        })
+    }
+
+    fn ready(&self) -> Result<(), ApiError> {
+        match self.not_ready {
+            true => Err(ApiError::new(
+                ErrorKind::Unavailable,
+                "volumes are being opened",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A server over a fake, in a directory of its own.
+pub struct Daemon {
+    pub dir: tempfile::TempDir,
+    pub socket: PathBuf,
+    pub fake: Arc<Fake>,
+    server: Option<Server>,
+}
+
+impl Daemon {
+    /// Serves `fake`; `operator` is the user the daemon pretends to run as.
+    pub fn of(fake: Fake, operator: u32) -> Daemon {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, fake) = (dir.path().join("control.sock"), Arc::new(fake));
+        let door = Door::new(
+            Authorizer::solo(operator),
+            AuditLog::open(dir.path()).unwrap(),
+        );
+        let server = Server::start(&socket, Arc::new(door), fake.clone()).unwrap();
+        Daemon {
+            dir,
+            socket,
+            fake,
+            server: Some(server),
+        }
+    }
+
+    /// Serves a fresh fake to the user who runs the tests.
+    pub fn new() -> Daemon {
+        Daemon::of(Fake::default(), nix::unistd::geteuid().as_raw())
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.socket).unwrap()
+    }
+
+    pub fn stop(&mut self) {
+        self.server.take().unwrap().stop();
+    }
+}

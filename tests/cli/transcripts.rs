@@ -1,0 +1,51 @@
+//! Golden transcripts of the command line. `TRYCMD=overwrite cargo test --test cli` writes them anew; read the diff.
+
+use super::fake::Daemon;
+
+fn cases() -> trycmd::TestCases {
+    let cases = trycmd::TestCases::new();
+    cases
+        .env("COLUMNS", "100")
+        .env("KEYMOULT_CONTROL", "unix:/nonexistent/control.sock");
+    cases
+}
+
+#[test]
+fn without_a_daemon() {
+    cases().case("tests/cli/cmd/alone/*.trycmd").run();
+}
+
+/// Runs one transcript against a daemon of its own.
+fn with_daemon(file: &str) {
+    let daemon = Daemon::new();
+    let cases = cases();
+    cases.env(
+        "KEYMOULT_CONTROL",
+        format!("unix:{}", daemon.socket.display()),
+    );
+    cases.env("STATE", daemon.dir.path().display().to_string());
+    cases
+        .insert_var("[STATE]", daemon.dir.path().display().to_string())
+        .unwrap();
+    cases.case(file).run();
+}
+
+#[test]
+fn status() {
+    with_daemon("tests/cli/cmd/daemon/status.trycmd");
+}
+
+#[test]
+fn rotate() {
+    with_daemon("tests/cli/cmd/daemon/rotate.trycmd");
+}
+
+#[test]
+fn rollback() {
+    with_daemon("tests/cli/cmd/daemon/rollback.trycmd");
+}
+
+#[test]
+fn audit() {
+    with_daemon("tests/cli/cmd/daemon/audit.trycmd");
+}
