@@ -19,7 +19,7 @@ use crate::engine::Disk;
 use crate::format::Seal;
 use crate::format::generations::GenerationTable;
 use crate::format::intents::{Record, slot_of};
-use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE, copy_of};
 use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, seal_page};
 use crate::units::{BLOCK, Extent};
@@ -122,7 +122,7 @@ impl Meta {
     fn put_superblock(&mut self) -> Result<(), VolumeError> {
         let sequence = self.superblock_sequence + 1;
         let bytes = self.superblock.seal(&self.seal, sequence);
-        let place = if sequence % 2 == 1 { SUPERBLOCK_A } else { SUPERBLOCK_B };
+        let place = [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)];
         self.write(place, &bytes).map_err(VolumeError::io("write the superblock"))?;
         self.superblock_sequence = sequence;
         Ok(())
@@ -140,7 +140,7 @@ impl Meta {
     pub fn commit_table(&mut self, table: GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
         let bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
-        let place = self.superblock.zones.generations.offset + (sequence % 2) * GENERATIONS_COPY;
+        let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
         self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
         self.table_sequence = sequence;

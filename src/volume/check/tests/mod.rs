@@ -1,0 +1,1 @@
+//! Faults planted one by one and found by name.
