@@ -6,11 +6,14 @@
 pub mod args;
 mod audit;
 pub mod config;
+mod daemon;
 pub mod exit;
 pub mod failure;
+mod failure_of;
 mod help;
 mod local;
 mod names;
+mod operations;
 pub mod output;
 pub mod progress;
 mod remote;
@@ -18,9 +21,11 @@ pub mod report;
 mod rotate;
 mod serve;
 mod size;
+mod speed;
 mod status;
 mod usage;
 mod volume;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

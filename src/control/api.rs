@@ -6,6 +6,7 @@
 
 mod error;
 mod keys;
+mod requests;
 mod rotation;
 
 use std::collections::BTreeMap;
@@ -16,15 +17,8 @@ use crate::control::audit::{Head, Record};
 
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
-pub use rotation::{
-<<<<<<< HEAD
-    ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
-    RotationState, Verify, VerifyRequest,
-=======
-    ActionResult, ByteRange, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Rotation,
-    RotationPlan, RotationState, Verify, VerifyRequest,
->>>>>>> control
-};
+pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
+pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
 
 /// Longest `reason` a request may carry, bytes.
 pub const REASON_MAX: usize = 1024;

@@ -84,3 +84,7 @@ pub enum AuditError {
 #[cfg(test)]
 #[path = "tests/audit.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/audit_device.rs"]
+mod device_tests;

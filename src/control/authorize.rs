@@ -24,11 +24,7 @@ pub struct Actor {
 impl Actor {
     /// The actor behind a peer credential; looks up when its process started.
     pub fn peer(uid: u32, pid: Option<i32>) -> Actor {
-        Actor {
-            uid,
-            pid,
-            process_start: pid.and_then(process_start),
-        }
+        Actor { uid, pid, process_start: pid.and_then(process_start) }
     }
 
     /// This very process, for what the daemon does of its own accord.
@@ -173,9 +169,7 @@ pub struct Authorizer {
 impl Authorizer {
     /// The solo operator: root and `daemon_uid`.
     pub const fn solo(daemon_uid: u32) -> Authorizer {
-        Authorizer {
-            policy: Policy::SoloOperator { daemon_uid },
-        }
+        Authorizer { policy: Policy::SoloOperator { daemon_uid } }
     }
 
     /// The policy in words, for `status`.
@@ -188,18 +182,11 @@ impl Authorizer {
     /// Decides. Verb and object do not matter to a solo operator; they will to roles.
     pub fn authorize(&self, actor: &Actor, _verb: Verb, _object: &Object) -> Decision {
         match self.policy {
-            Policy::SoloOperator { .. } if actor.uid == 0 => Decision {
-                allowed: true,
-                rule: "solo-operator/root",
-            },
-            Policy::SoloOperator { daemon_uid } if actor.uid == daemon_uid => Decision {
-                allowed: true,
-                rule: "solo-operator/daemon-user",
-            },
-            Policy::SoloOperator { .. } => Decision {
-                allowed: false,
-                rule: "solo-operator/deny-by-default",
-            },
+            Policy::SoloOperator { .. } if actor.uid == 0 => Decision { allowed: true, rule: "solo-operator/root" },
+            Policy::SoloOperator { daemon_uid } if actor.uid == daemon_uid => {
+                Decision { allowed: true, rule: "solo-operator/daemon-user" }
+            }
+            Policy::SoloOperator { .. } => Decision { allowed: false, rule: "solo-operator/deny-by-default" },
         }
     }
 }
@@ -223,25 +210,9 @@ mod tests {
         for verb in Verb::ALL {
             for object in &objects {
                 for (uid, allowed, rule) in table {
-<<<<<<< HEAD
                     let decision =
                         Authorizer::solo(DAEMON).authorize(&Actor { uid, ..Actor::default() }, *verb, object);
                     assert_eq!(decision, Decision { allowed, rule }, "{verb:?} by {uid} on {object}");
-=======
-                    let decision = Authorizer::solo(DAEMON).authorize(
-                        &Actor {
-                            uid,
-                            ..Actor::default()
-                        },
-                        *verb,
-                        object,
-                    );
-                    assert_eq!(
-                        decision,
-                        Decision { allowed, rule },
-                        "{verb:?} by {uid} on {object}"
-                    );
->>>>>>> control
                 }
             }
         }
@@ -249,17 +220,10 @@ mod tests {
 
     #[test]
     fn names_of_verbs_are_distinct_and_only_the_safe_ones_may_use_the_reserve() {
-        let names: std::collections::BTreeSet<_> =
-            Verb::ALL.iter().map(|verb| verb.name()).collect();
+        let names: std::collections::BTreeSet<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
         assert_eq!(names.len(), Verb::ALL.len());
-        let safe: Vec<_> = Verb::ALL
-            .iter()
-            .filter(|verb| verb.class() == VerbClass::Safety)
-            .collect();
-        assert_eq!(
-            safe,
-            [&Verb::RotatePause, &Verb::RotateRollback, &Verb::DaemonStop]
-        );
+        let safe: Vec<_> = Verb::ALL.iter().filter(|verb| verb.class() == VerbClass::Safety).collect();
+        assert_eq!(safe, [&Verb::RotatePause, &Verb::RotateRollback, &Verb::DaemonStop]);
     }
 
     #[test]

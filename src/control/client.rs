@@ -17,13 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{
-<<<<<<< HEAD
     ActionResult, ApiError, AuditPage, AuditQuery, DaemonStatus, KeyList, PaceRequest, ReasonRequest, RotateStart,
     Rotation, RotationPlan, VerifyRequest, VolumeStatus,
-=======
-    ActionResult, ApiError, AuditPage, AuditQuery, DaemonStatus, KeyList, PaceRequest,
-    ReasonRequest, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
->>>>>>> control
 };
 
 /// How long one request may take.
@@ -71,14 +66,8 @@ pub struct Client {
 impl Client {
     /// A client of the daemon whose control socket is at `path`. Connects only when asked something.
     pub fn new(path: &Path) -> io::Result<Client> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()?;
-        Ok(Client {
-            path: path.into(),
-            runtime,
-        })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        Ok(Client { path: path.into(), runtime })
     }
 
     /// Path of the control socket.
@@ -117,20 +106,12 @@ impl Client {
     }
 
     /// Holds a rotation.
-    pub fn pause(
-        &self,
-        volume: &str,
-        request: &ReasonRequest,
-    ) -> Result<ActionResult, ClientError> {
+    pub fn pause(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/pause"), request)
     }
 
     /// Lets a rotation go on.
-    pub fn resume(
-        &self,
-        volume: &str,
-        request: &ReasonRequest,
-    ) -> Result<ActionResult, ClientError> {
+    pub fn resume(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/resume"), request)
     }
 
@@ -140,29 +121,17 @@ impl Client {
     }
 
     /// Goes back to the old generation.
-    pub fn rollback(
-        &self,
-        volume: &str,
-        request: &ReasonRequest,
-    ) -> Result<ActionResult, ClientError> {
+    pub fn rollback(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/rollback"), request)
     }
 
     /// Reads moved extents back.
-    pub fn verify(
-        &self,
-        volume: &str,
-        request: &VerifyRequest,
-    ) -> Result<ActionResult, ClientError> {
+    pub fn verify(&self, volume: &str, request: &VerifyRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/verify"), request)
     }
 
     /// Ends the way back.
-    pub fn finalize(
-        &self,
-        volume: &str,
-        request: &ReasonRequest,
-    ) -> Result<ActionResult, ClientError> {
+    pub fn finalize(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/finalize"), request)
     }
 
@@ -182,26 +151,14 @@ impl Client {
         self.call(Method::GET, path, Bytes::new())
     }
 
-    fn post<R: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<R, ClientError> {
+    fn post<R: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<R, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.nonsense(error))?;
         self.call(Method::POST, path, body.into())
     }
 
-    fn call<R: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<R, ClientError> {
-        let exchange =
-            async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
-        let late = |_| ClientError::Late {
-            path: self.path.clone(),
-        };
+    fn call<R: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<R, ClientError> {
+        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
+        let late = |_| ClientError::Late { path: self.path.clone() };
         let (ok, answer) = self.runtime.block_on(exchange).map_err(late)??;
         match ok {
             true => serde_json::from_slice(&answer).map_err(|error| self.nonsense(error)),
@@ -213,29 +170,12 @@ impl Client {
     }
 
     /// One request and its answer: whether it succeeded, and the body.
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(bool, Bytes), ClientError> {
-        let unreachable = |source| ClientError::Unreachable {
-            path: self.path.clone(),
-            source,
-        };
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(bool, Bytes), ClientError> {
+        let unreachable = |source| ClientError::Unreachable { path: self.path.clone(), source };
         let stream = UnixStream::connect(&self.path).await.map_err(unreachable)?;
-<<<<<<< HEAD
         let broken = |error: hyper::Error| unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, error));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-=======
-        let broken = |error: hyper::Error| {
-            unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, error))
-        };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
->>>>>>> control
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -246,24 +186,14 @@ impl Client {
             .map_err(|error| self.nonsense(error))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let ok = response.status().is_success();
-<<<<<<< HEAD
         let body =
             Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(|error| self.nonsense(error))?;
-=======
-        let body = Limited::new(response.into_body(), ANSWER_MAX)
-            .collect()
-            .await
-            .map_err(|error| self.nonsense(error))?;
->>>>>>> control
         driver.abort();
         Ok((ok, body.to_bytes()))
     }
 
     fn nonsense(&self, what: impl std::fmt::Display) -> ClientError {
-        ClientError::Nonsense {
-            path: self.path.clone(),
-            what: what.to_string(),
-        }
+        ClientError::Nonsense { path: self.path.clone(), what: what.to_string() }
     }
 }
 
@@ -272,9 +202,7 @@ fn volume_path(volume: &str, rest: &str) -> String {
     let mut path = String::from("/v1/volumes/");
     for byte in volume.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                path.push(char::from(byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
             _ => path.push_str(&format!("%{byte:02X}")),
         }
     }

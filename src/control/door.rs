@@ -53,10 +53,7 @@ impl Door {
             }
             other => other?,
         };
-        Ok(std::sync::Arc::new(Door::new(
-            Authorizer::solo(nix::unistd::geteuid().as_raw()),
-            audit,
-        )))
+        Ok(std::sync::Arc::new(Door::new(Authorizer::solo(nix::unistd::geteuid().as_raw()), audit)))
     }
 
     /// The audit log behind it.
@@ -85,9 +82,7 @@ impl Door {
     where
         B: DeserializeOwned + Reasoned,
     {
-        let decision = self
-            .authorizer
-            .authorize(&knock.actor, knock.verb, &knock.object);
+        let decision = self.authorizer.authorize(&knock.actor, knock.verb, &knock.object);
         if !decision.allowed {
             return Err(self.deny(knock, body, decision));
         }
@@ -100,10 +95,7 @@ impl Door {
         let mut draft = draft(knock, decision, Kind::Intent);
         draft.parameters = Some(parameters(body));
         draft.reason = request.reason();
-        let intent = self
-            .audit
-            .append(draft, space)
-            .map_err(|error| refused(&error, self.audit.path()))?;
+        let intent = self.audit.append(draft, space).map_err(|error| refused(&error, self.audit.path()))?;
         let result = guard(|| act(request));
         self.outcome(knock, decision, intent, result.as_ref().err());
         result
@@ -112,19 +104,8 @@ impl Door {
     /// Records something the daemon did of its own accord: it started, opened a volume, finalized. Never stops it.
     pub fn note(&self, verb: Verb, object: &Object, what: &str) {
         let actor = Actor::daemon();
-        let knock = Knock {
-            actor,
-            verb,
-            object: object.clone(),
-        };
-        let mut draft = draft(
-            &knock,
-            Decision {
-                allowed: true,
-                rule: "daemon",
-            },
-            Kind::Note,
-        );
+        let knock = Knock { actor, verb, object: object.clone() };
+        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
         draft.outcome = Some(what);
         if let Err(error) = self.audit.append(draft, Space::Reserve) {
             tracing::error!(verb = verb.name(), %object, %error, "could not record");
@@ -138,12 +119,9 @@ impl Door {
         if let Err(error) = self.audit.append(draft, Space::Ordinary) {
             tracing::error!(verb = knock.verb.name(), uid = knock.actor.uid, %error, "could not record a denied request");
         }
-        ApiError::new(
-            ErrorKind::Denied,
-            format!("user {} may not {}", knock.actor.uid, knock.verb.name()),
-        )
-        .at(knock.object.to_string())
-        .hint(format!("the policy is: {}", self.authorizer.describe()))
+        ApiError::new(ErrorKind::Denied, format!("user {} may not {}", knock.actor.uid, knock.verb.name()))
+            .at(knock.object.to_string())
+            .hint(format!("the policy is: {}", self.authorizer.describe()))
     }
 
     /// Records how an act ended. If that fails, the act has happened all the same; the log refuses the next one.
@@ -182,11 +160,8 @@ fn parameters(body: &[u8]) -> String {
 /// Reads a request body; an empty one is `{}`.
 fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
     let unreadable = |why: &dyn std::fmt::Display| {
-        ApiError::new(
-            ErrorKind::BadInput,
-            format!("cannot read the request body: {why}"),
-        )
-        .hint("GET /v1/openapi.json describes every body")
+        ApiError::new(ErrorKind::BadInput, format!("cannot read the request body: {why}"))
+            .hint("GET /v1/openapi.json describes every body")
     };
     let body = if body.is_empty() { b"{}" } else { body };
     // Serde would take an array as the fields in order.
@@ -195,18 +170,10 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
     }
     let request: B = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     match request.reason() {
-<<<<<<< HEAD
         Some(reason) if reason.len() > REASON_MAX => {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
                 .at("reason"))
         }
-=======
-        Some(reason) if reason.len() > REASON_MAX => Err(ApiError::new(
-            ErrorKind::BadInput,
-            format!("the reason is longer than {REASON_MAX} bytes"),
-        )
-        .at("reason")),
->>>>>>> control
         _ => Ok(request),
     }
 }
@@ -214,11 +181,8 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
 /// Runs an act; a panic in it is an internal error, not the end of the daemon.
 fn guard<R>(act: impl FnOnce() -> Result<R, ApiError>) -> Result<R, ApiError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
-        Err(ApiError::new(
-            ErrorKind::Internal,
-            "the daemon met a fault of its own while doing it",
-        )
-        .hint("its log has the details; please report it"))
+        Err(ApiError::new(ErrorKind::Internal, "the daemon met a fault of its own while doing it")
+            .hint("its log has the details; please report it"))
     })
 }
 
@@ -228,24 +192,15 @@ fn refused(error: &AuditError, path: &std::path::Path) -> ApiError {
         AuditError::NoSpace { .. } => {
             "free some space there; pause and rollback still work, and volumes are served as before"
         }
-<<<<<<< HEAD
         _ => "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before",
-=======
-        _ => {
-            "check it with `keymoult audit verify`, then restart the daemon; volumes are served as before"
-        }
->>>>>>> control
     };
     let mut what = error.to_string();
     if let Some(source) = std::error::Error::source(error) {
         what = format!("{what}: {source}");
     }
-    ApiError::new(
-        ErrorKind::AuditRefused,
-        format!("refused, for it cannot be recorded: {what}"),
-    )
-    .at(path.display().to_string())
-    .hint(hint)
+    ApiError::new(ErrorKind::AuditRefused, format!("refused, for it cannot be recorded: {what}"))
+        .at(path.display().to_string())
+        .hint(hint)
 }
 
 /// The body of a request that has none.

@@ -4,13 +4,8 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-<<<<<<< HEAD
     ActionResult, ApiError, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart, Rotation, RotationPlan,
     VerifyRequest, VolumeStatus,
-=======
-    ActionResult, ApiError, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart,
-    Rotation, RotationPlan, VerifyRequest, VolumeStatus,
->>>>>>> control
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.
@@ -20,11 +15,7 @@ pub trait Operations: Send + Sync {
 
     /// One volume. The default looks it up in [`Operations::status`].
     fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
-        let found = self
-            .status()?
-            .volumes
-            .into_iter()
-            .find(|status| status.name == volume);
+        let found = self.status()?.volumes.into_iter().find(|status| status.name == volume);
         found.ok_or_else(|| ApiError::no_such_volume(volume))
     }
 

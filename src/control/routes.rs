@@ -53,87 +53,35 @@ pub(super) struct Route {
     pub(super) handler: fn(&Call<'_>) -> Answer,
 }
 
-const fn route(
-    method: Method,
-    path: &'static str,
-    verb: Verb,
-    handler: fn(&Call<'_>) -> Answer,
-) -> Route {
-    Route {
-        method,
-        path,
-        verb,
-        handler,
-    }
+const fn route(method: Method, path: &'static str, verb: Verb, handler: fn(&Call<'_>) -> Answer) -> Route {
+    Route { method, path, verb, handler }
 }
 
 /// Every route behind the door.
 pub(super) const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/status", Verb::Status, status),
     route(Method::Get, "/v1/volumes", Verb::VolumeShow, volumes),
-    route(Method::Get, "/v1/volumes/{volume}", Verb::VolumeShow, |c| {
-        c.view(|ops| ops.volume(&c.volume))
+    route(Method::Get, "/v1/volumes/{volume}", Verb::VolumeShow, |c| c.view(|ops| ops.volume(&c.volume))),
+    route(Method::Get, "/v1/volumes/{volume}/keys", Verb::KeyList, keys),
+    route(Method::Get, "/v1/volumes/{volume}/rotation", Verb::RotationShow, |c| c.view(|ops| ops.rotation(&c.volume))),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/plan", Verb::RotatePlan, plan),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/start", Verb::RotateStart, start),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/pause", Verb::RotatePause, |c| {
+        c.act(|ops, r| ops.pause(&c.volume, &r))
     }),
-    route(
-        Method::Get,
-        "/v1/volumes/{volume}/keys",
-        Verb::KeyList,
-        keys,
-    ),
-    route(
-        Method::Get,
-        "/v1/volumes/{volume}/rotation",
-        Verb::RotationShow,
-        |c| c.view(|ops| ops.rotation(&c.volume)),
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/plan",
-        Verb::RotatePlan,
-        plan,
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/start",
-        Verb::RotateStart,
-        start,
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/pause",
-        Verb::RotatePause,
-        |c| c.act(|ops, r| ops.pause(&c.volume, &r)),
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/resume",
-        Verb::RotateResume,
-        |c| c.act(|ops, r| ops.resume(&c.volume, &r)),
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/pace",
-        Verb::RotatePace,
-        pace,
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/rollback",
-        Verb::RotateRollback,
-        |c| c.act(|ops, r| ops.rollback(&c.volume, &r)),
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/verify",
-        Verb::RotateVerify,
-        |c| c.act(|ops, r| ops.verify(&c.volume, &r)),
-    ),
-    route(
-        Method::Post,
-        "/v1/volumes/{volume}/rotation/finalize",
-        Verb::RotateFinalize,
-        |c| c.act(|ops, r| ops.finalize(&c.volume, &r)),
-    ),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/resume", Verb::RotateResume, |c| {
+        c.act(|ops, r| ops.resume(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/pace", Verb::RotatePace, pace),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/rollback", Verb::RotateRollback, |c| {
+        c.act(|ops, r| ops.rollback(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/verify", Verb::RotateVerify, |c| {
+        c.act(|ops, r| ops.verify(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/rotation/finalize", Verb::RotateFinalize, |c| {
+        c.act(|ops, r| ops.finalize(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];
@@ -152,25 +100,14 @@ impl Call<'_> {
         B: DeserializeOwned + Reasoned,
         R: Serialize,
     {
-        let knock = Knock {
-            actor: self.actor,
-            verb: self.verb,
-            object: self.object(),
-        };
+        let knock = Knock { actor: self.actor, verb: self.verb, object: self.object() };
         let result = self.shared.door.pass(&knock, body, act)?;
-        serde_json::to_vec(&result).map_err(|error| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("cannot write the answer: {error}"),
-            )
-        })
+        serde_json::to_vec(&result)
+            .map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot write the answer: {error}")))
     }
 
     /// Looks.
-    fn view<R: Serialize>(
-        &self,
-        look: impl FnOnce(&dyn Operations) -> Result<R, ApiError>,
-    ) -> Answer {
+    fn view<R: Serialize>(&self, look: impl FnOnce(&dyn Operations) -> Result<R, ApiError>) -> Answer {
         self.pass(b"", |_: NoBody| look(self.shared.operations.as_ref()))
     }
 
@@ -180,9 +117,7 @@ impl Call<'_> {
         B: DeserializeOwned + Reasoned,
         R: Serialize,
     {
-        self.pass(self.body, |request| {
-            act(self.shared.operations.as_ref(), request)
-        })
+        self.pass(self.body, |request| act(self.shared.operations.as_ref(), request))
     }
 }
 
@@ -196,30 +131,17 @@ fn status(call: &Call<'_>) -> Answer {
 
 fn describe(call: &Call<'_>) -> Answer {
     call.view(|_| {
-        serde_json::from_str::<serde_json::Value>(OPENAPI).map_err(|error| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("cannot read the API description: {error}"),
-            )
-        })
+        serde_json::from_str::<serde_json::Value>(OPENAPI)
+            .map_err(|error| ApiError::new(ErrorKind::Internal, format!("cannot read the API description: {error}")))
     })
 }
 
 fn volumes(call: &Call<'_>) -> Answer {
-    call.view(|ops| {
-        Ok(VolumeList {
-            volumes: ops.status()?.volumes,
-        })
-    })
+    call.view(|ops| Ok(VolumeList { volumes: ops.status()?.volumes }))
 }
 
 fn keys(call: &Call<'_>) -> Answer {
-    call.view(|ops| {
-        Ok(KeyList {
-            volume: call.volume.clone(),
-            keys: ops.keys(&call.volume)?,
-        })
-    })
+    call.view(|ops| Ok(KeyList { volume: call.volume.clone(), keys: ops.keys(&call.volume)? }))
 }
 
 fn plan(call: &Call<'_>) -> Answer {
@@ -244,8 +166,7 @@ fn pace(call: &Call<'_>) -> Answer {
 }
 
 fn check(pace: &Pace) -> Result<(), ApiError> {
-    pace.check()
-        .map_err(|what| ApiError::new(ErrorKind::BadInput, what).at("pace"))
+    pace.check().map_err(|what| ApiError::new(ErrorKind::BadInput, what).at("pace"))
 }
 
 fn show_audit(call: &Call<'_>) -> Answer {
@@ -260,22 +181,13 @@ fn parse_audit_query(query: &str) -> Result<AuditQuery, ApiError> {
     let mut parsed = AuditQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let known = match pair.split_once('=') {
-            Some(("after", value)) => value
-                .parse()
-                .map(|after| parsed.after = Some(after))
-                .is_ok(),
-            Some(("limit", value)) => value
-                .parse()
-                .map(|limit| parsed.limit = Some(limit))
-                .is_ok(),
+            Some(("after", value)) => value.parse().map(|after| parsed.after = Some(after)).is_ok(),
+            Some(("limit", value)) => value.parse().map(|limit| parsed.limit = Some(limit)).is_ok(),
             _ => false,
         };
         if !known {
-            return Err(ApiError::new(
-                ErrorKind::BadInput,
-                format!("cannot read `{pair}` of the query"),
-            )
-            .hint("the query is after=SEQUENCE and limit=COUNT"));
+            return Err(ApiError::new(ErrorKind::BadInput, format!("cannot read `{pair}` of the query"))
+                .hint("the query is after=SEQUENCE and limit=COUNT"));
         }
     }
     Ok(parsed)

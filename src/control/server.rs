@@ -76,15 +76,8 @@ pub struct Server {
 
 impl Server {
     /// Listens at `path` and serves `operations` behind `door`.
-    pub fn start(
-        path: &Path,
-        door: Arc<Door>,
-        operations: Arc<dyn Operations>,
-    ) -> Result<Server, ServerError> {
-        socket::ensure_runtime_dir(path).map_err(|source| ServerError::Bind {
-            path: path.into(),
-            source,
-        })?;
+    pub fn start(path: &Path, door: Arc<Door>, operations: Arc<dyn Operations>) -> Result<Server, ServerError> {
+        socket::ensure_runtime_dir(path).map_err(|source| ServerError::Bind { path: path.into(), source })?;
         let (listener, bound) = socket::listen_at(path)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -105,11 +98,7 @@ impl Server {
                 runtime.shutdown_timeout(STOP_PATIENCE);
             })
             .map_err(|source| ServerError::Start { source })?;
-        Ok(Server {
-            stop: Some(stop),
-            thread: Some(thread),
-            bound: Some(bound),
-        })
+        Ok(Server { stop: Some(stop), thread: Some(thread), bound: Some(bound) })
     }
 
     /// Takes no more requests, lets those under way end (within 5 s), and removes the socket.
@@ -162,17 +151,13 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new()
-        .route("/healthz", get(|| async { health(Ok(())) }))
-        .route("/readyz", get(ready));
+    let mut router = Router::new().route("/healthz", get(|| async { health(Ok(())) })).route("/readyz", get(ready));
     for route in ROUTES {
         router = router.route(route.path, endpoint(route));
     }
     router
         .fallback(|| async { respond(Err(unknown_route("no such route"))) })
-        .method_not_allowed_fallback(|| async {
-            respond(Err(unknown_route("no such method on this route")))
-        })
+        .method_not_allowed_fallback(|| async { respond(Err(unknown_route("no such method on this route"))) })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(shared)
 }
@@ -199,10 +184,7 @@ fn endpoint(route: &'static Route) -> MethodRouter<Arc<Shared>> {
 async fn blocking(act: impl FnOnce() -> Answer + Send + 'static) -> Answer {
     match tokio::task::spawn_blocking(act).await {
         Ok(answer) => answer,
-        Err(_) => Err(ApiError::new(
-            ErrorKind::Internal,
-            "the request was dropped on the way",
-        )),
+        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the request was dropped on the way")),
     }
 }
 
@@ -215,37 +197,19 @@ fn answer(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let Peer(Some(actor)) = peer else {
-        return Err(ApiError::new(
-            ErrorKind::Denied,
-            "the kernel did not say who is asking",
-        ));
+        return Err(ApiError::new(ErrorKind::Denied, "the kernel did not say who is asking"));
     };
     let body = body.map_err(|rejection| {
-        ApiError::new(
-            ErrorKind::BadInput,
-            format!("cannot take the request body: {}", rejection.body_text()),
-        )
-        .hint(format!("a body is at most {BODY_MAX} bytes"))
+        ApiError::new(ErrorKind::BadInput, format!("cannot take the request body: {}", rejection.body_text()))
+            .hint(format!("a body is at most {BODY_MAX} bytes"))
     })?;
     let (volume, query) = (volume.unwrap_or_default(), query.unwrap_or_default());
-    (route.handler)(&Call {
-        shared,
-        actor,
-        verb: route.verb,
-        volume,
-        query,
-        body: &body,
-    })
+    (route.handler)(&Call { shared, actor, verb: route.verb, volume, query, body: &body })
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let ready = tokio::task::spawn_blocking(move || shared.operations.ready()).await;
-    health(ready.unwrap_or_else(|_| {
-        Err(ApiError::new(
-            ErrorKind::Internal,
-            "the request was dropped on the way",
-        ))
-    }))
+    health(ready.unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the request was dropped on the way"))))
 }
 
 fn health(state: Result<(), ApiError>) -> Response {
@@ -261,16 +225,12 @@ fn respond(answer: Answer) -> Response {
     let (status, body) = match answer {
         Ok(body) => (StatusCode::OK, body),
         Err(error) => {
-            let status = StatusCode::from_u16(error.error.http_status())
-                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let status = StatusCode::from_u16(error.error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, serde_json::to_vec(&error).unwrap_or_default())
         }
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }

@@ -10,9 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use super::server::ServerError;
 
@@ -53,20 +51,13 @@ pub fn ensure_runtime_dir(socket: &Path) -> io::Result<()> {
 
 /// Binds and listens at `path`, mode 0600, non-blocking.
 pub(super) fn listen_at(path: &Path) -> Result<(UnixListener, BoundPath), ServerError> {
-    let fail = |source: io::Error| ServerError::Bind {
-        path: path.into(),
-        source,
-    };
+    let fail = |source: io::Error| ServerError::Bind { path: path.into(), source };
     let address = UnixAddr::new(path).map_err(|errno| fail(errno.into()))?;
     remove_stale(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|errno| fail(errno.into()))?;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|errno| fail(errno.into()))?;
     bind(fd.as_raw_fd(), &address).map_err(|errno| fail(errno.into()))?;
-    let bound = BoundPath {
-        path: path.into(),
-        identity: identity(path),
-    };
+    let bound = BoundPath { path: path.into(), identity: identity(path) };
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
     let backlog = Backlog::new(BACKLOG).map_err(|errno| fail(errno.into()))?;
     listen(&fd, backlog).map_err(|errno| fail(errno.into()))?;
@@ -75,10 +66,7 @@ pub(super) fn listen_at(path: &Path) -> Result<(UnixListener, BoundPath), Server
 
 /// Removes a socket nobody listens on. Leaves anything else alone.
 fn remove_stale(path: &Path) -> Result<(), ServerError> {
-    let fail = |source: io::Error| ServerError::Bind {
-        path: path.into(),
-        source,
-    };
+    let fail = |source: io::Error| ServerError::Bind { path: path.into(), source };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(fail(error)),
@@ -89,9 +77,7 @@ fn remove_stale(path: &Path) -> Result<(), ServerError> {
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(ServerError::InUse { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(fail)
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fail),
         Err(error) => Err(fail(error)),
     }
 }

@@ -20,6 +20,7 @@ pub mod server;
 mod session;
 pub mod stats;
 mod table;
+mod volume;
 pub mod wire;
 mod worker;
 

@@ -109,13 +109,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error of `kind` that says `what`.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> ApiError {
-        ApiError {
-            error: kind,
-            what: what.into(),
-            place: None,
-            hint: None,
-            code: kind.code(),
-        }
+        ApiError { error: kind, what: what.into(), place: None, hint: None, code: kind.code() }
     }
 
     /// Names the thing it is about.
@@ -161,18 +155,12 @@ mod tests {
             let word = serde_json::to_string(&kind).unwrap();
             assert_eq!(serde_json::from_str::<ErrorKind>(&word).unwrap(), kind);
         }
-        assert_eq!(
-            serde_json::from_str::<ErrorKind>("\"newer-word\"").unwrap(),
-            ErrorKind::Internal
-        );
+        assert_eq!(serde_json::from_str::<ErrorKind>("\"newer-word\"").unwrap(), ErrorKind::Internal);
     }
 
     #[test]
     fn place_is_called_where_on_the_wire() {
         let text = serde_json::to_string(&ApiError::no_such_volume("x")).unwrap();
-        assert!(
-            text.contains("\"where\":\"volume x\"") && text.contains("\"code\":3"),
-            "{text}"
-        );
+        assert!(text.contains("\"where\":\"volume x\"") && text.contains("\"code\":3"), "{text}");
     }
 }

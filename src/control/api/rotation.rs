@@ -103,11 +103,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace {
-            bytes_per_s: None,
-            adaptive: true,
-            factor: 2.0,
-        }
+        Pace { bytes_per_s: None, adaptive: true, factor: 2.0 }
     }
 }
 
@@ -118,22 +114,12 @@ impl Pace {
     /// Says what is wrong with this pace, if anything is.
     pub fn check(&self) -> Result<(), String> {
         if !self.factor.is_finite() || self.factor < 1.0 || self.factor > 1000.0 {
-            return Err(format!(
-                "pace factor {} is not between 1 and 1000",
-                self.factor
-            ));
+            return Err(format!("pace factor {} is not between 1 and 1000", self.factor));
         }
         match self.bytes_per_s {
-<<<<<<< HEAD
             Some(rate) if rate < Pace::RATE_MIN => {
                 Err(format!("pace of {rate} bytes/s is below {} bytes/s", Pace::RATE_MIN))
             }
-=======
-            Some(rate) if rate < Pace::RATE_MIN => Err(format!(
-                "pace of {rate} bytes/s is below {} bytes/s",
-                Pace::RATE_MIN
-            )),
->>>>>>> control
             _ => Ok(()),
         }
     }
@@ -171,9 +157,7 @@ impl FromStr for Verify {
             None if text == "full" => Ok(Verify::Full),
             Some(("sample", fraction)) => match fraction.parse::<f64>() {
                 Ok(value) if value > 0.0 && value <= 1.0 => Ok(Verify::Sample(value)),
-                _ => Err(format!(
-                    "`{fraction}` is not a fraction above 0 and at most 1, such as 0.05"
-                )),
+                _ => Err(format!("`{fraction}` is not a fraction above 0 and at most 1, such as 0.05")),
             },
             _ => Err(format!("`{text}` is none of off, sample:FRACTION, full")),
         }
@@ -252,62 +236,6 @@ pub struct Rotation {
     pub last_error: Option<String>,
 }
 
-/// Body of `rotation/start` and `rotation/plan`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RotateStart {
-    /// Cipher suite of the new generation; absent for the present one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suite: Option<String>,
-    /// In which order extents are taken.
-    #[serde(default)]
-    pub order: Order,
-    /// How fast it may go.
-    #[serde(default)]
-    pub pace: Pace,
-    /// How much is read back.
-    #[serde(default)]
-    pub verify: Verify,
-    /// Why it is done; recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether to wait for `finalize` once verified.
-    #[serde(default)]
-    pub hold_finalize: bool,
-}
-
-/// Body of `rotation/pace`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PaceRequest {
-    /// The new pace.
-    pub pace: Pace,
-    /// Why; recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Body of `rotation/verify`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VerifyRequest {
-    /// How much to read back now.
-    #[serde(default)]
-    pub verify: Verify,
-    /// Why; recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Body of `rotation/pause`, `resume`, `rollback` and `finalize`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReasonRequest {
-    /// Why; recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
 /// What an action did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActionResult {
@@ -362,55 +290,16 @@ mod tests {
         for word in ["off", "full", "sample:0.05", "sample:1"] {
             assert_eq!(word.parse::<Verify>().unwrap().to_string(), word);
         }
-        for word in [
-            "",
-            "sample",
-            "sample:0",
-            "sample:1.5",
-            "sample:NaN",
-            "sample:-1",
-            "Full",
-            "full:1",
-        ] {
+        for word in ["", "sample", "sample:0", "sample:1.5", "sample:NaN", "sample:-1", "Full", "full:1"] {
             assert!(word.parse::<Verify>().is_err(), "{word}");
         }
     }
 
     #[test]
-    fn an_empty_body_starts_a_rotation_with_the_defaults() {
-        assert_eq!(
-            serde_json::from_str::<RotateStart>("{}").unwrap(),
-            RotateStart::default()
-        );
-        assert!(serde_json::from_str::<RotateStart>("{\"sweet\":1}").is_err());
-    }
-
-    #[test]
     fn pace_is_checked() {
         assert!(Pace::default().check().is_ok());
-        assert!(
-            Pace {
-                factor: 0.5,
-                ..Pace::default()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Pace {
-                factor: f64::NAN,
-                ..Pace::default()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Pace {
-                bytes_per_s: Some(1),
-                ..Pace::default()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Pace { factor: 0.5, ..Pace::default() }.check().is_err());
+        assert!(Pace { factor: f64::NAN, ..Pace::default() }.check().is_err());
+        assert!(Pace { bytes_per_s: Some(1), ..Pace::default() }.check().is_err());
     }
 }

@@ -67,10 +67,7 @@ impl AuditLog {
     /// The directory is made (0700) if only its last component is missing.
     pub fn open(state_dir: &Path) -> Result<AuditLog, AuditError> {
         let path = state_dir.join(LOG_NAME);
-        let fail = |source| AuditError::Open {
-            path: path.clone(),
-            source,
-        };
+        let fail = |source| AuditError::Open { path: path.clone(), source };
         match DirBuilder::new().mode(0o700).create(state_dir) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),
             _ => {}
@@ -89,31 +86,15 @@ impl AuditLog {
 
     /// A log that takes nothing and says `why`: for a daemon that serves its volumes although its log is damaged.
     pub fn refusing(state_dir: &Path, why: impl Into<String>) -> AuditLog {
-        let state = State {
-            sink: None,
-            end: 0,
-            head: Head::default(),
-            refusing: Some(why.into()),
-        };
-        AuditLog {
-            path: state_dir.join(LOG_NAME),
-            state: Mutex::new(state),
-        }
+        let state = State { sink: None, end: 0, head: Head::default(), refusing: Some(why.into()) };
+        AuditLog { path: state_dir.join(LOG_NAME), state: Mutex::new(state) }
     }
 
     pub(super) fn with_sink(path: PathBuf, mut sink: Box<dyn Sink>, report: &Report) -> AuditLog {
         // Best effort: without room now, ordinary acts are refused when they come.
         let _ = sink.set_aside(report.bytes, RESERVE);
-        let state = State {
-            sink: Some(sink),
-            end: report.bytes,
-            head: report.head.clone(),
-            refusing: None,
-        };
-        AuditLog {
-            path,
-            state: Mutex::new(state),
-        }
+        let state = State { sink: Some(sink), end: report.bytes, head: report.head.clone(), refusing: None };
+        AuditLog { path, state: Mutex::new(state) }
     }
 
     /// Records what a crash left: a torn line, acts without an outcome. A full disk does not stop the daemon here.
@@ -122,10 +103,7 @@ impl AuditLog {
             return Ok(());
         }
         let shown = &report.unfinished[..report.unfinished.len().min(100)];
-        let outcome = format!(
-            "torn bytes removed: {}; acts without an outcome: {shown:?}",
-            report.torn_bytes
-        );
+        let outcome = format!("torn bytes removed: {}; acts without an outcome: {shown:?}", report.torn_bytes);
         let draft = Draft {
             kind: Kind::Recovered,
             actor: &Actor::daemon(),
@@ -133,10 +111,7 @@ impl AuditLog {
             object: &Object::Audit,
             parameters: None,
             reason: None,
-            decision: Decision {
-                allowed: true,
-                rule: "recovery",
-            },
+            decision: Decision { allowed: true, rule: "recovery" },
             intent: None,
             outcome: Some(&outcome),
         };
@@ -168,10 +143,7 @@ impl AuditLog {
 
     /// Whether space is set aside for safety verbs.
     pub fn has_reserve(&self) -> bool {
-        self.lock()
-            .sink
-            .as_ref()
-            .is_some_and(|sink| sink.has_reserve())
+        self.lock().sink.as_ref().is_some_and(|sink| sink.has_reserve())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -183,18 +155,13 @@ impl AuditLog {
 impl State {
     fn append(&mut self, draft: Draft<'_>, space: Space) -> Result<u64, AuditError> {
         let mut record = self.place(draft);
-        let line = encode(&mut record).map_err(|error| AuditError::Write {
-            source: error.into(),
-        })?;
+        let line = encode(&mut record).map_err(|error| AuditError::Write { source: error.into() })?;
         if line.len() as u64 > LINE_MAX {
             return Err(AuditError::TooLong);
         }
         self.write(&line, space)?;
         self.end += line.len() as u64;
-        self.head = Head {
-            sequence: record.sequence,
-            hash: record.hash,
-        };
+        self.head = Head { sequence: record.sequence, hash: record.hash };
         if let Some(sink) = &mut self.sink {
             // The head may lag behind; it must only never run ahead.
             let _ = sink.note_head(&self.head);
@@ -212,15 +179,8 @@ impl State {
             verb: draft.verb.name().into(),
             object: clip(&draft.object.to_string(), 300),
             parameters: draft.parameters,
-            reason: draft
-                .reason
-                .map(|reason| clip(reason, crate::control::api::REASON_MAX)),
-            decision: if draft.decision.allowed {
-                "allowed"
-            } else {
-                "denied"
-            }
-            .into(),
+            reason: draft.reason.map(|reason| clip(reason, crate::control::api::REASON_MAX)),
+            decision: if draft.decision.allowed { "allowed" } else { "denied" }.into(),
             rule: draft.decision.rule.into(),
             intent: draft.intent,
             outcome: draft.outcome.map(|outcome| clip(outcome, 1024)),
@@ -236,13 +196,10 @@ impl State {
             return Err(AuditError::Refusing { why: why.clone() });
         }
         let Some(sink) = self.sink.as_mut() else {
-            return Err(AuditError::Refusing {
-                why: "it is not open".into(),
-            });
+            return Err(AuditError::Refusing { why: "it is not open".into() });
         };
         if space == Space::Ordinary {
-            sink.set_aside(end, len + LINE_MAX + RESERVE)
-                .map_err(|source| AuditError::NoSpace { source })?;
+            sink.set_aside(end, len + LINE_MAX + RESERVE).map_err(|source| AuditError::NoSpace { source })?;
         }
         if let Err(source) = sink.write_at(end, line) {
             if let Err(cut) = sink.cut(end) {

@@ -23,10 +23,7 @@ pub fn page(path: &Path, query: AuditQuery) -> Result<AuditPage, ApiError> {
         }
     });
     let report = report.map_err(|error| describe(&error))?;
-    Ok(AuditPage {
-        records: records.into(),
-        head: report.head,
-    })
+    Ok(AuditPage { records: records.into(), head: report.head })
 }
 
 /// Words an error of the audit log for the API and the command line.
@@ -50,15 +47,11 @@ pub fn describe(error: &AuditError) -> ApiError {
         (_, None) => error.to_string(),
     };
     let hint = match error {
-        AuditError::InUse { .. } => {
-            Some("stop the other daemon, or give this one its own --state-dir")
+        AuditError::InUse { .. } => Some("stop the other daemon, or give this one its own --state-dir"),
+        AuditError::Damaged { .. } => {
+            Some("set the log and its .head file aside as evidence; the next start begins a new chain")
         }
-        AuditError::Damaged { .. } => Some(
-            "set the log and its .head file aside as evidence; the next start begins a new chain",
-        ),
-        AuditError::Open { .. } => {
-            Some("check that it, or its directory, exists and that this user may use it")
-        }
+        AuditError::Open { .. } => Some("check that it, or its directory, exists and that this user may use it"),
         _ => None,
     };
     ApiError {

@@ -40,10 +40,7 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Head {
-        Head {
-            sequence: 0,
-            hash: GENESIS.into(),
-        }
+        Head { sequence: 0, hash: GENESIS.into() }
     }
 }
 
@@ -60,15 +57,8 @@ impl std::str::FromStr for Head {
         let bad = || format!("`{text}` is not SEQUENCE:HASH with a hash of 64 hexadecimal digits");
         let (sequence, hash) = text.split_once(':').ok_or_else(bad)?;
         let sequence = sequence.parse().map_err(|_| bad())?;
-        match hash.len() == 64
-            && hash
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        {
-            true => Ok(Head {
-                sequence,
-                hash: hash.into(),
-            }),
+        match hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            true => Ok(Head { sequence, hash: hash.into() }),
             false => Err(bad()),
         }
     }
@@ -123,6 +113,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 /// The line of `record`, newline included; sets its hash.
 pub(super) fn encode(record: &mut Record) -> serde_json::Result<Vec<u8>> {
+    record.hash.clear();
     let mut line = serde_json::to_vec(record)?;
     line.pop(); // the closing brace comes after the hash
     record.hash = digest(&line);
@@ -146,12 +137,7 @@ pub(super) fn decode(line: &[u8]) -> Result<Record, LineError> {
     let record: Record = serde_json::from_slice(line).map_err(|_| LineError::Unreadable)?;
     let tail = HASH_FIELD.len() + 64 + 2;
     let body = line.len().checked_sub(tail).ok_or(LineError::Unreadable)?;
-    let expected = [
-        HASH_FIELD.as_bytes(),
-        digest(&line[..body]).as_bytes(),
-        b"\"}",
-    ]
-    .concat();
+    let expected = [HASH_FIELD.as_bytes(), digest(&line[..body]).as_bytes(), b"\"}"].concat();
     match line[body..] == expected {
         true => Ok(record),
         false => Err(LineError::Hash),

@@ -57,18 +57,10 @@ pub(super) fn read_head(log: &Path) -> io::Result<Option<Head>> {
 impl FileSink {
     /// Opens or makes the log at `path`, 0600, and locks it.
     pub(super) fn open(path: &Path) -> Result<FileSink, AuditError> {
-        let fail = |source| AuditError::Open {
-            path: path.into(),
-            source,
-        };
+        let fail = |source| AuditError::Open { path: path.into(), source };
         let made = !path.exists();
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let log = options.open(path).map_err(fail)?;
         match log.try_lock() {
             Ok(()) => {}
@@ -77,15 +69,9 @@ impl FileSink {
         }
         let head = options.open(head_path(path)).map_err(fail)?;
         if let (true, Some(parent)) = (made, path.parent()) {
-            log.sync_all()
-                .and_then(|()| File::open(parent)?.sync_all())
-                .map_err(fail)?;
+            log.sync_all().and_then(|()| File::open(parent)?.sync_all()).map_err(fail)?;
         }
-        Ok(FileSink {
-            log,
-            head,
-            reserve: true,
-        })
+        Ok(FileSink { log, head, reserve: true })
     }
 }
 
@@ -118,10 +104,7 @@ impl Sink for FileSink {
 
     fn note_head(&mut self, head: &Head) -> io::Result<()> {
         // Always the same length, within one device block: it is replaced whole or not at all.
-        self.head.write_all_at(
-            format!("{:>20}:{}\n", head.sequence, head.hash).as_bytes(),
-            0,
-        )
+        self.head.write_all_at(format!("{:>20}:{}\n", head.sequence, head.hash).as_bytes(), 0)
     }
 
     fn has_reserve(&self) -> bool {

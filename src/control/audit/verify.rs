@@ -59,26 +59,11 @@ impl fmt::Display for Damage {
                     "line {line} is record {found} where record {expected} belongs: one was deleted, inserted or moved"
                 )
             }
-<<<<<<< HEAD
             Why::Unchained => write!(f, "line {line} does not follow from the line before, which was replaced"),
             Why::Truncated { head } => {
                 write!(f, "the log ends before line {line}, but record {head} was written once: it was truncated")
             }
             Why::Rewritten => write!(f, "line {line} is not the record that was written there: history was rewritten"),
-=======
-            Why::Unchained => write!(
-                f,
-                "line {line} does not follow from the line before, which was replaced"
-            ),
-            Why::Truncated { head } => write!(
-                f,
-                "the log ends before line {line}, but record {head} was written once: it was truncated"
-            ),
-            Why::Rewritten => write!(
-                f,
-                "line {line} is not the record that was written there: history was rewritten"
-            ),
->>>>>>> control
         }
     }
 }
@@ -109,67 +94,38 @@ impl WalkError {
     /// Says which log it was.
     pub(super) fn of(self, path: &Path) -> AuditError {
         match self {
-            WalkError::Damage(damage) => AuditError::Damaged {
-                path: path.into(),
-                damage,
-            },
-            WalkError::Io(source) => AuditError::Open {
-                path: path.into(),
-                source,
-            },
+            WalkError::Damage(damage) => AuditError::Damaged { path: path.into(), damage },
+            WalkError::Io(source) => AuditError::Open { path: path.into(), source },
         }
     }
 }
 
 /// Reads a log from its first line, checks it, and hands every record to `each`. `heads` are records known to have been
 /// durable.
-pub(super) fn walk(
-    log: &mut impl BufRead,
-    heads: &[Head],
-    mut each: impl FnMut(&Record),
-) -> Result<Report, WalkError> {
+pub(super) fn walk(log: &mut impl BufRead, heads: &[Head], mut each: impl FnMut(&Record)) -> Result<Report, WalkError> {
     let mut report = Report::default();
     let mut line = Vec::new();
     loop {
         line.clear();
-        let len = log
-            .by_ref()
-            .take(LINE_MAX + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(WalkError::Io)? as u64;
+        let len = log.by_ref().take(LINE_MAX + 1).read_until(b'\n', &mut line).map_err(WalkError::Io)? as u64;
         let number = report.head.sequence + 1;
         if line.pop() != Some(b'\n') {
             let damage = |why| Err(WalkError::Damage(Damage { line: number, why }));
             report.torn_bytes = len;
-            return match heads
-                .iter()
-                .find(|head| head.sequence > report.head.sequence)
-            {
-                Some(head) => damage(Why::Truncated {
-                    head: head.sequence,
-                }),
+            return match heads.iter().find(|head| head.sequence > report.head.sequence) {
+                Some(head) => damage(Why::Truncated { head: head.sequence }),
                 None if len > LINE_MAX => damage(Why::Unreadable),
                 None => Ok(report),
             };
         }
-        let record = next(&line, &report.head)
-            .map_err(|why| WalkError::Damage(Damage { line: number, why }))?;
-        if heads
-            .iter()
-            .any(|head| head.sequence == record.sequence && head.hash != record.hash)
-        {
-            return Err(WalkError::Damage(Damage {
-                line: number,
-                why: Why::Rewritten,
-            }));
+        let record = next(&line, &report.head).map_err(|why| WalkError::Damage(Damage { line: number, why }))?;
+        if heads.iter().any(|head| head.sequence == record.sequence && head.hash != record.hash) {
+            return Err(WalkError::Damage(Damage { line: number, why: Why::Rewritten }));
         }
         follow(&mut report.unfinished, &record);
         each(&record);
         report.bytes += len;
-        report.head = Head {
-            sequence: record.sequence,
-            hash: record.hash,
-        };
+        report.head = Head { sequence: record.sequence, hash: record.hash };
     }
 }
 
@@ -181,10 +137,7 @@ fn next(line: &[u8], head: &Head) -> Result<Record, Why> {
     })?;
     let expected = head.sequence + 1;
     if record.sequence != expected {
-        return Err(Why::Sequence {
-            expected,
-            found: record.sequence,
-        });
+        return Err(Why::Sequence { expected, found: record.sequence });
     }
     match record.previous == head.hash {
         true => Ok(record),
@@ -208,21 +161,13 @@ pub fn verify(path: &Path, anchor: Option<&Head>) -> Result<Report, AuditError> 
 }
 
 /// Like [`verify`], and hands every record to `each`.
-pub fn read(
-    path: &Path,
-    anchor: Option<&Head>,
-    each: impl FnMut(&Record),
-) -> Result<Report, AuditError> {
-    let fail = |source| AuditError::Open {
-        path: path.into(),
-        source,
-    };
+pub fn read(path: &Path, anchor: Option<&Head>, each: impl FnMut(&Record)) -> Result<Report, AuditError> {
+    let fail = |source| AuditError::Open { path: path.into(), source };
     // The head first: it only ever lags behind the log, also while a daemon appends.
     let mut heads: Vec<Head> = sink::read_head(path).map_err(fail)?.into_iter().collect();
     heads.extend(anchor.cloned());
     let file = File::open(path).map_err(fail)?;
-    let mut report =
-        walk(&mut BufReader::new(file), &heads, each).map_err(|error| error.of(path))?;
+    let mut report = walk(&mut BufReader::new(file), &heads, each).map_err(|error| error.of(path))?;
     report.anchored = !heads.is_empty();
     Ok(report)
 }

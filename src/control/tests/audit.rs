@@ -1,33 +1,18 @@
-//! The audit log against an editor, a cutter, a crash and a full disk.
+//! The audit log against an editor, a cutter and a crash.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use super::log::{AuditLog, Draft, Space};
 use super::record::{Head, Kind, encode};
-use super::sink::Sink;
-use super::verify::{Report, Why, read, verify};
-use super::{AuditError, LINE_MAX, LOG_NAME, RESERVE};
+use super::verify::{Why, read, verify};
+use super::{AuditError, LOG_NAME};
 use crate::control::authorize::{Actor, Decision, Object, Verb};
 
-const ALLOWED: Decision = Decision {
-    allowed: true,
-    rule: "test",
-};
+const ALLOWED: Decision = Decision { allowed: true, rule: "test" };
 
-fn append(
-    log: &AuditLog,
-    kind: Kind,
-    intent: Option<u64>,
-    space: Space,
-) -> Result<u64, AuditError> {
-    let actor = Actor {
-        uid: 7,
-        pid: Some(1),
-        process_start: Some(2),
-    };
+pub(super) fn append(log: &AuditLog, kind: Kind, intent: Option<u64>, space: Space) -> Result<u64, AuditError> {
+    let actor = Actor { uid: 7, pid: Some(1), process_start: Some(2) };
     let object = Object::Volume("disk".into());
     log.append(
         Draft {
@@ -61,20 +46,9 @@ fn written(pairs: u64) -> (tempfile::TempDir, PathBuf) {
 
 /// Rewrites the lines of the log at `path`.
 fn with_lines(path: &Path, change: impl FnOnce(&mut Vec<String>)) {
-    let mut lines: Vec<String> = fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let mut lines: Vec<String> = fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
     change(&mut lines);
-    fs::write(
-        path,
-        lines
-            .iter()
-            .map(|line| line.clone() + "\n")
-            .collect::<String>(),
-    )
-    .unwrap();
+    fs::write(path, lines.iter().map(|line| line.clone() + "\n").collect::<String>()).unwrap();
 }
 
 fn damage(path: &Path) -> (u64, Why) {
@@ -88,10 +62,7 @@ fn damage(path: &Path) -> (u64, Why) {
 fn a_whole_log_verifies_and_goes_on_after_a_restart() {
     let (dir, path) = written(3);
     let report = verify(&path, None).unwrap();
-    assert_eq!(
-        (report.head.sequence, report.torn_bytes, report.anchored),
-        (6, 0, true)
-    );
+    assert_eq!((report.head.sequence, report.torn_bytes, report.anchored), (6, 0, true));
     let log = AuditLog::open(dir.path()).unwrap();
     assert_eq!(append(&log, Kind::Note, None, Space::Ordinary).unwrap(), 7);
     assert_eq!(verify(&path, None).unwrap().head, log.head());
@@ -107,29 +78,21 @@ fn files_are_for_the_owner_alone() {
     assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&state.join("audit.jsonl")), 0o600);
     assert_eq!(mode(&state.join("audit.head")), 0o600);
-    assert!(matches!(
-        AuditLog::open(&dir.path().join("a/b")),
-        Err(AuditError::Open { .. })
-    ));
+    assert!(matches!(AuditLog::open(&dir.path().join("a/b")), Err(AuditError::Open { .. })));
 }
 
 #[test]
 fn a_second_daemon_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
     let _first = AuditLog::open(dir.path()).unwrap();
-    assert!(matches!(
-        AuditLog::open(dir.path()),
-        Err(AuditError::InUse { .. })
-    ));
+    assert!(matches!(AuditLog::open(dir.path()), Err(AuditError::InUse { .. })));
 }
 
 #[test]
 fn an_edit_of_any_line_is_found_there() {
     for line in 0..6 {
         let (_dir, path) = written(3);
-        with_lines(&path, |lines| {
-            lines[line] = lines[line].replace("\"uid\":7", "\"uid\":8")
-        });
+        with_lines(&path, |lines| lines[line] = lines[line].replace("\"uid\":7", "\"uid\":8"));
         assert_eq!(damage(&path), (line as u64 + 1, Why::Edited));
     }
 }
@@ -153,16 +116,9 @@ fn an_edit_with_its_hash_made_good_is_found_at_the_next_line_or_by_the_head() {
         with_lines(&path, |lines| {
             let mut record: super::Record = serde_json::from_str(&lines[line]).unwrap();
             record.actor.uid = 8;
-            lines[line] = String::from_utf8(encode(&mut record).unwrap())
-                .unwrap()
-                .trim_end()
-                .into();
+            lines[line] = String::from_utf8(encode(&mut record).unwrap()).unwrap().trim_end().into();
         });
-        let expected = if line == 5 {
-            (6, Why::Rewritten)
-        } else {
-            (line as u64 + 2, Why::Unchained)
-        };
+        let expected = if line == 5 { (6, Why::Rewritten) } else { (line as u64 + 2, Why::Unchained) };
         assert_eq!(damage(&path), expected);
     }
 }
@@ -173,16 +129,7 @@ fn a_deleted_line_is_found_there() {
         let (_dir, path) = written(3);
         with_lines(&path, |lines| drop(lines.remove(line)));
         let number = line as u64 + 1;
-        assert_eq!(
-            damage(&path),
-            (
-                number,
-                Why::Sequence {
-                    expected: number,
-                    found: number + 1
-                }
-            )
-        );
+        assert_eq!(damage(&path), (number, Why::Sequence { expected: number, found: number + 1 }));
     }
 }
 
@@ -190,16 +137,7 @@ fn a_deleted_line_is_found_there() {
 fn reordered_lines_are_found_at_the_first() {
     let (_dir, path) = written(3);
     with_lines(&path, |lines| lines.swap(1, 4));
-    assert_eq!(
-        damage(&path),
-        (
-            2,
-            Why::Sequence {
-                expected: 2,
-                found: 5
-            }
-        )
-    );
+    assert_eq!(damage(&path), (2, Why::Sequence { expected: 2, found: 5 }));
 }
 
 #[test]
@@ -208,22 +146,13 @@ fn a_cut_at_the_end_is_found_by_the_head_file_and_by_an_anchor() {
     let head = verify(&path, None).unwrap().head;
     with_lines(&path, |lines| lines.truncate(4));
     assert_eq!(damage(&path), (5, Why::Truncated { head: 6 }));
-    assert!(
-        matches!(AuditLog::open(dir.path()), Err(AuditError::Damaged { .. })),
-        "the daemon must not build on it"
-    );
+    assert!(matches!(AuditLog::open(dir.path()), Err(AuditError::Damaged { .. })), "the daemon must not build on it");
     // Whoever cuts the head file too is found out only by a head kept elsewhere.
     fs::remove_file(path.with_extension("head")).unwrap();
     assert!(!verify(&path, None).unwrap().anchored);
-    assert!(matches!(
-        verify(&path, Some(&head)),
-        Err(AuditError::Damaged { .. })
-    ));
+    assert!(matches!(verify(&path, Some(&head)), Err(AuditError::Damaged { .. })));
     fs::write(&path, "").unwrap();
-    assert!(matches!(
-        verify(&path, Some(&head)),
-        Err(AuditError::Damaged { .. })
-    ));
+    assert!(matches!(verify(&path, Some(&head)), Err(AuditError::Damaged { .. })));
 }
 
 #[test]
@@ -237,10 +166,7 @@ fn a_torn_last_line_is_removed_and_recorded() {
     let mut last = None;
     let report = read(&path, None, |record| last = Some(record.clone())).unwrap();
     let last = last.unwrap();
-    assert_eq!(
-        (report.torn_bytes, last.sequence, last.kind),
-        (0, 5, Kind::Recovered)
-    );
+    assert_eq!((report.torn_bytes, last.sequence, last.kind), (0, 5, Kind::Recovered));
     assert!(last.outcome.unwrap().contains("torn bytes removed: 17"));
 }
 
@@ -265,139 +191,6 @@ fn an_act_the_crash_cut_short_is_named_once() {
     assert_eq!((report.head.sequence, report.unfinished.len()), (4, 0));
 }
 
-/// A device of fixed size that fails on demand.
-#[derive(Default)]
-struct Device {
-    bytes: Vec<u8>,
-    capacity: u64,
-    reserved: u64,
-    sync_fails: bool,
-    cut_fails: bool,
-}
-
-#[derive(Clone, Default)]
-struct Rig(Arc<Mutex<Device>>);
-
-impl Rig {
-    fn log(&self) -> AuditLog {
-        AuditLog::with_sink("rig".into(), Box::new(self.clone()), &Report::default())
-    }
-
-    fn of(capacity: u64) -> Rig {
-        let rig = Rig::default();
-        rig.0.lock().unwrap().capacity = capacity;
-        rig
-    }
-}
-
-impl Sink for Rig {
-    fn set_aside(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        let mut device = self.0.lock().unwrap();
-        if offset + len > device.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        device.reserved = device.reserved.max(offset + len);
-        Ok(())
-    }
-
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut device = self.0.lock().unwrap();
-        let end = offset + bytes.len() as u64;
-        // Half the line gets there before the device is full.
-        let room = if end > device.capacity.max(device.reserved) {
-            bytes.len() / 2
-        } else {
-            bytes.len()
-        };
-        device.bytes.truncate(offset as usize);
-        device.bytes.extend_from_slice(&bytes[..room]);
-        if room < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        if self.0.lock().unwrap().sync_fails {
-            Err(io::Error::from_raw_os_error(libc::EIO))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn cut(&mut self, len: u64) -> io::Result<()> {
-        let mut device = self.0.lock().unwrap();
-        if device.cut_fails {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-        device.bytes.truncate(len as usize);
-        Ok(())
-    }
-
-    fn note_head(&mut self, _head: &Head) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn has_reserve(&self) -> bool {
-        true
-    }
-}
-
-#[test]
-fn a_full_device_refuses_acts_but_records_safety_verbs_out_of_the_reserve() {
-    let rig = Rig::of(RESERVE + LINE_MAX + 2000);
-    let log = rig.log();
-    let mut acts = 0;
-    while append(&log, Kind::Intent, None, Space::Ordinary).is_ok() {
-        acts += 1;
-    }
-    assert!(acts > 0 && acts < 10, "{acts}");
-    let full = append(&log, Kind::Intent, None, Space::Ordinary);
-    assert!(matches!(full, Err(AuditError::NoSpace { .. })), "{full:?}");
-    let mut safe = 0;
-    while append(&log, Kind::Intent, None, Space::Reserve).is_ok() {
-        safe += 1;
-    }
-    assert!(safe >= 100, "{safe}");
-    assert!(log.why_refusing().is_none(), "space may come back");
-    // What did not fit left no half line.
-    let text = String::from_utf8(rig.0.lock().unwrap().bytes.clone()).unwrap();
-    assert_eq!(
-        (text.lines().count() as u64, text.ends_with("}\n")),
-        (log.head().sequence, true)
-    );
-}
-
-#[test]
-fn after_a_failed_sync_nothing_is_recorded_any_more() {
-    let rig = Rig::of(1 << 30);
-    let log = rig.log();
-    rig.0.lock().unwrap().sync_fails = true;
-    assert!(matches!(
-        append(&log, Kind::Intent, None, Space::Ordinary),
-        Err(AuditError::Write { .. })
-    ));
-    rig.0.lock().unwrap().sync_fails = false;
-    let after = append(&log, Kind::Intent, None, Space::Reserve);
-    assert!(
-        matches!(after, Err(AuditError::Refusing { .. })),
-        "{after:?}"
-    );
-}
-
-#[test]
-fn half_a_line_that_cannot_be_undone_closes_the_log() {
-    let rig = Rig::of(10);
-    rig.0.lock().unwrap().cut_fails = true;
-    let log = rig.log();
-    assert!(matches!(
-        append(&log, Kind::Intent, None, Space::Reserve),
-        Err(AuditError::NoSpace { .. })
-    ));
-    assert!(log.why_refusing().is_some());
-}
-
 #[test]
 fn a_refusing_log_says_why() {
     let log = AuditLog::refusing(Path::new("/nowhere"), "line 3 was edited");
@@ -409,10 +202,7 @@ fn a_refusing_log_says_why() {
 
 #[test]
 fn a_head_reads_what_it_writes() {
-    let head = Head {
-        sequence: 5,
-        hash: "ab".repeat(32),
-    };
+    let head = Head { sequence: 5, hash: "ab".repeat(32) };
     assert_eq!(head.to_string().parse::<Head>().unwrap(), head);
     for bad in ["", "5", "5:ab", "x:00", &format!("1:{}", "AB".repeat(32))] {
         assert!(bad.parse::<Head>().is_err(), "{bad}");

@@ -18,28 +18,12 @@ fn every_route_is_described_and_every_description_has_a_route() {
         .as_object()
         .unwrap()
         .iter()
-        .flat_map(|(path, methods)| {
-            methods
-                .as_object()
-                .unwrap()
-                .keys()
-                .map(|method| (path.clone(), method.clone()))
-        })
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(|method| (path.clone(), method.clone())))
         .collect();
-    let mut routed: BTreeSet<(String, String)> = ROUTES
-        .iter()
-        .map(|route| {
-            (
-                route.path.to_owned(),
-                format!("{:?}", route.method).to_lowercase(),
-            )
-        })
-        .collect();
+    let mut routed: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|route| (route.path.to_owned(), format!("{:?}", route.method).to_lowercase())).collect();
     assert_eq!(routed.len(), ROUTES.len(), "a route stands twice");
-    routed.extend([
-        ("/healthz".into(), "get".into()),
-        ("/readyz".into(), "get".into()),
-    ]);
+    routed.extend([("/healthz".into(), "get".into()), ("/readyz".into(), "get".into())]);
     assert_eq!(routed, described);
 }
 
@@ -62,21 +46,12 @@ fn looking_is_get_and_acting_is_post() {
 
 /// The words serde knows for `T`, from its own complaint about one it does not know.
 fn words<T: DeserializeOwned>() -> BTreeSet<String> {
-    let complaint = serde_json::from_str::<T>("\"?\"")
-        .err()
-        .unwrap()
-        .to_string();
-    complaint
-        .split('`')
-        .skip(3)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect()
+    let complaint = serde_json::from_str::<T>("\"?\"").err().unwrap().to_string();
+    complaint.split('`').skip(3).step_by(2).map(str::to_owned).collect()
 }
 
 fn described(schema: &str, property: &str) -> BTreeSet<String> {
-    let words =
-        description()["components"]["schemas"][schema]["properties"][property]["enum"].clone();
+    let words = description()["components"]["schemas"][schema]["properties"][property]["enum"].clone();
     serde_json::from_value(words).unwrap()
 }
 
@@ -107,13 +82,7 @@ fn state_names_are_the_wire_words() {
 
 #[test]
 fn audit_queries() {
-    assert_eq!(
-        parse_audit_query("after=5&limit=7"),
-        Ok(AuditQuery {
-            after: Some(5),
-            limit: Some(7)
-        })
-    );
+    assert_eq!(parse_audit_query("after=5&limit=7"), Ok(AuditQuery { after: Some(5), limit: Some(7) }));
     assert_eq!(parse_audit_query(""), Ok(AuditQuery::default()));
     for bad in ["after", "after=-1", "limit=x", "since=1"] {
         assert!(parse_audit_query(bad).is_err(), "{bad}");

@@ -1,0 +1,247 @@
+//! `keymoult serve`: opens the volumes, starts the two planes, waits for a signal, ends in order.
+//!
+//! Order of starting: hardening, self-test, keys, volumes (recovery happens here), NBD, rotations that a restart
+//! interrupted, control. Order of ending: control, NBD (in-flight requests finish), rotations (batches in flight finish),
+//! volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
+
+use std::sync::Arc;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use super::args::{CacheChoice, CryptoChoice, IoChoice};
+use super::config::{ServePlan, VolumePlan};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::failure_of;
+use super::names::Listen;
+use super::operations::{DaemonOperations, Served, census_line};
+use super::report::Ready;
+use super::words;
+use crate::control::api::IoReport;
+use crate::control::authorize::{Object, Verb};
+use crate::control::{self, door::Door};
+use crate::crypto::EngineKind;
+use crate::engine::{self, CacheMode, EngineOptions, IoKind, Pool};
+use crate::keys::{self, KekProvider, KekUri, NewKek};
+use crate::nbd::{self, Exports};
+use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
+use crate::rotation::Controller;
+use crate::volume::Volume;
+use crate::volume::executor::Executor;
+use crate::volume::open::{OpenVolume, open};
+
+/// Buffers of all client connections together, bytes.
+const POOL_LIMIT: usize = 512 << 20;
+
+/// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come.
+pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut lost = harden();
+    crate::crypto::selftest::run().map_err(|error| {
+        Failure::from_error(Exit::Internal, &error).hint("this machine computes wrongly: do not serve from it")
+    })?;
+    let signals = block_signals()?;
+    let crypto = crypto_engine(plan.crypto_engine);
+    let door = Door::open(&plan.state_dir)?;
+    door.note(Verb::DaemonStart, &Object::Daemon, concat!("keymoult ", env!("CARGO_PKG_VERSION")));
+    let mut opened = Vec::new();
+    for volume in &plan.volumes {
+        opened.push(open_volume(volume, plan, crypto)?);
+    }
+    let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
+    for (planned, volume, _) in &opened {
+        let export = nbd::Export::new(&planned.name, volume.size(), volume.data_unit(), Arc::clone(volume));
+        let export = export.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
+        exports
+            .add(export.with_read_only(volume.read_only()))
+            .map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
+    }
+    let config = nbd_config(plan)?;
+    let pool = Pool::new(POOL_LIMIT);
+    let server = nbd::start(&config, &exports, &pool, |pool, waker| Executor::new(pool.clone(), waker));
+    let server = Arc::new(server.map_err(|error| failure_of::nbd(&error))?);
+    let io = io_report(&server);
+    lost.extend(io.lost.iter().cloned());
+    let (make_engine, probe) = (engine_maker(plan), latency_probe(&server));
+    let volumes: Vec<Arc<Served>> = opened
+        .into_iter()
+        .map(|(planned, volume, keks)| {
+            door.note(Verb::VolumeOpen, &Object::Volume(planned.name.clone()), &format!("opened volume {}", volume.id()));
+            Arc::new(Served {
+                name: planned.name.clone(),
+                path: planned.path.display().to_string(),
+                header: planned.header.as_ref().map(|path| path.display().to_string()),
+                controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
+            })
+        })
+        .collect();
+    volumes.iter().for_each(|served| served.controller.go_on());
+    let operations = Arc::new(DaemonOperations {
+        volumes: volumes.clone(),
+        io,
+        crypto,
+        lost: lost.clone(),
+        started: words::time(words::now()).unwrap_or_default(),
+    });
+    let control = control::Server::start(&plan.control, Arc::clone(&door), operations)?;
+    let said = ready(&Ready {
+        pid: std::process::id(),
+        nbd: server.addresses().iter().map(ToString::to_string).collect(),
+        control: format!("unix:{}", plan.control.display()),
+        volumes: volumes.iter().map(|served| (served.name.clone(), served.controller.volume().size())).collect(),
+        lost,
+    });
+    if said.is_ok() {
+        let signal = signals.wait().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
+        tracing::info!(%signal, "stopping");
+    }
+    control.stop();
+    let clean = server.stop();
+    volumes.iter().for_each(|served| served.controller.stop());
+    door.note(Verb::DaemonStop, &Object::Daemon, if clean { "stopped" } else { "stopped with clients cut off" });
+    said
+}
+
+/// No core dumps, no ptrace by the same user: keys are in memory. Says what could not be had.
+fn harden() -> Vec<String> {
+    let mut lost = Vec::new();
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        lost.push(format!("core dumps could not be forbidden: {error}"));
+    }
+    let none = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    if let Err(error) = none {
+        lost.push(format!("the core size limit could not be set to 0: {error}"));
+    }
+    lost
+}
+
+/// Blocks the ending signals in this thread, and so in all threads started later.
+fn block_signals() -> Result<SigSet, Failure> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    set.thread_block().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
+    Ok(set)
+}
+
+/// Opens the KEKs a list of URIs names.
+pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Vec<Box<dyn KekProvider>>, Vec<String>), Failure> {
+    let mut keks = Vec::new();
+    let mut made = Vec::new();
+    for text in uris {
+        let uri: KekUri = text.parse().map_err(|error| failure_of::key(&error))?;
+        let opened = keys::open(&uri, new).map_err(|error| failure_of::key(&error))?;
+        if opened.created {
+            made.push(opened.provider.describe().label.clone());
+        }
+        keks.push(opened.provider);
+    }
+    Ok((keks, made))
+}
+
+type Opened<'a> = (&'a VolumePlan, Arc<Volume>, Arc<Vec<Box<dyn KekProvider>>>);
+
+fn open_volume<'a>(planned: &'a VolumePlan, plan: &ServePlan, engine: EngineKind) -> Result<Opened<'a>, Failure> {
+    let (keks, _) = open_keks(&planned.keks, NewKek::Never)?;
+    let volume = open(&OpenVolume {
+        path: &planned.path,
+        header: planned.header.as_deref(),
+        keks: &keks,
+        read_only: planned.read_only,
+        cache: cache_mode(plan.cache),
+        engine,
+    });
+    let volume = volume.map_err(|error| failure_of::volume(&error).at(planned.path.display().to_string()))?;
+    let recovered = volume.recovered();
+    tracing::info!(
+        name = planned.name,
+        id = %volume.id(),
+        backing = volume.caps().describe,
+        census = census_line(&volume.census()),
+        records = recovered.records,
+        rolled_forward = recovered.rolled_forward,
+        "volume opened"
+    );
+    if let Some(reason) = volume.poisoned() {
+        tracing::error!(name = planned.name, reason, "the volume is poisoned: it is served for reading only");
+    }
+    Ok((planned, Arc::new(volume), Arc::new(keks)))
+}
+
+fn nbd_config(plan: &ServePlan) -> Result<nbd::Config, Failure> {
+    let listen = |listen: &Listen| match listen {
+        Listen::Unix(path) => nbd::Listen::Unix(path.clone()),
+        Listen::Tcp { host, port } if host.contains(':') => nbd::Listen::Tcp(format!("[{host}]:{port}")),
+        Listen::Tcp { host, port } => nbd::Listen::Tcp(format!("{host}:{port}")),
+    };
+    for address in &plan.nbd {
+        if let Listen::Unix(path) = address {
+            control::ensure_runtime_dir(path).map_err(|error| {
+                Failure::from_error(Exit::Io, &error).at(format!("the directory of {}", path.display()))
+            })?;
+        }
+    }
+    let mut config = nbd::Config {
+        listen: plan.nbd.iter().map(listen).collect(),
+        insecure: true, // the plan was refused already if it is not allowed
+        io: io_kind(plan.io),
+        ..nbd::Config::default()
+    };
+    if let Some(workers) = plan.workers {
+        config.workers = workers;
+    }
+    Ok(config)
+}
+
+fn io_kind(choice: Option<IoChoice>) -> Option<IoKind> {
+    choice.map(|choice| match choice {
+        IoChoice::Ring => IoKind::Ring,
+        IoChoice::Posix => IoKind::Posix,
+    })
+}
+
+/// The crypto engine of a choice.
+pub fn crypto_engine(choice: Option<CryptoChoice>) -> EngineKind {
+    match choice {
+        None | Some(CryptoChoice::AwsLc) => EngineKind::AwsLc,
+        Some(CryptoChoice::Portable) => EngineKind::Portable,
+    }
+}
+
+/// The cache mode of a choice.
+pub fn cache_mode(choice: CacheChoice) -> CacheMode {
+    match choice {
+        CacheChoice::Auto => CacheMode::Auto,
+        CacheChoice::Direct => CacheMode::Direct,
+        CacheChoice::Page => CacheMode::Page,
+    }
+}
+
+fn io_report(server: &nbd::Server) -> IoReport {
+    let Some(report) = server.engine_reports().first() else { return IoReport::default() };
+    IoReport {
+        name: report.name.to_string(),
+        features: report.features.iter().map(ToString::to_string).collect(),
+        lost: report.lost.clone(),
+    }
+}
+
+fn engine_maker(plan: &ServePlan) -> MakeEngine {
+    let kind = io_kind(plan.io);
+    Arc::new(move || engine::open(kind, &EngineOptions::default()))
+}
+
+/// Client latency over all operations and workers. Holds no server alive.
+fn latency_probe(server: &Arc<nbd::Server>) -> Probe {
+    let server = Arc::downgrade(server);
+    Arc::new(move || {
+        let mut latency = Latency::default();
+        let Some(server) = server.upgrade() else { return latency };
+        let stats = server.stats();
+        for operation in &stats.operations {
+            for (bucket, count) in operation.latency_us.iter().enumerate() {
+                latency.0[bucket.min(BUCKETS - 1)] += count;
+            }
+        }
+        latency
+    })
+}
