@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::control::api::{KeyInfo, RewriteMode, Rotation};
+use crate::control::api::RewriteMode;
 
-pub(super) use text::{checked, created, info, mode, ready, speed};
+pub(super) use text::{created, mode, ready, speed};
 
 /// What `volume create` made.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -41,116 +41,6 @@ pub struct Created {
     pub new_key_files: Vec<String>,
     /// Bytes of data area that were zeroed.
     pub zeroed_bytes: u64,
-}
-
-/// Where a zone stands.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Zone {
-    /// Its name: superblock, generations, canaries, tags, ring, data.
-    pub name: String,
-    /// `data` or `header`: which file.
-    pub file: String,
-    /// Offset in that file, bytes.
-    pub offset: u64,
-    /// Length, bytes.
-    pub bytes: u64,
-}
-
-/// What `volume info` found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Info {
-    /// Path of the backing.
-    pub path: String,
-    /// Path of the detached header.
-    pub header: Option<String>,
-    /// Version of the on-disk format.
-    pub format_version: u32,
-    /// Whether a key authenticated all this; if not, only checksums vouch for it.
-    pub authenticated: bool,
-    /// Identity of the volume.
-    pub id: String,
-    /// Size of the virtual disk, bytes.
-    pub size_bytes: u64,
-    /// Size it may grow to, bytes.
-    pub max_size_bytes: u64,
-    /// Size of an extent, bytes.
-    pub extent_bytes: u64,
-    /// How rotations rewrite extents.
-    pub mode: RewriteMode,
-    /// Where the zones stand.
-    pub zones: Vec<Zone>,
-    /// Key generations, oldest first; 0 is the metadata key.
-    pub keys: Vec<KeyInfo>,
-    /// How many extents each generation encrypts; empty if not known.
-    pub census: BTreeMap<u32, u64>,
-    /// The rotation, if known.
-    pub rotation: Option<Rotation>,
-    /// Why the volume refuses writes.
-    pub poisoned: Option<String>,
-    /// What is odd.
-    pub findings: Vec<Finding>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
-    #[default]
-    Note,
-    /// Harmless now.
-    Warning,
-    /// Something is wrong; the command ends with exit code 5.
-    Error,
-}
-
-/// Something a check found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What it is.
-    pub what: String,
-    /// Where it is.
-    #[serde(rename = "where")]
-    pub place: Option<String>,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-/// Who refers to a generation.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct References {
-    /// Extents tagged with it.
-    pub extents: u64,
-    /// Live ring records that name it.
-    pub ring_records: u64,
-}
-
-/// What `volume check` found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Checked {
-    /// Path of the backing.
-    pub path: String,
-    /// Whether everything was read.
-    pub full: bool,
-    /// Whether a key authenticated the metadata.
-    pub authenticated: bool,
-    /// Bytes read.
-    pub bytes_read: u64,
-    /// Who refers to each generation; empty if not known.
-    pub references: BTreeMap<u32, References>,
-    /// Whether the volume was poisoned and now is not.
-    pub poison_cleared: bool,
-    /// What was found.
-    pub findings: Vec<Finding>,
-}
-
-impl Checked {
-    /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity != Severity::Error)
-    }
 }
 
 /// What `serve` says once clients can come.

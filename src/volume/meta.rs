@@ -108,11 +108,6 @@ impl Meta {
         self.written
     }
 
-    /// Tag-page states, for `check`.
-    pub fn pages(&self) -> &[PageState] {
-        &self.pages
-    }
-
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
         self.header.write_at(offset, bytes)
