@@ -58,9 +58,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args, &global, &output),
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
-        Command::Key {
-            command: KeyCommand::List { volume },
-        } => status::keys(&volume, &global, &output),
+        Command::Key { command: KeyCommand::List { volume } } => status::keys(&volume, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),

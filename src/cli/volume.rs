@@ -20,11 +20,7 @@ pub fn run(command: &VolumeCommand, output: &Output) -> Result<Exit, Failure> {
             let checked = local::check(args, &mut progress)?;
             progress.end();
             output.result(&checked, report::checked)?;
-            Ok(if checked.is_sound() {
-                Exit::Ok
-            } else {
-                Exit::Damaged
-            })
+            Ok(if checked.is_sound() { Exit::Ok } else { Exit::Damaged })
         }
     }
 }
