@@ -7,7 +7,7 @@ use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::OVERHEAD;
 use crate::limits::{BATCH_MAX, EXTENT_MAX, EXTENT_MIN, EXTENTS_MAX, GENERATIONS_MAX, RING_SLOTS_MIN};
-use crate::units::{BLOCK, align_down, align_up};
+use crate::units::{BLOCK, align_up};
 
 /// Offset of superblock copy A in the header backing, bytes.
 pub const SUPERBLOCK_A: u64 = 0;
@@ -286,14 +286,19 @@ pub fn plan(shape: &Shape, detached: bool) -> Plan {
 
 /// The largest volume that fits on a data backing of `backing_len` bytes with this shape, 0 if none does.
 pub fn largest_size(shape: &Shape, backing_len: u64, detached: bool) -> u64 {
-    let mut size = align_down(backing_len, BLOCK);
-    for _ in 0..8 {
-        let trial = Shape { size, max_size: size.max(BLOCK), ..*shape };
-        let need = plan(&trial, detached).data_len;
-        if size == 0 || need <= backing_len {
-            return size;
+    let fits = |blocks: u64| {
+        let size = blocks * BLOCK;
+        plan(&Shape { size, max_size: size, ..*shape }, detached).data_len <= backing_len
+    };
+    // What a volume needs only grows with its size: halve the range between what fits and what does not.
+    let (mut fit, mut too_much) = (0, backing_len.min(EXTENTS_MAX * shape.extent_size) / BLOCK + 1);
+    while too_much - fit > 1 {
+        let middle = fit + (too_much - fit) / 2;
+        if fits(middle) {
+            fit = middle;
+        } else {
+            too_much = middle;
         }
-        size = size.saturating_sub(align_up(need - backing_len, BLOCK));
     }
-    0
+    fit * BLOCK
 }

@@ -9,13 +9,14 @@
 //! | `superblock-…`, `table-…`, `stamp-…`, `canary-…`, `tag-page-…`, `ring-…` | a structure is `zero`, `missing`, `newer`, `crc` (torn or rotten), `mac` (tampered or moved), `field` (out of bounds) or `unreadable` |
 //! | `superblock-place`, `superblock-twin`, `table-place`, `table-twin` | a copy stands where its sequence does not belong, or is not its twin's predecessor |
 //! | `header-kind`, `backing-truncated` | the files given are not, or not wholly, this volume's |
+//! | `granule-unvouched` | the device's atomic writes are smaller than the volume counts on |
 //! | `key-missing`, `wrap-untried`, `wrap-unavailable`, `wrap-tampered`, `wrap-differs`, `suite-unknown` | keys and their wraps |
 //! | `canary-wrong` | the key is not the one that encrypted |
 //! | `epoch-behind`, `epoch-stale` | header and data are not of the same time |
 //! | `table-target`, `table-rotation` | the table contradicts itself or the tags |
 //! | `tag-page-lost`, `tag-digest`, `tag-unknown`, `tag-state`, `checkpoint-cut-off` | tags |
 //! | `ring-gap`, `ring-contradiction`, `ring-generation`, `ring-live`, `ring-torn` | intents |
-//! | `data-unreadable`, `engines-disagree` | data |
+//! | `data-unreadable`, `data-key`, `data-not-read`, `engines-disagree` | data |
 //! | `poisoned`, `no-key` | the volume refuses writes; nothing was authenticated |
 //!
 //! Order: survey, then repair of bad twins, then a second survey, then the poison. Invariants: nothing is written unless

@@ -252,6 +252,7 @@ impl Volume {
         spec: &RotationSpec,
     ) -> Result<Generation, VolumeError> {
         self.writable()?;
+        self.may_rewrite()?;
         let generation = self.prepare(keks, spec)?;
         self.next_epoch()?;
         self.commit_table(|table| {

@@ -158,7 +158,10 @@ impl Meta {
         let slots = self.superblock.ring_slots;
         let bytes = record.seal(&self.seal, slots);
         let slot_size = u64::from(self.superblock.slot_size);
-        debug_assert!(bytes.len() as u64 <= slot_size);
+        if bytes.len() as u64 > slot_size {
+            // Beyond its slot it would overwrite the next record, which may be live.
+            return Err(VolumeError::Refused(format!("record {} does not fit its slot", record.sequence)));
+        }
         let place = self.superblock.zones.ring.offset + u64::from(slot_of(record.sequence, slots)) * slot_size;
         self.write(place, &bytes).map_err(VolumeError::io("write an intent record"))
     }

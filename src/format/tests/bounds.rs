@@ -165,9 +165,8 @@ fn record_with(change: impl FnOnce(&mut Vec<u8>), shape: &Shape) -> Result<Recor
 #[test]
 fn record_counts_and_fields() {
     for shape in [sample::shape(WriteMode::InPlace, 512), sample::shape(WriteMode::Journal, 4096)] {
-        let set = |at: usize, value: u32| {
-            move |body: &mut Vec<u8>| body[at..at + 4].copy_from_slice(&value.to_le_bytes())
-        };
+        let set =
+            |at: usize, value: u32| move |body: &mut Vec<u8>| body[at..at + 4].copy_from_slice(&value.to_le_bytes());
         assert_eq!(record_with(|_| {}, &shape).unwrap(), sample::record(&shape));
         refused(record_with(set(0, u32::MAX), &shape), "count");
         refused(record_with(set(4, u32::MAX), &shape), "count");

@@ -117,8 +117,14 @@ fn a_block_elsewhere_is_not_authentic() {
 
 #[test]
 fn one_structure_is_never_taken_for_another() {
-    let kinds =
-        [envelope::SUPERBLOCK, envelope::GENERATIONS, envelope::CANARY, envelope::TAG_PAGE, envelope::RECORD, envelope::STAMP];
+    let kinds = [
+        envelope::SUPERBLOCK,
+        envelope::GENERATIONS,
+        envelope::CANARY,
+        envelope::TAG_PAGE,
+        envelope::RECORD,
+        envelope::STAMP,
+    ];
     for it in sealed() {
         for kind in kinds.into_iter().filter(|kind| kind.name != it.name) {
             assert_eq!(peek(kind, &it.bytes).err(), Some(Damage::NotThis { what: kind.name }));

@@ -4,7 +4,7 @@
 use super::sample::{self, seal};
 use crate::crypto::Suite;
 use crate::format::envelope::{self, CANARY, HEAD, MAC, OVERHEAD, RECORD, SUPERBLOCK, TAG_PAGE, TAIL, peek};
-use crate::format::generations::{GenerationTable, KeyState, Phase, REASON_MAX, RANGES_MAX};
+use crate::format::generations::{GenerationTable, KeyState, Phase, RANGES_MAX, REASON_MAX};
 use crate::format::layout::{self, COMMIT_BYTES, INTENT_BYTES, RECORD_FIXED, WriteMode, plan};
 use crate::format::{canary, stamp, superblock, tags};
 use crate::limits;
@@ -92,8 +92,14 @@ fn envelope_and_magics() {
     let key = crate::crypto::mac::MacKey::new(&crate::crypto::Secret::filled(32, |bytes| bytes.fill(7)));
     assert_eq!(mac, key.tag(&[&sample::VOLUME.0, &3u64.to_le_bytes(), &sealed[..HEAD + n]]));
     assert_eq!((HEAD, TAIL, OVERHEAD), (24, 36, 60));
-    let kinds =
-        [envelope::SUPERBLOCK, envelope::GENERATIONS, envelope::CANARY, envelope::TAG_PAGE, envelope::RECORD, envelope::STAMP];
+    let kinds = [
+        envelope::SUPERBLOCK,
+        envelope::GENERATIONS,
+        envelope::CANARY,
+        envelope::TAG_PAGE,
+        envelope::RECORD,
+        envelope::STAMP,
+    ];
     assert_eq!(tables[1].len(), kinds.len());
     for (row, kind) in tables[1].iter().zip(kinds) {
         let magic = row[1].trim_matches('`').replace("\\0", "\0");
@@ -132,18 +138,26 @@ fn superblock_fields() {
     let (n, m) = (block.granule_source.len(), block.poisoned.len());
     let zones = block.zones;
     let places = [zones.generations, zones.canaries, zones.tags, zones.ring, zones.data, zones.stamp];
-    let numbers: Vec<[u8; 8]> = places.iter().flat_map(|place| [place.offset, place.length]).map(u64::to_le_bytes).collect();
+    let numbers: Vec<[u8; 8]> =
+        places.iter().flat_map(|place| [place.offset, place.length]).map(u64::to_le_bytes).collect();
     let (size, max_size) = (block.shape.size.to_le_bytes(), block.shape.max_size.to_le_bytes());
-    let mut wanted: Vec<(&str, &[u8])> = vec![("volume id", &block.volume.0), ("size", &size), ("maximum size", &max_size)];
+    let mut wanted: Vec<(&str, &[u8])> =
+        vec![("volume id", &block.volume.0), ("size", &size), ("maximum size", &max_size)];
     let (extent, unit) = (block.shape.extent_size.to_le_bytes(), block.shape.data_unit.to_le_bytes());
     wanted.extend([("extent size", &extent[..]), ("data unit", &unit), ("granule", &[0, 2, 0, 0])]);
     wanted.extend([("write mode", &[0u8][..]), ("header kind", &[1]), ("hole rule", &[0]), ("reserved", &[0])]);
     let names = ["generation", "canary", "tag", "ring", "data", "stamp"];
-    let names: Vec<String> = names.iter().flat_map(|name| [format!("{name} zone offset"), format!("{name} zone length")]).collect();
+    let names: Vec<String> =
+        names.iter().flat_map(|name| [format!("{name} zone offset"), format!("{name} zone length")]).collect();
     wanted.extend(names.iter().map(String::as_str).zip(numbers.iter().map(|number| &number[..])));
     let (slots, slot_size) = (block.ring_slots.to_le_bytes(), block.slot_size.to_le_bytes());
     let (tail, checkpoint) = (block.tail.to_le_bytes(), block.checkpoint.to_le_bytes());
-    wanted.extend([("ring slots", &slots[..]), ("slot size", &slot_size), ("tail", &tail), ("checkpoint", &checkpoint)]);
+    wanted.extend([
+        ("ring slots", &slots[..]),
+        ("slot size", &slot_size),
+        ("tail", &tail),
+        ("checkpoint", &checkpoint),
+    ]);
     let (epoch, created) = (block.epoch.to_le_bytes(), block.created.to_le_bytes());
     wanted.extend([("tag digest", &block.tag_digest[..]), ("epoch", &epoch), ("creation time", &created)]);
     let (source_len, poison_len) = ((n as u16).to_le_bytes(), (m as u16).to_le_bytes());
@@ -339,7 +353,9 @@ fn ring_numbers() {
     assert!(text.contains(&format!("volumes have {} slots", layout::RING_SLOTS)));
     assert!(text.contains(&format!("At most {0} commits and {0} intents", limits::BATCH_EXTENTS_MAX)));
     // The rule in words, for a few volumes.
-    for (size, extent, granule) in [(64u64 << 10, 64u64 << 10, 4096u32), (1 << 30, 1 << 20, 512), (1 << 40, 4 << 20, 4096)] {
+    for (size, extent, granule) in
+        [(64u64 << 10, 64u64 << 10, 4096u32), (1 << 30, 1 << 20, 512), (1 << 40, 4 << 20, 4096)]
+    {
         let batch = (size / 16).next_power_of_two().max(extent).min(64 << 20);
         let raw = 76 + 32 * (batch / extent) + 8 * (batch / u64::from(granule));
         let shape = layout::Shape {

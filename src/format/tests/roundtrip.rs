@@ -8,22 +8,24 @@ use crate::format::envelope::{GENERATIONS, RECORD, SUPERBLOCK, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::intents::{Commit, Image, Intent, Record};
 use crate::format::layout::{GENERATIONS_COPY, RING_SLOTS, Shape, WriteMode, copy_of, largest_size, plan};
+use crate::format::stamp;
 use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page, peek_tags, seal_page};
 use crate::format::wrapped::Wrapped;
-use crate::format::stamp;
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
 
 fn shapes() -> impl Strategy<Value = Shape> {
     let units = (prop_oneof![Just(512u32), Just(4096)], prop_oneof![Just(512u32), Just(4096)]);
     let mode = prop_oneof![Just(WriteMode::InPlace), Just(WriteMode::Journal)];
-    (16u32..27, 1u64..5000, 0u64..5000, units, mode).prop_map(|(bits, blocks, more, (data_unit, granule), mode)| Shape {
-        size: blocks * BLOCK,
-        max_size: (blocks + more) * BLOCK,
-        extent_size: 1 << bits,
-        data_unit,
-        granule,
-        mode,
+    (16u32..27, 1u64..5000, 0u64..5000, units, mode).prop_map(|(bits, blocks, more, (data_unit, granule), mode)| {
+        Shape {
+            size: blocks * BLOCK,
+            max_size: (blocks + more) * BLOCK,
+            extent_size: 1 << bits,
+            data_unit,
+            granule,
+            mode,
+        }
     })
 }
 
@@ -50,8 +52,12 @@ fn superblocks() -> impl Strategy<Value = Superblock> {
 
 fn wraps() -> impl Strategy<Value = Wrapped> {
     let blob = proptest::collection::vec(any::<u8>(), 0..1024);
-    (any::<u8>(), any::<u32>(), "[a-z0-9:/.-]{0,255}", blob)
-        .prop_map(|(provider, kek_version, kek_id, blob)| Wrapped { provider, kek_id, kek_version, blob })
+    (any::<u8>(), any::<u32>(), "[a-z0-9:/.-]{0,255}", blob).prop_map(|(provider, kek_version, kek_id, blob)| Wrapped {
+        provider,
+        kek_id,
+        kek_version,
+        blob,
+    })
 }
 
 fn states() -> impl Strategy<Value = KeyState> {
@@ -91,12 +97,13 @@ fn orders() -> impl Strategy<Value = Order> {
 fn rotations() -> impl Strategy<Value = Rotation> {
     use Phase::{Drained, Failed, Finalized, Idle, Paused, Running};
     let phase = proptest::sample::select(vec![Idle, Running, Paused, Drained, Finalized, Failed]);
-    let verify = prop_oneof![Just(VerifyMode::Off), (1u32..1_000_000).prop_map(VerifyMode::Sample), Just(VerifyMode::Full)];
+    let verify =
+        prop_oneof![Just(VerifyMode::Off), (1u32..1_000_000).prop_map(VerifyMode::Sample), Just(VerifyMode::Full)];
     let pace = (any::<u64>(), any::<bool>(), any::<u16>());
     let pace = pace.prop_map(|(rate, adaptive, factor_percent)| Pace { rate, adaptive, factor_percent });
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (phase, proptest::option::of(1u32..), any::<(bool, bool)>(), orders(), pace, verify, numbers, "\\PC{0,80}").prop_map(
-        |(phase, back, (is_rollback, hold_finalize), order, pace, verify, numbers, reason)| Rotation {
+    (phase, proptest::option::of(1u32..), any::<(bool, bool)>(), orders(), pace, verify, numbers, "\\PC{0,80}")
+        .prop_map(|(phase, back, (is_rollback, hold_finalize), order, pace, verify, numbers, reason)| Rotation {
             id: numbers.0,
             phase,
             target: Generation(0),
@@ -110,8 +117,7 @@ fn rotations() -> impl Strategy<Value = Rotation> {
             drained: numbers.2,
             verified: numbers.3,
             reason,
-        },
-    )
+        })
 }
 
 /// A table with the two entries every table has: the metadata key's and an active target's.

@@ -99,7 +99,8 @@ pub fn record(shape: &Shape) -> Record {
             WriteMode::Journal => Image::Ciphertext((first..end).map(|at| at as u8).collect()),
         }
     };
-    let intent = |extent| Intent { extent: Extent(extent), old: Generation(1), new: Generation(2), image: image(extent) };
+    let intent =
+        |extent| Intent { extent: Extent(extent), old: Generation(1), new: Generation(2), image: image(extent) };
     Record {
         sequence: 21,
         commits: vec![Commit { extent: Extent(0), generation: Generation(2), intent: 19 }],

@@ -32,31 +32,22 @@ struct Reader<'a> {
 
 /// Reads everything, if tags, ring and keys are known.
 pub(super) fn read_all(survey: &Survey<'_>, found: &mut Found, progress: &mut dyn FnMut(u64, u64)) {
-    let (Some((superblock, _)), Some((table, _)), Some(keys)) = (&found.superblock, &found.table, found.keys.take())
+    let (Some((superblock, _)), Some((table, _)), Some(tags), Some(ring), Some(keys)) =
+        (&found.superblock, &found.table, &found.tags, &found.ring, &found.keys)
     else {
-        return;
-    };
-    let (Some(tags), Some(ring)) = (&found.tags, &found.ring) else {
-        found.keys = Some(keys);
-        return;
+        let what = "not read: that takes the keys, and metadata that can be believed";
+        return found.report.add(Severity::Note, "data-not-read", "data", what, None);
     };
     // The survey has reported what this finds; here only the outcome counts.
     let effective = against_tags(&mut CheckReport::default(), superblock, table, tags, ring);
     let prints = Fingerprinter::new(crate::crypto::Secret::filled(keys.derived.prints.len(), |bytes| {
         bytes.copy_from_slice(keys.derived.prints.expose());
     }));
-    let mut reader = Reader {
-        disk: &*survey.data,
-        superblock,
-        keyring: &keys.ring,
-        prints,
-        report: DataReport::default(),
-        buf: vec![0; STEP as usize],
-        plain: [Vec::new(), Vec::new()],
-    };
+    let mut reader = Reader::new(&*survey.data, superblock, &keys.ring, prints);
     let size = superblock.shape.size;
     for (extent, tag) in (0u32..).zip(&tags.tags) {
-        let live = effective.live.iter().find(|live| live.intent.extent.0 == extent);
+        let live = effective.live.binary_search_by_key(&extent, |live| live.intent.extent.0);
+        let live = live.ok().map(|index| &effective.live[index]);
         reader.extent(&mut found.report, extent, effective.tag(extent, *tag).0, live);
         progress(superblock.shape.extent_range(extent).1, size);
     }
@@ -71,10 +62,22 @@ pub(super) fn read_all(survey: &Survey<'_>, found: &mut Found, progress: &mut dy
         found.report.add(Severity::Note, "data-partly", "data", what, None);
     }
     found.report.data = Some(data);
-    found.keys = Some(keys);
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(disk: &'a dyn Disk, superblock: &'a Superblock, keyring: &'a Keyring, prints: Fingerprinter) -> Reader<'a> {
+        let buf = vec![0; STEP as usize];
+        Reader {
+            disk,
+            superblock,
+            keyring,
+            prints,
+            report: DataReport::default(),
+            buf,
+            plain: [Vec::new(), Vec::new()],
+        }
+    }
+
     fn extent(&mut self, report: &mut CheckReport, extent: u32, tag: u32, live: Option<&LiveIntent>) {
         self.report.extents += 1;
         let place = format!("extent {extent}, generation {tag}");
@@ -93,7 +96,13 @@ impl Reader<'_> {
             Err(error) => {
                 self.report.extents_unread += 1;
                 let what = format!("the device does not give it back: {error}");
-                report.add(Severity::Error, "data-unreadable", place, what, Some("replace the device; restore the extent from a backup"));
+                report.add(
+                    Severity::Error,
+                    "data-unreadable",
+                    place,
+                    what,
+                    Some("replace the device; restore the extent from a backup"),
+                );
             }
         }
     }
@@ -160,11 +169,33 @@ impl Reader<'_> {
                 let at = self.plain[0].iter().zip(&self.plain[1]).position(|(a, b)| a != b).unwrap_or(0) as u64;
                 let place = format!("extent {extent}, generation {}", key.generation);
                 let what = format!("the engines decrypt byte {} of the volume differently", offset + at);
-                report.add(Severity::Error, "engines-disagree", place, what, Some("a cipher or this machine is broken"));
+                report.add(
+                    Severity::Error,
+                    "engines-disagree",
+                    place,
+                    what,
+                    Some("a cipher or this machine is broken"),
+                );
             }
         }
         if same {
             self.report.bytes_agreed += (len - holes) as u64;
         }
     }
+}
+
+/// Reads every extent as generation 1, for tests that need keys no volume has.
+#[cfg(test)]
+pub(super) fn read_extents_for_test(
+    disk: &dyn Disk,
+    superblock: &Superblock,
+    keyring: &Keyring,
+    report: &mut CheckReport,
+) -> DataReport {
+    let prints = Fingerprinter::new(crate::crypto::Secret::zeroed(crate::crypto::fingerprint::SECRET_LEN));
+    let mut reader = Reader::new(disk, superblock, keyring, prints);
+    for extent in 0..superblock.shape.extents() {
+        reader.extent(report, extent, 1, None);
+    }
+    reader.report
 }

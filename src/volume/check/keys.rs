@@ -96,16 +96,12 @@ fn canary(
 }
 
 /// Opens every wrap of an entry that one of the KEKs could open; all must give the same key.
-fn wraps(
-    report: &mut CheckReport,
-    volume: VolumeId,
-    entry: &Entry,
-    keks: &[Box<dyn KekProvider>],
-) -> Option<Secret> {
+fn wraps(report: &mut CheckReport, volume: VolumeId, entry: &Entry, keks: &[Box<dyn KekProvider>]) -> Option<Secret> {
     let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
     let mut key: Option<Secret> = None;
     for (index, wrap) in entry.wraps.iter().enumerate() {
-        let keeper = ProviderKind::from_id(wrap.provider).map_or_else(|| "unknown keeper".into(), |kind| kind.to_string());
+        let keeper =
+            ProviderKind::from_id(wrap.provider).map_or_else(|| "unknown keeper".into(), |kind| kind.to_string());
         let place = format!("generation {}, wrap {index} ({keeper} {})", entry.generation, wrap.kek_id);
         let mut refusal = None;
         let mut opened = false;

@@ -81,7 +81,9 @@ pub(super) fn scan(
         };
         let record = match seal {
             Some(seal) => Record::open(seal, slot, &bytes, &superblock.shape),
-            None => envelope::peek(envelope::RECORD, &bytes).and_then(|found| Record::decode(&found, &superblock.shape)),
+            None => {
+                envelope::peek(envelope::RECORD, &bytes).and_then(|found| Record::decode(&found, &superblock.shape))
+            }
         };
         let content = match record {
             Ok(record) => SlotContent::Valid(record),
@@ -109,11 +111,18 @@ fn order(report: &mut CheckReport, superblock: &Superblock, scan: &RingScan, bad
     for (slot, damage) in bad {
         let place = format!("intent ring slot {slot}");
         if *slot == torn && live.is_ok() {
-            let what = format!("holds no valid record: {damage}. Record {} was being written when a crash came", last + 1);
+            let what =
+                format!("holds no valid record: {damage}. Record {} was being written when a crash came", last + 1);
             report.add(Severity::Note, "ring-torn", place, what, None);
         } else {
             let severity = if live.is_ok() { Severity::Warning } else { Severity::Error };
-            report.damage(severity, "ring", place, damage, live.is_ok().then_some("its record is dead: nothing needs it"));
+            report.damage(
+                severity,
+                "ring",
+                place,
+                damage,
+                live.is_ok().then_some("its record is dead: nothing needs it"),
+            );
         }
     }
     match live {

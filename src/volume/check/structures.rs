@@ -4,7 +4,7 @@ use super::report::{CheckReport, Severity};
 use super::survey::Survey;
 use crate::engine::Disk;
 use crate::format::generations::{GenerationTable, KeyState, Phase};
-use crate::format::layout::copy_of;
+use crate::format::layout::{WriteMode, copy_of};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, envelope, stamp as stamp_block};
 use crate::units::{BLOCK, Generation};
@@ -99,7 +99,8 @@ pub(super) fn judge(
     if let (Ok(a), Ok(b)) = (&verified[0], &verified[1])
         && a.abs_diff(*b) != 1
     {
-        let text = format!("its copies have sequences {a} and {b}, which never stand side by side: one is from another time");
+        let text =
+            format!("its copies have sequences {a} and {b}, which never stand side by side: one is from another time");
         report.add(Severity::Warning, format!("{what}-twin"), place(what, copies, usize::from(a > b)), text, None);
     }
     believed.then_some(twins)
@@ -109,9 +110,22 @@ pub(super) fn judge(
 pub(super) fn backings(report: &mut CheckReport, superblock: &Superblock, survey: &Survey<'_>) -> Option<()> {
     let (detached, zones) = (superblock.detached, &superblock.zones);
     if detached != survey.detached {
-        let what = if detached { "the header is detached: give the data with it" } else { "the header is attached: give no header file" };
+        let what = if detached {
+            "the header is detached: give the data with it"
+        } else {
+            "the header is attached: give no header file"
+        };
         report.add(Severity::Error, "header-kind", "the superblock", what, None);
         return None;
+    }
+    let (caps, granule) = (survey.data.caps(), superblock.shape.granule);
+    if superblock.shape.mode == WriteMode::InPlace && caps.granule < granule {
+        let what = format!(
+            "the volume counts on atomic writes of {granule} bytes, but {} vouches for {} only",
+            caps.granule_source, caps.granule
+        );
+        let hint = "do not re-encrypt here: move the volume to a device with larger sectors";
+        report.add(Severity::Warning, "granule-unvouched", "the data backing", what, Some(hint));
     }
     let data_end = zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 });
     let header_end = zones.ring.end().max(zones.tags.end()).max(zones.canaries.end()).max(zones.generations.end());
@@ -140,7 +154,10 @@ pub(super) fn table_coherence(report: &mut CheckReport, table: &GenerationTable)
     let rotation = &table.rotation;
     for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA) {
         if entry.state == KeyState::Active && entry.generation != rotation.target {
-            bad("table-target", format!("generation {} is active, but {} is the target", entry.generation, rotation.target));
+            bad(
+                "table-target",
+                format!("generation {} is active, but {} is the target", entry.generation, rotation.target),
+            );
         }
         let slot = |other: &&crate::format::generations::Entry| other.canary_slot == entry.canary_slot;
         if table.entries.iter().filter(slot).count() > 1 {
@@ -153,7 +170,10 @@ pub(super) fn table_coherence(report: &mut CheckReport, table: &GenerationTable)
     if let Some(back) = rotation.rollback_to {
         let loaded = table.entry(back).is_some_and(|entry| entry.state.is_loaded());
         if !loaded {
-            bad("table-rotation", format!("the rotation may roll back to generation {back}, whose key is not available"));
+            bad(
+                "table-rotation",
+                format!("the rotation may roll back to generation {back}, whose key is not available"),
+            );
         }
         if rotation.phase == Phase::Finalized {
             bad("table-rotation", "a finalized rotation has no way back, but one is on record".into());
@@ -188,12 +208,25 @@ pub(super) fn stamp(report: &mut CheckReport, superblock: &Superblock, seal: Opt
         Some(0) => report.good(place, format!("epoch {epoch}, as in the superblock")),
         Some(1) => {
             let what = format!("epoch {epoch}, the superblock has the next one: a crash fell between the two writes");
-            report.add(Severity::Note, "epoch-behind", place, what, Some("opening the volume for writing completes it"));
+            report.add(
+                Severity::Note,
+                "epoch-behind",
+                place,
+                what,
+                Some("opening the volume for writing completes it"),
+            );
         }
         behind => {
             let old = if behind.is_some() { "the data are older" } else { "the header is older" };
-            let what = format!("epoch {epoch}, the superblock has {}: {old}, as after restoring a backup", superblock.epoch);
-            report.add(Severity::Error, "epoch-stale", place, what, Some("put header and data of the same time together"));
+            let what =
+                format!("epoch {epoch}, the superblock has {}: {old}, as after restoring a backup", superblock.epoch);
+            report.add(
+                Severity::Error,
+                "epoch-stale",
+                place,
+                what,
+                Some("put header and data of the same time together"),
+            );
         }
     }
 }

@@ -61,7 +61,10 @@ pub(super) fn scan(
     }
     if let Some(keys) = keys {
         if digest(&keys.digest, sequences.into_iter()) != superblock.tag_digest {
-            let what = format!("they are not the ones checkpoint {} wrote: one was rolled back or lost", superblock.checkpoint);
+            let what = format!(
+                "they are not the ones checkpoint {} wrote: one was rolled back or lost",
+                superblock.checkpoint
+            );
             report.add(Severity::Error, "tag-digest", "tag pages", what, Some(LOST));
             return None;
         }
@@ -134,7 +137,10 @@ pub(super) fn references(
     let page_tags = count(&tags.tags);
     report.census = effective.census.iter().map(|(generation, count)| (generation.0, *count)).collect();
     for generation in effective.census.keys().filter(|tag| table.entry(**tag).is_none() || tag.0 == 0) {
-        let what = format!("{} extents carry generation {generation}, which the volume does not have", effective.census[generation]);
+        let what = format!(
+            "{} extents carry generation {generation}, which the volume does not have",
+            effective.census[generation]
+        );
         report.add(Severity::Error, "tag-unknown", "tags", what, Some(LOST));
     }
     let authenticated = report.with_keys;
@@ -165,7 +171,8 @@ pub(super) fn references(
         report.references.push(reference);
     }
     let settled = matches!(table.rotation.phase, Phase::Idle | Phase::Drained | Phase::Finalized);
-    let left = effective.census.iter().filter(|(tag, _)| **tag != table.rotation.target).map(|(_, count)| *count).sum::<u64>();
+    let left =
+        effective.census.iter().filter(|(tag, _)| **tag != table.rotation.target).map(|(_, count)| *count).sum::<u64>();
     if settled && left > 0 {
         let phase = crate::volume::lifecycle::phase_name(table.rotation.phase);
         let what = format!("the rotation is {phase}, but {left} extents do not carry its target");
