@@ -94,6 +94,7 @@ impl<B: Backend> Session<B> {
             read_only: link.export.read_only(),
             structured: self.structured,
             contexts: !link.contexts.is_empty(),
+            fast_zero: link.export.fast_zero(),
         };
         self.inbox.expect(header.payload());
         match judge(header, &terms) {
@@ -145,8 +146,8 @@ impl<B: Backend> Session<B> {
             Command::Flush => (Kind::Flush, 0, 0, Work::Flush),
             Command::Trim { offset, len, fua } => (Kind::Trim, offset, len, Work::Trim { offset, len, fua }),
             Command::Cache { offset, len } => (Kind::Cache, offset, len, Work::Cache { offset, len }),
-            Command::Zeroes { offset, len, fua, no_hole, fast } => {
-                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole, fast })
+            Command::Zeroes { offset, len, fua, no_hole } => {
+                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole })
             }
             Command::Disconnect => return,
         };
