@@ -26,7 +26,7 @@ def _cpu_flags():
 
 
 def _filesystem(path):
-    return _first_line(["stat", "-f", "-c", "%T", path])
+    return _first_line(["findmnt", "-n", "-o", "FSTYPE", "-T", path])
 
 
 def describe(places):
