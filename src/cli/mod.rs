@@ -7,6 +7,7 @@ pub mod args;
 mod audit;
 pub mod config;
 mod daemon;
+mod examine;
 pub mod exit;
 pub mod failure;
 mod failure_of;

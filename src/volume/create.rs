@@ -138,8 +138,10 @@ fn create_inside(
     if existing && !options.assume_zeroed {
         zero(&*data, layout.zones.data.offset, shape.size, progress)?;
     }
-    let id = write_volume(options, &shape, source.clone(), &layout, &header, &data)?;
-    Ok(Created { id, shape, granule_source: source, header_bytes: layout.header_len })
+    let new =
+        NewVolume { shape, granule_source: source, suite: options.suite, keks: options.keks, now: options.now };
+    let id = create_on_disks(&new, &data, options.header.map(|_| &header))?;
+    Ok(Created { id, shape, granule_source: new.granule_source, header_bytes: layout.header_len })
 }
 
 /// A backing that already is a volume is never overwritten; nor is an ordinary file that has content.
@@ -223,34 +225,51 @@ fn zero(data: &dyn Disk, offset: u64, len: u64, progress: &mut dyn FnMut(u64, u6
     Ok(())
 }
 
-fn write_volume(
-    options: &CreateOptions<'_>,
-    shape: &Shape,
-    granule_source: String,
-    layout: &Plan,
-    header: &Arc<dyn Disk>,
+/// What to write on disks that are there already.
+pub struct NewVolume<'a> {
+    /// Its shape, checked.
+    pub shape: Shape,
+    /// What vouches for the granule, in words.
+    pub granule_source: String,
+    /// Cipher suite of the first generation.
+    pub suite: Suite,
+    /// Who wraps the keys.
+    pub keks: &'a [Box<dyn KekProvider>],
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// Writes a new volume's metadata: the seam at which simulated devices stand in. The data area must read as zeros;
+/// `header` is there if it is a backing of its own.
+pub fn create_on_disks(
+    new: &NewVolume<'_>,
     data: &Arc<dyn Disk>,
+    header: Option<&Arc<dyn Disk>>,
 ) -> Result<VolumeId, VolumeError> {
+    let shape = &new.shape;
+    let layout = plan(shape, header.is_some());
+    let detached = header.is_some();
+    let header = header.unwrap_or(data);
     let mut random = [0u8; 16];
     fill_random(&mut random)?;
     let id = VolumeId::from_random(random);
     let metadata_key = Secret::random(METADATA_KEY_LEN)?;
     let keys = MetadataKeys::derive(id, &metadata_key);
-    let dek = new_key(options.suite)?;
-    let first = new_entry(Generation::FIRST, options.suite, shape.data_unit, 1, options.now)?;
+    let dek = new_key(new.suite)?;
+    let first = new_entry(Generation::FIRST, new.suite, shape.data_unit, 1, new.now)?;
     let table = GenerationTable {
         entries: vec![
-            wrap_for_all(options.keks, id, metadata_entry(options.now)?, &metadata_key)?,
-            wrap_for_all(options.keks, id, Entry { state: KeyState::Active, activated: options.now, ..first }, &dek)?,
+            wrap_for_all(new.keks, id, metadata_entry(new.now)?, &metadata_key)?,
+            wrap_for_all(new.keks, id, Entry { state: KeyState::Active, activated: new.now, ..first }, &dek)?,
         ],
         rotation: Rotation::none(Generation::FIRST),
     };
     let superblock = Superblock {
         volume: id,
         shape: *shape,
-        granule_source,
+        granule_source: new.granule_source.clone(),
         zones: layout.zones,
-        detached: options.header.is_some(),
+        detached,
         ring_slots: RING_SLOTS,
         slot_size: shape.slot_size() as u32,
         tail: 0,
@@ -258,10 +277,10 @@ fn write_volume(
         tag_digest: [0; 32],
         epoch: 1,
         poisoned: String::new(),
-        created: options.now,
+        created: new.now,
     };
     let io = VolumeError::io;
-    let key = GenerationKey::new(EngineKind::AwsLc, &table.entries[1], options.suite, &dek)?;
+    let key = GenerationKey::new(EngineKind::AwsLc, &table.entries[1], new.suite, &dek)?;
     let block = canary_for(&keys, &table.entries[1], &key)?.seal(&keys.seal, 1);
     let canary_place = layout.zones.canaries.offset + canary::SLOT;
     header.write_at(canary_place, &block).map_err(io("write the canary"))?;

@@ -42,6 +42,8 @@ pub enum WriteGate {
     Parked,
     /// Not at all: a live intent names a key that is not loaded.
     Barred,
+    /// Not at all: the volume is poisoned.
+    Refused,
 }
 
 /// What became of an attempt to hold an extent.
@@ -112,6 +114,8 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
 #[derive(Default)]
 struct Stripe {
     active: Vec<Active>,
+    /// No write enters or parks any more.
+    refusing: bool,
 }
 
 impl Stripe {
@@ -199,6 +203,9 @@ impl Gates {
         ticket: impl FnOnce() -> Ticket,
     ) -> WriteGate {
         let mut stripe = self.lock(extent);
+        if stripe.refusing {
+            return WriteGate::Refused;
+        }
         let active = stripe.entry(extent);
         if active.hold == Hold::Barred {
             return WriteGate::Barred;
@@ -322,12 +329,16 @@ impl Gates {
         stripe.tidy(extent);
     }
 
-    /// The volume is poisoned: parked writes are called, to be refused; the hold and the image stay for readers.
-    pub fn abandon(&self, extent: Extent) {
-        let mut stripe = self.lock(extent);
-        let called = admit(stripe.entry(extent));
-        drop(stripe);
-        call(called);
+    /// The volume is poisoned: parked writes are called, to be refused, and no other parks from here on, since holds may
+    /// never end. Holds and images stay for readers.
+    pub fn refuse_writes(&self) {
+        for slot in &self.slots {
+            let mut stripe = slot.stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            stripe.refusing = true;
+            let called: Vec<Ticket> = stripe.active.iter_mut().flat_map(call_all).collect();
+            drop(stripe);
+            call(called);
+        }
     }
 }
 
@@ -347,6 +358,16 @@ fn admit(active: &mut Active) -> Vec<Ticket> {
         }
     }
     called
+}
+
+/// Lets in every parked write, overlapping ones too: they are to be refused, not carried out.
+fn call_all(active: &mut Active) -> Vec<Ticket> {
+    let parked = active.parked.drain(..);
+    let enter = |parked: Parked| {
+        active.writes.push(parked.range);
+        parked.ticket
+    };
+    parked.map(enter).collect()
 }
 
 fn call(tickets: Vec<Ticket>) {

@@ -61,22 +61,25 @@ pub fn reencrypt(old: &Xts, new: &Xts, offset: u64, data: &mut [u8], mut plainte
     }
 }
 
-/// Works in blocks of the larger data unit of the two, so that both see whole units.
+/// Works in blocks of the larger data unit of the two, so that both see whole units; `plaintext` sees the whole pass at
+/// once, as it does where there are no holes.
 fn reencrypt_around_holes(old: &Xts, new: &Xts, offset: u64, data: &mut [u8], plaintext: &mut impl FnMut(&[u8])) {
     let block = old.data_unit().max(new.data_unit()) as usize;
-    let mut at = offset;
-    for unit in data.chunks_mut(block) {
-        let holes = hole_map(unit);
-        if holes == all_holes(unit.len()) {
-            plaintext(unit);
-        } else {
+    let mut maps = [0u8; PASS / HOLE_SLICE];
+    let offsets = (offset..).step_by(block);
+    for ((unit, at), map) in data.chunks_mut(block).zip(offsets.clone()).zip(&mut maps) {
+        *map = hole_map(unit);
+        if *map != all_holes(unit.len()) {
             old.decrypt(at, unit);
-            zero_slices(unit, holes);
-            plaintext(unit);
-            new.encrypt(at, unit);
-            zero_slices(unit, holes);
+            zero_slices(unit, *map);
         }
-        at += unit.len() as u64;
+    }
+    plaintext(data);
+    for ((unit, at), map) in data.chunks_mut(block).zip(offsets).zip(maps) {
+        if map != all_holes(unit.len()) {
+            new.encrypt(at, unit);
+            zero_slices(unit, map);
+        }
     }
 }
 

@@ -205,14 +205,19 @@ impl Volume {
     }
 
     /// Writes the canary, reads it back from the device and lets both engines decrypt it.
-    fn prove_canary(&self, entry: &Entry, key: &GenerationKey) -> Result<(), VolumeError> {
+    fn prove_canary(self: &Arc<Self>, entry: &Entry, key: &GenerationKey) -> Result<(), VolumeError> {
         let canary = make_canary(&self.canary_key, entry, key)?;
         let slot = u32::from(entry.canary_slot);
         let meta = self.meta();
         let place = meta.superblock.zones.canaries.offset + u64::from(slot) * canary::SLOT;
         let block = canary.seal(&meta.seal, slot);
         self.header.write_at(place, &block).map_err(Error::io("write the canary"))?;
-        self.header.flush().map_err(Error::io("flush the canary"))?;
+        if let Err(error) = self.header.flush() {
+            // It may be the data's flush too, and a device reports a loss once: whose data it was nobody knows.
+            drop(meta);
+            self.poison(&format!("the canary's flush failed: {error}"));
+            return Err(Error::Io { what: "flush the canary", source: error });
+        }
         self.header.drop_cache().map_err(Error::io("drop the cache"))?;
         let read = read_or_empty(&*self.header, place, canary::SLOT);
         let found = Canary::open(&meta.seal, slot, &read).map_err(Error::damaged("the canary just written"))?;
@@ -340,7 +345,7 @@ impl Volume {
     /// Persists the byte counters when one has passed its reservation. At most one thread does it.
     pub(super) fn reserve_counters(self: &Arc<Self>) {
         let volume = Arc::clone(self);
-        let _ = std::thread::Builder::new().name("km-reserve".into()).spawn(move || {
+        super::background::run("km-reserve", move || {
             if let Err(error) = volume.commit_table(|_| {}) {
                 tracing::warn!(%error, "byte counters could not be persisted");
             }

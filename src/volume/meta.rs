@@ -1,7 +1,8 @@
 //! The volume's metadata on the device: superblock, generation table, tag pages and ring, and their commit points.
 //!
 //! Invariants:
-//! - Superblock and table are written to the copy that does not count, then flushed; a torn write costs nothing.
+//! - Superblock and table are written to the copy that does not count, then flushed; a torn write costs nothing. The
+//!   other copy is written only after that flush: two copies in the cache at once could both be torn.
 //! - A checkpoint is four durable steps in this order: (1) changed tag pages to the copies that do not count, committed
 //!   tags only; (2) flush; (3) superblock naming the new checkpoint, its digest and the new tail; (4) flush. Only after
 //!   (4) does the log learn that slots are free.
@@ -55,6 +56,8 @@ pub struct Meta {
     digest_key: MacKey,
     header: Arc<dyn Disk>,
     superblock_sequence: u64,
+    /// The newest superblock is not known to be durable: the other copy is the one a crash falls back to.
+    superblock_cached: bool,
     table_sequence: u64,
     pages: Vec<PageState>,
     page_sequence: u64,
@@ -92,6 +95,7 @@ impl Meta {
             digest_key: parts.digest_key,
             header: parts.header,
             superblock_sequence: parts.superblock.1,
+            superblock_cached: false,
             table_sequence: parts.table.1,
             pages: parts.pages,
             page_sequence: parts.page_sequence,
@@ -102,11 +106,6 @@ impl Meta {
     /// Metadata bytes written since open: the numerator of write amplification.
     pub fn bytes_written(&self) -> u64 {
         self.written
-    }
-
-    /// Tag-page states, for `check`.
-    pub fn pages(&self) -> &[PageState] {
-        &self.pages
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -120,11 +119,15 @@ impl Meta {
 
     /// Writes the superblock to the copy that does not count; durable after a flush.
     fn put_superblock(&mut self) -> Result<(), VolumeError> {
+        if self.superblock_cached {
+            self.flush()?;
+        }
         let sequence = self.superblock_sequence + 1;
         let bytes = self.superblock.seal(&self.seal, sequence);
         let place = [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)];
         self.write(place, &bytes).map_err(VolumeError::io("write the superblock"))?;
         self.superblock_sequence = sequence;
+        self.superblock_cached = true;
         Ok(())
     }
 
@@ -132,7 +135,9 @@ impl Meta {
     pub fn commit_superblock(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<(), VolumeError> {
         change(&mut self.superblock);
         self.put_superblock()?;
-        self.flush()
+        self.flush()?;
+        self.superblock_cached = false;
+        Ok(())
     }
 
     /// Commit point: replaces the generation table, durably. On failure the old one stays in force in memory;
@@ -171,13 +176,13 @@ impl Meta {
     /// Step 1 of a checkpoint: writes changed pages with the committed tags of now. A flush comes next.
     pub fn begin_checkpoint(&mut self, tags: &TagTable) -> Result<Checkpoint, VolumeError> {
         let sequence = self.page_sequence.max(self.superblock.checkpoint) + 1;
+        self.page_sequence = sequence; // also if this checkpoint fails: its pages may be on the device
         let tail = self.log.tail_after_checkpoint();
         let dirty: Vec<u32> =
             (0u32..).zip(&self.pages).filter(|(_, page)| page.dirty).map(|(index, _)| index).collect();
         for index in &dirty {
             self.write_page(*index, sequence, tags)?;
         }
-        self.page_sequence = sequence;
         Ok(Checkpoint { sequence, tail, pages: dirty })
     }
 
@@ -211,6 +216,7 @@ impl Meta {
 
     /// After step 4, the second flush: the slots up to the tail are free.
     pub fn end_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        self.superblock_cached = false;
         self.log.checkpointed(checkpoint.tail);
     }
 

@@ -9,12 +9,14 @@
 //! | `log`, `replay` | the intent ring's rules, pure: planner and recovery share them with the crash models |
 //! | `pipeline`, `image`, `holes` | rewriting extents in batches |
 //! | `meta`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
+//! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
 //!
 //! Invariants: data are identity mapped; every extent is readable under the generation its tag names, or under the
 //! two its live intent names, granule by granule; a failed flush or metadata write poisons the volume for writes.
 
+mod background;
 pub mod check;
 pub mod create;
 pub mod error;
@@ -215,10 +217,11 @@ impl Volume {
             return;
         }
         tracing::error!(volume = %self.id, reason, "volume poisoned: writes are refused until check passes");
+        // Whoever waits behind a hold that will not end is answered, and nobody parks any more.
+        self.gates.refuse_writes();
         let volume = Arc::clone(self);
         let reason = reason.to_string();
-        // A thread of its own: the caller may be a worker that others, holding the metadata, wait for.
-        let _ = std::thread::Builder::new().name("km-poison".into()).spawn(move || {
+        background::run("km-poison", move || {
             let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
         });
     }
@@ -228,16 +231,23 @@ impl Volume {
     pub(crate) fn flush_for_group(self: &Arc<Self>) {
         let mut again = true;
         while again {
-            let result = self.data.flush().map_err(|error| error.to_string());
-            if let Err(error) = &result {
-                self.poison(&format!("a flush failed: {error}"));
-            }
-            let (served, next) = self.flushes.finish(result.is_ok());
-            for ticket in served {
-                ticket.call(inbox::Call::Flushed(result.clone()));
-            }
-            again = next && !self.flushes.hand_over();
+            let result = self.data.flush();
+            again = self.flush_ended(result) && !self.flushes.hand_over();
         }
+    }
+
+    /// The group's flush has ended: poisons the volume if it failed and tells those it served; true if the caller must
+    /// start the next one. Once the volume is poisoned no flush counts as done: an earlier one may have lost the data.
+    pub(crate) fn flush_ended(self: &Arc<Self>, result: io::Result<()>) -> bool {
+        if let Err(error) = &result {
+            self.poison(&format!("a flush failed: {error}"));
+        }
+        let result = self.poisoned().map_or(Ok(()), |reason| Err(reason.to_string()));
+        let (served, again) = self.flushes.finish(result.is_ok());
+        for ticket in served {
+            ticket.call(inbox::Call::Flushed(result.clone()));
+        }
+        again
     }
 
     /// Ranges of `offset..offset+len` and their status, at most `most` of them, the first ones.

@@ -198,6 +198,7 @@ fn enter_write(executor: &mut Executor, engine: &mut dyn Engine, id: u32, volume
     let ticket = || Ticket::Piece { inbox: Arc::clone(&executor.inbox), piece: id };
     match volume.gates.begin_write(&volume.tags, piece.extent, piece.device(volume.io_unit), ticket) {
         WriteGate::Barred => Ended(Err(IoFailure::Io)),
+        WriteGate::Refused => Ended(Err(IoFailure::Poisoned)),
         WriteGate::Parked => {
             piece.stage = Stage::Parked;
             Waiting
@@ -446,15 +447,7 @@ pub fn is_flush(token: u64) -> bool {
 pub fn flushed(executor: &mut Executor, engine: &mut dyn Engine, done: Done) {
     let place = done.token as u32;
     let volume = Arc::clone(executor.flushing.get_mut(place));
-    let result = done.result.map(|_| ()).map_err(|error| error.to_string());
-    if let Err(error) = &result {
-        volume.poison(&format!("a flush failed: {error}"));
-    }
-    let (served, again) = volume.flushes.finish(result.is_ok());
-    for ticket in served {
-        ticket.call(Call::Flushed(result.clone()));
-    }
-    if again {
+    if volume.flush_ended(done.result.map(|_| ())) {
         engine.submit(done.token, done.op);
     } else {
         executor.flushing.remove(place);

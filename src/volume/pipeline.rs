@@ -126,9 +126,7 @@ impl Pipeline {
     /// One epoch: takes the next batch from `candidates` towards `target`, moves the earlier ones on.
     /// `sample` says which extents are read back, in a million.
     pub fn step(&mut self, candidates: &[Extent], target: Generation, sample: u32) -> Result<(), VolumeError> {
-        if !candidates.is_empty() {
-            self.volume.may_rewrite()?;
-        }
+        self.refuse_if_poisoned()?;
         let held = self.hold(candidates, target)?;
         let mut rewrite = Rewrite::new(&self.volume, &self.pool, target);
         for extent in &held {
@@ -154,6 +152,7 @@ impl Pipeline {
     /// Ends the holds on extents whose intents are durable by writing them now, before a pause; the next step's flush
     /// covers the data. In journal mode a hold ends with the commit, so that takes steps of their own.
     pub fn end_holds(&mut self, target: Generation) -> Result<(), VolumeError> {
+        self.refuse_if_poisoned()?;
         if let Err(error) = self.write_current(None) {
             return Err(self.fail(&[], error));
         }
@@ -168,10 +167,17 @@ impl Pipeline {
         while !self.is_idle() {
             self.step(&[], target, 0)?;
         }
-        if self.volume.meta().log.in_use() > 0 {
-            self.volume.meta().checkpoint(&self.volume.tags)?;
+        if self.volume.meta().log.in_use() == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.refuse_if_poisoned()?;
+        let done = self.volume.meta().checkpoint(&self.volume.tags);
+        done.map_err(|error| self.fail(&[], error))
+    }
+
+    /// A flush that failed, whoever asked for it, may have lost what this pipeline wrote: nothing may build on it.
+    fn refuse_if_poisoned(&self) -> Result<(), VolumeError> {
+        self.volume.poisoned().map_or(Ok(()), |reason| Err(VolumeError::Poisoned(reason.to_string())))
     }
 
     /// Step 1.
@@ -418,12 +424,6 @@ impl Pipeline {
     /// Something failed after intents were written or data issued: nobody may write until recovery has looked.
     fn fail(&mut self, held: &[Extent], error: VolumeError) -> VolumeError {
         self.volume.poison(&format!("re-encryption failed: {error}"));
-        for member in &self.current {
-            self.volume.gates.abandon(member.image.extent);
-        }
-        for extent in self.awaiting_commit.drain(..) {
-            self.volume.gates.abandon(extent);
-        }
         self.let_go(held);
         error
     }

@@ -185,9 +185,6 @@ pub struct InfoArgs {
     /// Its detached header
     #[arg(long, value_name = "FILE")]
     pub header: Option<PathBuf>,
-    /// Key to authenticate the metadata with; repeatable
-    #[arg(long = "kek", value_name = "URI")]
-    pub keks: Vec<String>,
 }
 
 /// Arguments of `volume check`.
@@ -204,6 +201,9 @@ pub struct CheckArgs {
     /// Read everything: each tag page, each ring record, each extent; needs a key
     #[arg(long, requires = "keks")]
     pub full: bool,
+    /// Rewrite a damaged twin copy from the good one; with --full, let a poisoned volume that passes be written again
+    #[arg(long, requires = "keks")]
+    pub repair: bool,
 }
 
 /// Arguments of `speed`.

@@ -28,6 +28,8 @@ const READ_CHUNK: u32 = 1 << 20;
 /// Descriptors of one block status chunk: it fits a buffer of 64 KiB.
 const STATUS_MAX: usize = 8189;
 const STATUS_BUF: usize = 64 << 10;
+/// Longest range one descriptor covers, bytes: 32 bits, whole sectors.
+const DESCRIPTOR_MAX: u64 = (u32::MAX - 511) as u64;
 
 const _: () = assert!(reply::block_status_len(STATUS_MAX) <= STATUS_BUF);
 
@@ -321,7 +323,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     let mut left = len;
     let mut sent = Vec::with_capacity(states.len().min(max));
     for (state_len, flags) in states.into_iter().take(max) {
-        let now = state_len.min(left).min(u64::from(u32::MAX & !511));
+        let now = state_len.min(left).min(DESCRIPTOR_MAX);
         if now == 0 {
             break;
         }
@@ -333,7 +335,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     }
     if sent.is_empty() {
         // A state of 0 is always true: allocated, content unknown.
-        sent.push((len.min(u64::from(u32::MAX & !511)) as u32, 0));
+        sent.push((len.min(DESCRIPTOR_MAX) as u32, 0));
     }
     sent
 }

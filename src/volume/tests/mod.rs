@@ -1,1 +1,5 @@
+//! Tests of the volume as a whole: against a plain vector, and against crashes and failing devices.
 
+mod kek;
+mod model;
+mod rig;

@@ -1,0 +1,277 @@
+//! A volume on disks in memory, driven by one thread: requests run to their end, the pipeline steps when told to.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kek::OpenKek;
+use crate::crypto::{EngineKind, Suite};
+use crate::engine::mem::MemDisk;
+use crate::engine::{Buf, Disk, Done, Engine, EngineOptions, IoKind, Pool, open as open_engine};
+use crate::format::generations::{Order, Pace, VerifyMode};
+use crate::format::layout::{Shape, WriteMode, plan};
+use crate::keys::KekProvider;
+use crate::units::{Extent, Generation};
+use crate::volume::background::kept;
+use crate::volume::create::{NewVolume, create_on_disks};
+use crate::volume::executor::{Executor, IoFailure, Reply, Request, RequestKind};
+use crate::volume::lifecycle::RotationSpec;
+use crate::volume::open::open_disks;
+use crate::volume::pipeline::Pipeline;
+use crate::volume::{Volume, VolumeError};
+
+/// The engine of pread and pwrite.
+pub fn engine() -> Box<dyn Engine> {
+    open_engine(Some(IoKind::Posix), &EngineOptions::default()).unwrap()
+}
+
+/// A shape with 64 KiB extents and room in a record for eight of them.
+pub fn shape(size: u64, unit: u32, granule: u32, mode: WriteMode) -> Shape {
+    let max_size = size.max(8 << 20);
+    Shape { size, max_size, extent_size: 64 << 10, data_unit: unit, granule, mode }
+}
+
+/// What a forward rotation is like in tests.
+pub fn spec(suite: Suite) -> RotationSpec {
+    RotationSpec {
+        suite,
+        order: Order::Sequential,
+        pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
+        verify: VerifyMode::Full,
+        hold_finalize: true,
+        reason: "test".into(),
+        now: 2,
+    }
+}
+
+/// The disks of a volume.
+#[derive(Clone)]
+pub struct Disks {
+    pub data: Arc<dyn Disk>,
+    pub header: Option<Arc<dyn Disk>>,
+}
+
+impl Disks {
+    /// Disks in memory, of the lengths a volume of `shape` needs.
+    pub fn in_memory(shape: &Shape, detached: bool) -> Disks {
+        let plan = plan(shape, detached);
+        let disk = |len: u64| Arc::new(MemDisk::new(len as usize)) as Arc<dyn Disk>;
+        Disks { data: disk(plan.data_len), header: detached.then(|| disk(plan.header_len)) }
+    }
+
+    /// Writes a new volume on them.
+    pub fn create(&self, shape: &Shape, suite: Suite, keks: &[Box<dyn KekProvider>]) {
+        shape.check().unwrap();
+        let new = NewVolume { shape: *shape, granule_source: "test".into(), suite, keks, now: 1 };
+        create_on_disks(&new, &self.data, self.header.as_ref()).unwrap();
+    }
+
+    /// Opens the volume on them.
+    pub fn open(
+        &self,
+        keks: &[Box<dyn KekProvider>],
+        engine: EngineKind,
+        read_only: bool,
+    ) -> Result<Volume, VolumeError> {
+        open_disks(Arc::clone(&self.data), self.header.clone(), keks, read_only, engine)
+    }
+}
+
+/// A worker: an executor and its engine.
+pub struct Client {
+    pub volume: Arc<Volume>,
+    pub executor: Executor,
+    engine: Box<dyn Engine>,
+    pool: Pool,
+    next: u64,
+    done: Vec<Done>,
+}
+
+/// What a request came to.
+pub type Outcome = Result<Reply, IoFailure>;
+
+impl Client {
+    pub fn new(volume: &Arc<Volume>, engine: Box<dyn Engine>) -> Client {
+        let pool = Pool::new(16 << 20);
+        let executor = Executor::new(pool.clone(), engine.waker());
+        Client { volume: Arc::clone(volume), executor, engine, pool, next: 0, done: Vec::new() }
+    }
+
+    /// Starts a request of session 0; its number.
+    pub fn start(&mut self, kind: RequestKind) -> u64 {
+        self.start_as(0, kind)
+    }
+
+    pub fn start_as(&mut self, session: u32, kind: RequestKind) -> u64 {
+        self.next += 1;
+        let request = Request { volume: Arc::clone(&self.volume), session, cookie: self.next, kind };
+        self.executor.start(&mut *self.engine, request);
+        self.next
+    }
+
+    /// Moves everything as far as it goes; what has finished.
+    pub fn pump(&mut self) -> Vec<(u64, Outcome)> {
+        let mut finished = Vec::new();
+        let mut idle = 0;
+        while idle < 2 {
+            self.engine.wait(Some(Duration::ZERO), &mut self.done).unwrap();
+            idle = if self.done.is_empty() { idle + 1 } else { 0 };
+            for done in std::mem::take(&mut self.done) {
+                self.executor.complete(&mut *self.engine, done);
+            }
+            self.executor.poll(&mut *self.engine);
+            while let Some(end) = self.executor.finished() {
+                idle = 0;
+                finished.push((end.cookie, end.outcome));
+            }
+        }
+        finished
+    }
+
+    /// Runs one request to its end, which must not wait for anybody else.
+    pub fn run(&mut self, kind: RequestKind) -> Outcome {
+        let cookie = self.start(kind);
+        let finished = self.pump();
+        kept::run_all();
+        let (number, outcome) = finished.into_iter().next().expect("the request waits for somebody else");
+        assert_eq!(number, cookie);
+        outcome
+    }
+
+    /// `bytes` in pool buffers, cut at `cuts`, each part at an odd place of its buffer unless `straight`.
+    pub fn payload(&self, bytes: &[u8], cuts: &[usize], straight: bool) -> Vec<(Buf, Range<usize>)> {
+        let mut parts = Vec::new();
+        let mut from = 0;
+        let lead = if straight { 0 } else { 28 };
+        let most = (1 << 20) - lead;
+        let mut ends: Vec<usize> = cuts.iter().copied().chain((1..).map(|n| n * most).take(bytes.len() / most)).collect();
+        ends.push(bytes.len());
+        ends.sort_unstable();
+        for end in ends {
+            if end <= from || end > bytes.len() {
+                continue;
+            }
+            let mut buf = self.pool.take(end - from + lead).expect("a buffer");
+            let range = lead..lead + end - from;
+            buf[range.clone()].copy_from_slice(&bytes[from..end]);
+            parts.push((buf, range));
+            from = end;
+        }
+        parts
+    }
+
+    pub fn write_kind(&self, offset: u64, bytes: &[u8], fua: bool) -> RequestKind {
+        RequestKind::Write { offset, payload: self.payload(bytes, &[], bytes.len() <= 1 << 20), fua }
+    }
+
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Outcome {
+        let kind = self.write_kind(offset, bytes, false);
+        self.run(kind)
+    }
+
+    pub fn read(&mut self, offset: u64, len: usize) -> Result<Vec<u8>, IoFailure> {
+        let len = u32::try_from(len).unwrap();
+        self.run(RequestKind::Read { offset, len }).map(|reply| bytes_of(&reply))
+    }
+
+    pub fn flush(&mut self) -> Outcome {
+        self.run(RequestKind::Flush)
+    }
+
+    pub fn trim(&mut self, offset: u64, len: u64) -> Outcome {
+        self.run(RequestKind::Trim { offset, len, fua: false })
+    }
+
+    pub fn zero(&mut self, offset: u64, len: u64, no_hole: bool) -> Outcome {
+        self.run(RequestKind::Zeroes { offset, len, fua: false, no_hole })
+    }
+
+    /// The whole volume.
+    pub fn content(&mut self) -> Vec<u8> {
+        self.read(0, self.volume.size() as usize).expect("the whole volume is readable")
+    }
+}
+
+/// The plaintext of a read.
+pub fn bytes_of(reply: &Reply) -> Vec<u8> {
+    match reply {
+        Reply::Done => Vec::new(),
+        Reply::Data(parts) => parts.iter().flat_map(|(buf, range)| buf[range.clone()].to_vec()).collect(),
+    }
+}
+
+/// A volume, a client and a pipeline.
+pub struct Rig {
+    pub disks: Disks,
+    pub keks: Vec<Box<dyn KekProvider>>,
+    pub crypto: EngineKind,
+    pub volume: Arc<Volume>,
+    pub client: Client,
+    pub pipeline: Pipeline,
+}
+
+impl Rig {
+    /// A new volume on disks in memory.
+    pub fn new(shape: &Shape, suite: Suite, detached: bool, crypto: EngineKind) -> Rig {
+        kept::start();
+        let disks = Disks::in_memory(shape, detached);
+        let keks = OpenKek::list();
+        disks.create(shape, suite, &keks);
+        Rig::on(disks, keks, crypto)
+    }
+
+    /// A volume on disks that hold one.
+    pub fn on(disks: Disks, keks: Vec<Box<dyn KekProvider>>, crypto: EngineKind) -> Rig {
+        kept::start();
+        let volume = Arc::new(disks.open(&keks, crypto, false).unwrap());
+        let client = Client::new(&volume, engine());
+        let pipeline = Pipeline::new(Arc::clone(&volume), engine());
+        Rig { disks, keks, crypto, volume, client, pipeline }
+    }
+
+    /// Leaves the volume as it is, without ending anything, and opens it again.
+    pub fn reopen(&mut self) {
+        *self = Rig::on(self.disks.clone(), OpenKek::list(), self.crypto);
+    }
+
+    pub fn start_rotation(&mut self, suite: Suite) -> Generation {
+        let generation = self.volume.start_rotation(&self.keks, &spec(suite)).unwrap();
+        kept::run_all();
+        generation
+    }
+
+    pub fn target(&self) -> Generation {
+        self.volume.rotation().target
+    }
+
+    /// Extents not under the target.
+    pub fn behind(&self) -> Vec<Extent> {
+        let target = self.target();
+        (0..self.volume.shape().extents()).map(Extent).filter(|extent| self.volume.tag(*extent) != target).collect()
+    }
+
+    /// One step with at most `most` candidates.
+    pub fn step(&mut self, most: usize) -> Result<(), VolumeError> {
+        let target = self.target();
+        let mut candidates = self.behind();
+        candidates.truncate(most);
+        let stepped = self.pipeline.step(&candidates, target, 1_000_000);
+        kept::run_all();
+        stepped
+    }
+
+    /// Steps until every extent carries the target and nothing is under way.
+    pub fn rotate(&mut self) -> Result<(), VolumeError> {
+        for _ in 0..200 {
+            if self.behind().is_empty() {
+                let target = self.target();
+                self.pipeline.drain(target)?;
+                if self.behind().is_empty() {
+                    return Ok(());
+                }
+            }
+            self.step(4)?;
+        }
+        panic!("the rotation does not end");
+    }
+}
