@@ -109,6 +109,16 @@ impl Client {
         self.next
     }
 
+    /// The number the next request gets.
+    pub fn next_number(&self) -> u64 {
+        self.next + 1
+    }
+
+    /// Operations the engine has.
+    pub fn pending(&self) -> usize {
+        self.engine.pending()
+    }
+
     /// Moves everything as far as it goes; what has finished.
     pub fn pump(&mut self) -> Vec<(u64, Outcome)> {
         let mut finished = Vec::new();
