@@ -204,10 +204,11 @@ impl Client {
 
 /// The plaintext of a read.
 pub fn bytes_of(reply: &Reply) -> Vec<u8> {
-    match reply {
-        Reply::Done => Vec::new(),
-        Reply::Data(parts) => parts.iter().flat_map(|(buf, range)| buf[range.clone()].to_vec()).collect(),
+    let mut bytes = Vec::new();
+    if let Reply::Data(parts) = reply {
+        parts.iter().for_each(|(buf, range)| bytes.extend_from_slice(&buf[range.clone()]));
     }
+    bytes
 }
 
 /// A volume, a client and a pipeline.
