@@ -11,9 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use rotate::{
-    OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs,
-};
+pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IoChoice, ServeArgs};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, SpeedArgs, VolumeCommand};
 
@@ -134,11 +132,7 @@ pub enum AuditCommand {
     /// Check the chain of a log and name the first line that is wrong
     Verify {
         /// The log; no daemon is asked
-        #[arg(
-            long,
-            value_name = "FILE",
-            default_value = "/var/lib/keymoult/audit.jsonl"
-        )]
+        #[arg(long, value_name = "FILE", default_value = "/var/lib/keymoult/audit.jsonl")]
         log: PathBuf,
         /// A head noted elsewhere, which the log must still contain
         #[arg(long, value_name = "SEQUENCE:HASH")]

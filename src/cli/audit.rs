@@ -16,10 +16,7 @@ use crate::control::audit::{self, Head, Record, Report};
 pub fn run(command: &AuditCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
     match command {
         AuditCommand::Show { after, limit, log } => {
-            let query = AuditQuery {
-                after: *after,
-                limit: Some(*limit),
-            };
+            let query = AuditQuery { after: *after, limit: Some(*limit) };
             let page = match log {
                 Some(path) => audit::page(path, query)?,
                 None => remote::client(global)?.audit(query)?,
@@ -32,22 +29,15 @@ pub fn run(command: &AuditCommand, global: &Global, output: &Output) -> Result<E
 }
 
 fn page_text(page: &AuditPage) -> String {
-    let mut rows = vec![row([
-        "sequence", "time", "kind", "user", "process", "verb", "object", "what",
-    ])];
+    let mut rows = vec![row(["sequence", "time", "kind", "user", "process", "verb", "object", "what"])];
     rows.extend(page.records.iter().map(record_row));
     table(&rows)
 }
 
 fn record_row(record: &Record) -> Vec<String> {
-    let pid = record
-        .actor
-        .pid
-        .map_or_else(|| "?".into(), |pid| pid.to_string());
-    let kind = serde_json::to_value(record.kind)
-        .ok()
-        .and_then(|kind| kind.as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let pid = record.actor.pid.map_or_else(|| "?".into(), |pid| pid.to_string());
+    let kind =
+        serde_json::to_value(record.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
     let what = match (&record.outcome, record.intent) {
         (Some(outcome), Some(intent)) => format!("of {intent}: {outcome}"),
         (Some(outcome), None) => outcome.clone(),
@@ -55,23 +45,12 @@ fn record_row(record: &Record) -> Vec<String> {
     };
     let sequence = record.sequence.to_string();
     let uid = record.actor.uid.to_string();
-    row([
-        &sequence,
-        &record.time,
-        &kind,
-        &uid,
-        &pid,
-        &record.verb,
-        &record.object,
-        &printable(&what),
-    ])
+    row([&sequence, &record.time, &kind, &uid, &pid, &record.verb, &record.object, &printable(&what)])
 }
 
 /// Text an operator wrote, without what could steer a terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn verify(path: &Path, anchor: Option<&Head>, output: &Output) -> Result<(), Failure> {
@@ -82,20 +61,12 @@ fn verify(path: &Path, anchor: Option<&Head>, output: &Output) -> Result<(), Fai
         report: &'a Report,
     }
     let report = audit::verify(path, anchor)?;
-    output.result(
-        &Verified {
-            log: path.display().to_string(),
-            report: &report,
-        },
-        |verified| text(&verified.log, &report),
-    )
+    output
+        .result(&Verified { log: path.display().to_string(), report: &report }, |verified| text(&verified.log, &report))
 }
 
 fn text(log: &str, report: &Report) -> String {
-    let mut text = format!(
-        "{log}: {} records, whole and in order\n  head {}\n",
-        report.head.sequence, report.head
-    );
+    let mut text = format!("{log}: {} records, whole and in order\n  head {}\n", report.head.sequence, report.head);
     if !report.anchored {
         text.push_str("  no head is known: records cut off at the end would not show\n");
     }
@@ -106,10 +77,7 @@ fn text(log: &str, report: &Report) -> String {
         ));
     }
     if !report.unfinished.is_empty() {
-        text.push_str(&format!(
-            "  acts without an outcome: {:?}\n",
-            report.unfinished
-        ));
+        text.push_str(&format!("  acts without an outcome: {:?}\n", report.unfinished));
     }
     text
 }

@@ -105,10 +105,7 @@ pub fn plan(
         (None, Some(text)) => parse_control(text).map_err(wrong)?,
         (None, None) => default_control()?,
     };
-    if file
-        .workers
-        .is_some_and(|workers| !(1..=256).contains(&workers))
-    {
+    if file.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
         return Err(wrong("workers is from 1 to 256".into()));
     }
     let nbd = listeners(args, &file).map_err(wrong)?;
@@ -124,29 +121,22 @@ pub fn plan(
         crypto_engine: args.crypto_engine.or(file.crypto_engine),
         cache: args.cache.or(file.cache).unwrap_or_default(),
         workers: args.workers.or(file.workers).map(usize::from),
-        state_dir: args
-            .state_dir
-            .clone()
-            .or(file.state_dir)
-            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        state_dir: args.state_dir.clone().or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
     })
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
     let unreadable = |why: String| {
-        bad_input("cannot read the configuration")
-            .at(path.display().to_string())
-            .at(format!("because: {why}"))
+        bad_input("cannot read the configuration").at(path.display().to_string()).at(format!("because: {why}"))
     };
-    let length = std::fs::metadata(path)
-        .map_err(|error| unreadable(error.to_string()))?
-        .len();
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if length > CONFIG_MAX {
         return Err(unreadable(format!("it is longer than {CONFIG_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
+        let line =
+            error.span().map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
         let place = line.map_or_else(String::new, |line| format!(", line {line}"));
         let first = error.message().lines().next().unwrap_or_default().to_owned();
         bad_input(format!("the configuration makes no sense: {first}"))
@@ -157,34 +147,16 @@ fn read(path: &Path) -> Result<File, Failure> {
 
 fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
     let read_only = args.read_only || file.read_only;
-    let everyones = if args.keks.is_empty() {
-        &file.kek
-    } else {
-        &args.keks
-    };
+    let everyones = if args.keks.is_empty() { &file.kek } else { &args.keks };
     let mut volumes = Vec::new();
     for Named { name, path } in &args.volumes {
         let name = name.clone().map_or_else(|| stem(path), Ok)?;
-        volumes.push(VolumePlan {
-            name,
-            path: path.clone(),
-            header: None,
-            keks: everyones.clone(),
-            read_only,
-        });
+        volumes.push(VolumePlan { name, path: path.clone(), header: None, keks: everyones.clone(), read_only });
     }
-    let filed = if args.volumes.is_empty() {
-        file.volume.as_slice()
-    } else {
-        &[]
-    };
+    let filed = if args.volumes.is_empty() { file.volume.as_slice() } else { &[] };
     for volume in filed {
         let name = volume.name.clone().map_or_else(|| stem(&volume.path), Ok)?;
-        let keks = if volume.kek.is_empty() || !args.keks.is_empty() {
-            everyones
-        } else {
-            &volume.kek
-        };
+        let keks = if volume.kek.is_empty() || !args.keks.is_empty() { everyones } else { &volume.kek };
         let read_only = read_only || volume.read_only;
         volumes.push(VolumePlan {
             name,
@@ -206,9 +178,7 @@ fn set_header(volumes: &mut [VolumePlan], header: &Named) -> Result<(), String> 
         (Some(name), volumes) => volumes.iter_mut().find(|volume| volume.name == *name),
         (None, [sole]) => Some(sole),
         (None, _) => {
-            return Err(
-                "a header without a name needs a sole volume; write --header NAME=FILE".into(),
-            );
+            return Err("a header without a name needs a sole volume; write --header NAME=FILE".into());
         }
     };
     match target {
@@ -216,10 +186,7 @@ fn set_header(volumes: &mut [VolumePlan], header: &Named) -> Result<(), String> 
             volume.header = Some(header.path.clone());
             Ok(())
         }
-        None => Err(format!(
-            "the header of `{}` belongs to no volume",
-            header.name.as_deref().unwrap_or_default()
-        )),
+        None => Err(format!("the header of `{}` belongs to no volume", header.name.as_deref().unwrap_or_default())),
     }
 }
 
@@ -231,16 +198,10 @@ fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
     for volume in volumes {
         check_name(&volume.name)?;
         if !names.insert(&volume.name) {
-            return Err(format!(
-                "two volumes are called `{}`; write NAME=PATH",
-                volume.name
-            ));
+            return Err(format!("two volumes are called `{}`; write NAME=PATH", volume.name));
         }
         if volume.keks.is_empty() {
-            return Err(format!(
-                "no key to open volume `{}` with; add --kek URI",
-                volume.name
-            ));
+            return Err(format!("no key to open volume `{}` with; add --kek URI", volume.name));
         }
     }
     Ok(())

@@ -96,7 +96,12 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     }
     control.stop();
     let clean = server.stop();
-    volumes.iter().for_each(|served| served.controller.stop());
+    for served in &volumes {
+        served.controller.stop();
+        if let Err(error) = served.controller.volume().settle_counters() {
+            tracing::warn!(name = served.name, %error, "byte counters could not be put on record");
+        }
+    }
     door.note(Verb::DaemonStop, &Object::Daemon, if clean { "stopped" } else { "stopped with clients cut off" });
     said
 }

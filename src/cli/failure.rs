@@ -28,13 +28,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends with `exit` and says `what`.
     pub fn new(exit: Exit, what: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            word: exit.word().into(),
-            what: what.into(),
-            places: Vec::new(),
-            hint: None,
-        }
+        Failure { exit, word: exit.word().into(), what: what.into(), places: Vec::new(), hint: None }
     }
 
     /// A failure whose message is that of `error`; what caused it follows, one line each.
@@ -93,24 +87,14 @@ impl Failure {
         }
         let place = (!self.places.is_empty()).then(|| self.places.join("; "));
         let hint = self.hint.as_deref();
-        let wire = Wire {
-            error: &self.word,
-            what: &self.what,
-            place,
-            hint,
-            code: self.exit.code(),
-        };
+        let wire = Wire { error: &self.word, what: &self.what, place, hint, code: self.exit.code() };
         serde_json::to_string(&wire).unwrap_or_default()
     }
 
     /// Says it on stderr; returns the exit code to end with.
     pub(super) fn report(&self, json: bool) -> Exit {
         if !self.is_silent() {
-            let text = if json {
-                self.json() + "\n"
-            } else {
-                self.human()
-            };
+            let text = if json { self.json() + "\n" } else { self.human() };
             // Nothing is left to do if stderr is gone too.
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
@@ -136,19 +120,17 @@ impl From<ClientError> for Failure {
             ClientError::Daemon(error) => error.into(),
             ClientError::Unreachable { ref source, .. } => {
                 let hint = match source.kind() {
-                    std::io::ErrorKind::PermissionDenied => {
-                        "only root and the daemon's own user may talk to it"
-                    }
-                    _ => {
-                        "start one with `keymoult serve`, or name its socket with --control unix:PATH"
-                    }
+                    std::io::ErrorKind::PermissionDenied => "only root and the daemon's own user may talk to it",
+                    _ => "start one with `keymoult serve`, or name its socket with --control unix:PATH",
                 };
                 Failure::from_error(Exit::Unreachable, &error).hint(hint)
             }
-            ClientError::Late { .. } => Failure::from_error(Exit::Unreachable, &error)
-                .hint("its log may say what it waits for"),
-            ClientError::Nonsense { .. } => Failure::from_error(Exit::Internal, &error)
-                .hint("is it the control socket, and of the same version?"),
+            ClientError::Late { .. } => {
+                Failure::from_error(Exit::Unreachable, &error).hint("its log may say what it waits for")
+            }
+            ClientError::Nonsense { .. } => {
+                Failure::from_error(Exit::Internal, &error).hint("is it the control socket, and of the same version?")
+            }
         }
     }
 }
@@ -162,22 +144,14 @@ impl From<AuditError> for Failure {
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Failure {
         let (exit, hint) = match &error {
-            ServerError::InUse { .. } => (
-                Exit::InUse,
-                "stop the other daemon, or choose another socket with --control unix:PATH",
-            ),
-            ServerError::NotASocket { .. } => (
-                Exit::BadInput,
-                "choose another name with --control unix:PATH",
-            ),
-            ServerError::Bind { .. } => (
-                Exit::BadInput,
-                "check that its directory exists and that this user may write there",
-            ),
-            ServerError::Start { .. } => (
-                Exit::Internal,
-                "the machine may be out of threads or descriptors",
-            ),
+            ServerError::InUse { .. } => {
+                (Exit::InUse, "stop the other daemon, or choose another socket with --control unix:PATH")
+            }
+            ServerError::NotASocket { .. } => (Exit::BadInput, "choose another name with --control unix:PATH"),
+            ServerError::Bind { .. } => {
+                (Exit::BadInput, "check that its directory exists and that this user may write there")
+            }
+            ServerError::Start { .. } => (Exit::Internal, "the machine may be out of threads or descriptors"),
         };
         Failure::from_error(exit, &error).hint(hint)
     }

@@ -54,15 +54,10 @@ pub fn run(args: &HelpArgs, output: &Output) -> Result<Exit, Failure> {
 }
 
 fn exit_codes(output: &Output) -> Result<(), Failure> {
-    let list: Vec<_> = Exit::ALL
-        .iter()
-        .map(|exit| (exit.code(), exit.word(), exit.meaning()))
-        .collect();
+    let list: Vec<_> = Exit::ALL.iter().map(|exit| (exit.code(), exit.word(), exit.meaning())).collect();
     output.result(&list, |list| {
-        let rows: Vec<_> = list
-            .iter()
-            .map(|(code, word, meaning)| row([&format!("{code:>3}"), word, meaning]))
-            .collect();
+        let rows: Vec<_> =
+            list.iter().map(|(code, word, meaning)| row([&format!("{code:>3}"), word, meaning])).collect();
         table(&rows)
     })
 }
@@ -73,11 +68,8 @@ fn of_command(path: &[&str]) -> Result<String, Failure> {
     command.build();
     for word in path {
         let Some(next) = command.find_subcommand(word) else {
-            return Err(
-                Failure::new(Exit::Usage, format!("no help on `{}`", path.join(" "))).hint(
-                    "name a command, exit-codes or sizes; `keymoult --help` lists the commands",
-                ),
-            );
+            return Err(Failure::new(Exit::Usage, format!("no help on `{}`", path.join(" ")))
+                .hint("name a command, exit-codes or sizes; `keymoult --help` lists the commands"));
         };
         command = next.clone();
     }

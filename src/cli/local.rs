@@ -129,13 +129,3 @@ fn cpu() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     model.map_or_else(|| "unknown".into(), |(_, name)| name.to_string())
 }
-
-/// Says what a volume is.
-pub fn info(_args: &super::args::InfoArgs) -> Result<super::report::Info, Failure> {
-    Err(Failure::new(Exit::Unsupported, "not wired"))
-}
-
-/// Checks a volume.
-pub fn check(_args: &super::args::CheckArgs, _progress: &mut Progress) -> Result<super::report::Checked, Failure> {
-    Err(Failure::new(Exit::Unsupported, "not wired"))
-}

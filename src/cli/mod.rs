@@ -7,6 +7,7 @@ pub mod args;
 mod audit;
 pub mod config;
 mod daemon;
+mod examine;
 pub mod exit;
 pub mod failure;
 mod failure_of;
@@ -58,9 +59,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args, &global, &output),
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
-        Command::Key {
-            command: KeyCommand::List { volume },
-        } => status::keys(&volume, &global, &output),
+        Command::Key { command: KeyCommand::List { volume } } => status::keys(&volume, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),

@@ -26,15 +26,9 @@ pub fn parse_named(text: &str) -> Result<Named, String> {
     let named = match text.split_once('=') {
         Some((name, path)) if !name.contains('/') => {
             check_name(name)?;
-            Named {
-                name: Some(name.into()),
-                path: path.into(),
-            }
+            Named { name: Some(name.into()), path: path.into() }
         }
-        _ => Named {
-            name: None,
-            path: text.into(),
-        },
+        _ => Named { name: None, path: text.into() },
     };
     match named.path.as_os_str().is_empty() {
         true => Err("the path is empty".into()),
@@ -56,8 +50,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// The export name of a path without one: its file stem.
 pub fn stem(path: &Path) -> Result<String, String> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let stem =
-        stem.ok_or_else(|| format!("{} gives no export name; write NAME={0}", path.display()))?;
+    let stem = stem.ok_or_else(|| format!("{} gives no export name; write NAME={0}", path.display()))?;
     check_name(stem).map(|()| stem.to_owned())
 }
 
@@ -90,10 +83,7 @@ impl Listen {
         match self {
             Listen::Unix(_) => true,
             Listen::Tcp { host, .. } => {
-                host == "localhost"
-                    || host
-                        .parse::<IpAddr>()
-                        .is_ok_and(|address| address.is_loopback())
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             }
         }
     }
@@ -121,17 +111,9 @@ pub fn parse_listen(text: &str) -> Result<Listen, String> {
     if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
         return Ok(Listen::Unix(path.into()));
     }
-    let (host, port) = text
-        .strip_prefix("tcp:")
-        .and_then(|rest| rest.rsplit_once(':'))
-        .ok_or(FORM)?;
-    let port = port
-        .parse()
-        .map_err(|_| format!("`{port}` is not a port"))?;
-    let host = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    let (host, port) = text.strip_prefix("tcp:").and_then(|rest| rest.rsplit_once(':')).ok_or(FORM)?;
+    let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+    let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner,
         None if host.contains(':') => {
             return Err("an IPv6 address stands in brackets: tcp:[::1]:10809".into());
@@ -140,10 +122,7 @@ pub fn parse_listen(text: &str) -> Result<Listen, String> {
     };
     match host.is_empty() {
         true => Err(FORM.into()),
-        false => Ok(Listen::Tcp {
-            host: host.into(),
-            port,
-        }),
+        false => Ok(Listen::Tcp { host: host.into(), port }),
     }
 }
 
@@ -166,28 +145,14 @@ mod tests {
 
     #[test]
     fn listeners() {
-        for text in [
-            "unix:/run/x",
-            "tcp:127.0.0.1:10809",
-            "tcp:[::1]:1",
-            "tcp:localhost:2",
-        ] {
+        for text in ["unix:/run/x", "tcp:127.0.0.1:10809", "tcp:[::1]:1", "tcp:localhost:2"] {
             let listen = parse_listen(text).unwrap();
             assert_eq!((listen.to_string(), listen.is_local()), (text.into(), true));
         }
         for text in ["tcp:0.0.0.0:1", "tcp:[::]:1", "tcp:example.org:1"] {
             assert!(!parse_listen(text).unwrap().is_local(), "{text}");
         }
-        for text in [
-            "",
-            "unix:",
-            "tcp:",
-            "tcp::1",
-            "tcp:host",
-            "tcp:h:99999",
-            "tcp:::1:1",
-            "/run/x",
-        ] {
+        for text in ["", "unix:", "tcp:", "tcp::1", "tcp:host", "tcp:h:99999", "tcp:::1:1", "/run/x"] {
             assert!(parse_listen(text).is_err(), "{text}");
         }
     }

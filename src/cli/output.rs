@@ -26,11 +26,7 @@ impl Output {
     }
 
     /// Writes a result: as JSON, or as `human` words it.
-    pub fn result<T: Serialize>(
-        &self,
-        value: &T,
-        human: impl FnOnce(&T) -> String,
-    ) -> Result<(), Failure> {
+    pub fn result<T: Serialize>(&self, value: &T, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let text = match self.json {
             true => serde_json::to_string(value).map_err(io::Error::from)? + "\n",
             false => human(value),
@@ -50,11 +46,7 @@ impl Output {
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -71,10 +63,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 
 /// `label  value` lines, indented, for things with many properties.
 pub fn properties(pairs: &[(&str, String)]) -> String {
-    let rows: Vec<Vec<String>> = pairs
-        .iter()
-        .map(|(label, value)| vec![format!("  {label}"), value.clone()])
-        .collect();
+    let rows: Vec<Vec<String>> = pairs.iter().map(|(label, value)| vec![format!("  {label}"), value.clone()]).collect();
     table(&rows)
 }
 

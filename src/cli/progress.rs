@@ -42,26 +42,13 @@ impl Progress {
             (false, true) => Style::Bar(bar()),
         };
         let now = Instant::now();
-        Progress {
-            style,
-            label: String::new(),
-            total: 0,
-            started: now,
-            said: now,
-            said_tenth: None,
-        }
+        Progress { style, label: String::new(), total: 0, started: now, said: now, said_tenth: None }
     }
 
     /// Begins a piece of work of `total` bytes, called `label` ("zeroing", "checking").
     pub fn begin(&mut self, label: &str, total: u64) {
         let now = Instant::now();
-        (
-            self.label,
-            self.total,
-            self.started,
-            self.said,
-            self.said_tenth,
-        ) = (label.into(), total, now, now, None);
+        (self.label, self.total, self.started, self.said, self.said_tenth) = (label.into(), total, now, now, None);
         if let Style::Bar(bar) = &self.style {
             bar.reset();
             bar.set_prefix(self.label.clone());
@@ -72,11 +59,7 @@ impl Progress {
     /// `done` of the total bytes are done; rate and forecast are computed from the run so far.
     pub fn advance(&mut self, done: u64) {
         let elapsed = self.started.elapsed().as_secs_f64();
-        let rate = if elapsed > 0.0 {
-            (done as f64 / elapsed) as u64
-        } else {
-            0
-        };
+        let rate = if elapsed > 0.0 { (done as f64 / elapsed) as u64 } else { 0 };
         let left = self.total.saturating_sub(done);
         let eta = left.checked_div(rate).filter(|_| elapsed > 1.0);
         self.show(done, &speed(rate, eta));
@@ -94,11 +77,7 @@ impl Progress {
             return;
         }
         (self.said_tenth, self.said) = (Some(tenth), Instant::now());
-        self.line(&format!(
-            "{}: {}%, {detail}",
-            self.label,
-            size::percent(done, self.total)
-        ));
+        self.line(&format!("{}: {}%, {detail}", self.label, size::percent(done, self.total)));
     }
 
     /// Says something in passing, without harm to a bar.

@@ -17,8 +17,9 @@ pub fn control_path(global: &Global) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     match std::env::var(VARIABLE) {
-        Ok(value) => parse_control(&value)
-            .map_err(|what| Failure::new(Exit::Usage, what).at(format!("{VARIABLE}={value}"))),
+        Ok(value) => {
+            parse_control(&value).map_err(|what| Failure::new(Exit::Usage, what).at(format!("{VARIABLE}={value}")))
+        }
         Err(_) => Ok(DEFAULT_SOCKET.into()),
     }
 }

@@ -12,9 +12,7 @@ use super::output::{Output, properties};
 use super::progress::{self, Progress};
 use super::{remote, size};
 use crate::control::Client;
-use crate::control::api::{
-    ActionResult, Pace, PaceRequest, Rotation, RotationPlan, RotationState, VerifyRequest,
-};
+use crate::control::api::{ActionResult, Pace, PaceRequest, Rotation, RotationPlan, RotationState, VerifyRequest};
 
 /// Runs a `rotate` command.
 pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -26,9 +24,7 @@ pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<
             return Ok(Exit::Ok);
         }
         RotateCommand::Status { volume } => {
-            output.result(&client.rotation(volume)?, |rotation| {
-                rotation_text(volume, rotation)
-            })?;
+            output.result(&client.rotation(volume)?, |rotation| rotation_text(volume, rotation))?;
             return Ok(Exit::Ok);
         }
         RotateCommand::Wait(args) => return wait(&client, args, output),
@@ -37,22 +33,10 @@ pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<
         RotateCommand::Resume(args) => client.resume(&args.volume, &args.request())?,
         RotateCommand::Rollback(args) => client.rollback(&args.volume, &args.request())?,
         RotateCommand::Finalize(args) => client.finalize(&args.volume, &args.request())?,
-        RotateCommand::Pace {
-            volume,
-            pace,
-            reason,
-        } => set_pace(&client, volume, pace, reason.clone())?,
-        RotateCommand::Verify {
-            volume,
-            verify,
-            reason,
-        } => client.verify(
-            volume,
-            &VerifyRequest {
-                verify: *verify,
-                reason: reason.clone(),
-            },
-        )?,
+        RotateCommand::Pace { volume, pace, reason } => set_pace(&client, volume, pace, reason.clone())?,
+        RotateCommand::Verify { volume, verify, reason } => {
+            client.verify(volume, &VerifyRequest { verify: *verify, reason: reason.clone() })?
+        }
     };
     output.result(&result, action_text)?;
     Ok(Exit::Ok)
@@ -67,27 +51,12 @@ fn start(client: &Client, args: &StartArgs, output: &Output) -> Result<Exit, Fai
     if !output.is_json() {
         output.text(&action_text(&result))?;
     }
-    wait(
-        client,
-        &WaitArgs {
-            volume: args.rotate.volume.clone(),
-            timeout: None,
-            interval: 0.5,
-        },
-        output,
-    )
+    wait(client, &WaitArgs { volume: args.rotate.volume.clone(), timeout: None, interval: 0.5 }, output)
 }
 
-fn set_pace(
-    client: &Client,
-    volume: &str,
-    pace: &PaceArgs,
-    reason: Option<String>,
-) -> Result<ActionResult, Failure> {
+fn set_pace(client: &Client, volume: &str, pace: &PaceArgs, reason: Option<String>) -> Result<ActionResult, Failure> {
     if pace.is_empty() {
-        return Err(
-            bad_input("no pace is given").hint("add --rate, --factor, --adaptive or --fixed")
-        );
+        return Err(bad_input("no pace is given").hint("add --rate, --factor, --adaptive or --fixed"));
     }
     pace.apply(Pace::default())?;
     let pace = pace.apply(client.rotation(volume)?.pace)?;
@@ -100,29 +69,17 @@ fn wait(client: &Client, args: &WaitArgs, output: &Output) -> Result<Exit, Failu
     let mut progress = Progress::new(output);
     let mut shown = RotationState::Idle;
     let mut rotation = client.rotation(&args.volume)?;
-    let going_back = matches!(
-        rotation.state,
-        RotationState::RollingBack | RotationState::RolledBack
-    );
+    let going_back = matches!(rotation.state, RotationState::RollingBack | RotationState::RolledBack);
     while !is_over(&rotation) {
         if shown != rotation.state {
             progress.begin(rotation.state.name(), rotation.extents_total);
             shown = rotation.state;
         }
         progress.show(steps(&rotation), &detail(&rotation));
-        if args
-            .timeout
-            .is_some_and(|seconds| began.elapsed().as_secs_f64() > seconds)
-        {
-            return Err(
-                Failure::new(Exit::NotReached, "the rotation is not done in time")
-                    .at(format!(
-                        "volume {}: {}",
-                        args.volume,
-                        super::status::rotation_line(&rotation)
-                    ))
-                    .hint("it goes on; `keymoult rotate wait` again"),
-            );
+        if args.timeout.is_some_and(|seconds| began.elapsed().as_secs_f64() > seconds) {
+            return Err(Failure::new(Exit::NotReached, "the rotation is not done in time")
+                .at(format!("volume {}: {}", args.volume, super::status::rotation_line(&rotation)))
+                .hint("it goes on; `keymoult rotate wait` again"));
         }
         std::thread::sleep(Duration::from_secs_f64(args.interval));
         rotation = client.rotation(&args.volume)?;
@@ -131,17 +88,14 @@ fn wait(client: &Client, args: &WaitArgs, output: &Output) -> Result<Exit, Failu
     output.result(&rotation, |rotation| rotation_text(&args.volume, rotation))?;
     match rotation.state {
         RotationState::Failed => Err(ended(&args.volume, &rotation, "the rotation failed")),
-        RotationState::RolledBack if !going_back => {
-            Err(ended(&args.volume, &rotation, "the rotation went back"))
-        }
+        RotationState::RolledBack if !going_back => Err(ended(&args.volume, &rotation, "the rotation went back")),
         _ => Ok(Exit::Ok),
     }
 }
 
 /// Whether waiting longer shows nothing new. A verified rotation that is not held finalizes itself.
 fn is_over(rotation: &Rotation) -> bool {
-    rotation.state.is_settled()
-        && (rotation.state != RotationState::Verified || rotation.hold_finalize)
+    rotation.state.is_settled() && (rotation.state != RotationState::Verified || rotation.hold_finalize)
 }
 
 fn ended(volume: &str, rotation: &Rotation, what: &str) -> Failure {
@@ -161,25 +115,14 @@ fn steps(rotation: &Rotation) -> u64 {
 
 fn detail(rotation: &Rotation) -> String {
     match rotation.state {
-        RotationState::Paused => rotation
-            .why
-            .clone()
-            .unwrap_or_else(|| "waits for resume".into()),
+        RotationState::Paused => rotation.why.clone().unwrap_or_else(|| "waits for resume".into()),
         _ => progress::speed(rotation.rate_bytes_per_s, rotation.eta_s),
     }
 }
 
 fn action_text(result: &ActionResult) -> String {
-    let changed = if result.changed {
-        ""
-    } else {
-        " (nothing to change)"
-    };
-    let mut text = format!(
-        "volume {}: {}{changed}\n",
-        result.volume,
-        super::status::rotation_line(&result.rotation)
-    );
+    let changed = if result.changed { "" } else { " (nothing to change)" };
+    let mut text = format!("volume {}: {}{changed}\n", result.volume, super::status::rotation_line(&result.rotation));
     text.extend(result.notes.iter().map(|note| format!("  {note}\n")));
     text
 }
@@ -198,28 +141,14 @@ fn rotation_text(volume: &str, rotation: &Rotation) -> String {
         ),
         (
             "rewritten",
-            format!(
-                "{}, holes skipped {}",
-                size::bytes(rotation.bytes_rewritten),
-                size::bytes(rotation.bytes_holes)
-            ),
+            format!("{}, holes skipped {}", size::bytes(rotation.bytes_rewritten), size::bytes(rotation.bytes_holes)),
         ),
         ("cost", cost(rotation)),
         ("pace", pace_text(&rotation.pace)),
         ("verify", rotation.verify.to_string()),
-        (
-            "way back",
-            rotation
-                .rollback_to
-                .map_or_else(|| "none".into(), |to| format!("to generation {to}")),
-        ),
+        ("way back", rotation.rollback_to.map_or_else(|| "none".into(), |to| format!("to generation {to}"))),
     ];
-    pairs.extend(
-        rotation
-            .last_error
-            .iter()
-            .map(|error| ("last error", error.clone())),
-    );
+    pairs.extend(rotation.last_error.iter().map(|error| ("last error", error.clone())));
     format!(
         "volume {volume}: rotation {}, {}\n{}",
         rotation.epoch,
@@ -239,33 +168,19 @@ fn cost(rotation: &Rotation) -> String {
 }
 
 fn pace_text(pace: &Pace) -> String {
-    let rate = pace
-        .bytes_per_s
-        .map_or_else(|| "unlimited".into(), size::rate);
+    let rate = pace.bytes_per_s.map_or_else(|| "unlimited".into(), size::rate);
     match pace.adaptive {
-        true => format!(
-            "{rate}, adaptive: client p99 within {} times its baseline",
-            pace.factor
-        ),
+        true => format!("{rate}, adaptive: client p99 within {} times its baseline", pace.factor),
         false => format!("{rate}, fixed"),
     }
 }
 
 fn plan_text(plan: &RotationPlan) -> String {
-    let time = plan
-        .duration_s
-        .map_or_else(|| "not known".into(), size::seconds);
+    let time = plan.duration_s.map_or_else(|| "not known".into(), size::seconds);
     let pairs = [
         ("from", format!("generation {}", plan.from)),
         ("to", format!("generation {}, {}", plan.to, plan.suite)),
-        (
-            "moves",
-            format!(
-                "{} extents, at most {}",
-                plan.extents,
-                size::bytes(plan.bytes)
-            ),
-        ),
+        ("moves", format!("{} extents, at most {}", plan.extents, size::bytes(plan.bytes))),
         ("time", time),
         (
             "cost",
@@ -278,17 +193,8 @@ fn plan_text(plan: &RotationPlan) -> String {
         ),
         ("way back", plan.way_back.clone()),
     ];
-    let mut text = format!(
-        "plan for volume {}; nothing has changed\n{}",
-        plan.volume,
-        properties(&pairs)
-    );
-    text.extend(
-        plan.steps
-            .iter()
-            .enumerate()
-            .map(|(index, step)| format!("  {}. {step}\n", index + 1)),
-    );
+    let mut text = format!("plan for volume {}; nothing has changed\n{}", plan.volume, properties(&pairs));
+    text.extend(plan.steps.iter().enumerate().map(|(index, step)| format!("  {}. {step}\n", index + 1)));
     text.extend(plan.risks.iter().map(|risk| format!("  risk: {risk}\n")));
     text
 }

@@ -9,9 +9,7 @@ use super::{local, remote, report};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let plan = config::plan(args, global.control.as_ref(), || {
-        remote::control_path(global)
-    })?;
+    let plan = config::plan(args, global.control.as_ref(), || remote::control_path(global))?;
     log();
     local::serve(&plan, &mut |ready| output.result(ready, report::ready))?;
     Ok(Exit::Ok)
@@ -20,9 +18,5 @@ pub fn run(args: &ServeArgs, global: &Global, output: &Output) -> Result<Exit, F
 /// Sends the daemon's log to stderr.
 fn log() {
     // Fails only if there is a subscriber already, which is then the one to use.
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).try_init();
 }

@@ -19,12 +19,8 @@ pub fn parse(text: &str) -> Result<u64, String> {
         }
         _ => return Err("a size is a whole number and a unit: 4096, 512MiB, 10GiB".into()),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "a size is a whole number and a unit: 4096, 512MiB, 10GiB")?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "it is too large".into())
+    let number: u64 = number.parse().map_err(|_| "a size is a whole number and a unit: 4096, 512MiB, 10GiB")?;
+    number.checked_mul(1 << shift).ok_or_else(|| "it is too large".into())
 }
 
 /// Reads a rate: a size, with or without `/s`. Bytes per second; None for `unlimited`.
@@ -42,19 +38,12 @@ pub struct Rate(pub Option<u64>);
 /// A size for people: exact without a fraction, else with two digits.
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let unit = (1..UNITS.len())
-        .rev()
-        .find(|unit| value >> (10 * unit) > 0)
-        .unwrap_or(0);
+    let unit = (1..UNITS.len()).rev().find(|unit| value >> (10 * unit) > 0).unwrap_or(0);
     let whole = value >> (10 * unit);
     let rest = value - (whole << (10 * unit));
     match rest {
         0 => format!("{whole} {}", UNITS[unit]),
-        _ => format!(
-            "{:.2} {}",
-            value as f64 / (1u64 << (10 * unit)) as f64,
-            UNITS[unit]
-        ),
+        _ => format!("{:.2} {}", value as f64 / (1u64 << (10 * unit)) as f64, UNITS[unit]),
     }
 }
 
@@ -88,28 +77,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, value) in [
-            ("0", 0),
-            ("4096", 4096),
-            ("4096B", 4096),
-            ("64K", 65536),
-            ("512MiB", 512 << 20),
-            ("10gib", 10 << 30),
-        ] {
+        for (text, value) in
+            [("0", 0), ("4096", 4096), ("4096B", 4096), ("64K", 65536), ("512MiB", 512 << 20), ("10gib", 10 << 30)]
+        {
             assert_eq!(parse(text), Ok(value), "{text}");
         }
-        for text in [
-            "",
-            "GiB",
-            "-1",
-            "1.5GiB",
-            "10GB",
-            "1 0",
-            "1XiB",
-            "99999999999TiB",
-            "18446744073709551616",
-            "١",
-        ] {
+        for text in ["", "GiB", "-1", "1.5GiB", "10GB", "1 0", "1XiB", "99999999999TiB", "18446744073709551616", "١"] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert_eq!(parse_rate("200MiB/s"), Ok(Rate(Some(200 << 20))));
@@ -118,32 +91,15 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_written() {
-        for (value, text) in [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (4096, "4 KiB"),
-            (10 << 30, "10 GiB"),
-            (1536 << 20, "1.50 GiB"),
-        ] {
+        for (value, text) in
+            [(0, "0 bytes"), (1023, "1023 bytes"), (4096, "4 KiB"), (10 << 30, "10 GiB"), (1536 << 20, "1.50 GiB")]
+        {
             assert_eq!(bytes(value), text);
         }
         assert_eq!(bytes(u64::MAX), "16384.00 PiB");
-        for (value, text) in [
-            (0, "0 s"),
-            (61, "1 min 01 s"),
-            (3720, "1 h 02 min"),
-            (90000, "1 d 01 h"),
-        ] {
+        for (value, text) in [(0, "0 s"), (61, "1 min 01 s"), (3720, "1 h 02 min"), (90000, "1 d 01 h")] {
             assert_eq!(seconds(value), text);
         }
-        assert_eq!(
-            [
-                percent(1, 3),
-                percent(0, 0),
-                percent(5, 4),
-                percent(u64::MAX, u64::MAX)
-            ],
-            [33, 100, 100, 100]
-        );
+        assert_eq!([percent(1, 3), percent(0, 0), percent(5, 4), percent(u64::MAX, u64::MAX)], [33, 100, 100, 100]);
     }
 }

@@ -51,41 +51,16 @@ fn daemon_text(status: &DaemonStatus) -> String {
         ("io", with(&status.io.name, &status.io.features)),
         ("crypto", status.crypto_engine.clone()),
         ("policy", status.control.policy.clone()),
-        (
-            "audit",
-            format!(
-                "{}, {} records",
-                status.control.audit_log, status.control.audit_head.sequence
-            ),
-        ),
+        ("audit", format!("{}, {} records", status.control.audit_log, status.control.audit_head.sequence)),
     ];
-    pairs.extend(
-        status
-            .io
-            .lost
-            .iter()
-            .chain(&status.lost)
-            .map(|lost| ("without", lost.clone())),
-    );
+    pairs.extend(status.io.lost.iter().chain(&status.lost).map(|lost| ("without", lost.clone())));
     if status.unlocked_secret_bytes > 0 {
-        pairs.push((
-            "without",
-            format!(
-                "memory lock for {} of keys",
-                size::bytes(status.unlocked_secret_bytes)
-            ),
-        ));
+        pairs.push(("without", format!("memory lock for {} of keys", size::bytes(status.unlocked_secret_bytes))));
     }
     if !status.control.audit_reserve {
         pairs.push(("without", "space set aside in the audit log".into()));
     }
-    pairs.extend(
-        status
-            .control
-            .audit_refusing
-            .iter()
-            .map(|why| ("refusing", format!("control actions: {why}"))),
-    );
+    pairs.extend(status.control.audit_refusing.iter().map(|why| ("refusing", format!("control actions: {why}"))));
     let mut text = format!(
         "keymoult {}, process {}, since {}\n{}",
         status.version,
@@ -111,64 +86,30 @@ fn volume_text(volume: &VolumeStatus) -> String {
     let extents = volume.size_bytes.div_ceil(volume.extent_bytes.max(1));
     let granule = match volume.granule_bytes {
         0 => "nothing vouches for a granule".into(),
-        bytes => format!(
-            "granule {} ({})",
-            size::bytes(bytes.into()),
-            volume.granule_source
-        ),
+        bytes => format!("granule {} ({})", size::bytes(bytes.into()), volume.granule_source),
     };
     let read_only = if volume.read_only { ", read only" } else { "" };
     let mut pairs = vec![
         ("id", volume.id.clone()),
-        (
-            "backing",
-            format!("{}, cache {}{read_only}", volume.path, volume.cache),
-        ),
+        ("backing", format!("{}, cache {}{read_only}", volume.path, volume.cache)),
         (
             "size",
-            format!(
-                "{}, {extents} extents of {}",
-                size::bytes(volume.size_bytes),
-                size::bytes(volume.extent_bytes)
-            ),
+            format!("{}, {extents} extents of {}", size::bytes(volume.size_bytes), size::bytes(volume.extent_bytes)),
         ),
         ("data unit", format!("{} bytes", volume.data_unit_bytes)),
-        (
-            "rewrites",
-            format!("{}; {granule}", report::mode(volume.mode)),
-        ),
-        (
-            "generation",
-            format!(
-                "{} active; extents {}",
-                volume.active_generation,
-                census(volume)
-            ),
-        ),
+        ("rewrites", format!("{}; {granule}", report::mode(volume.mode))),
+        ("generation", format!("{} active; extents {}", volume.active_generation, census(volume))),
     ];
-    pairs.extend(
-        volume
-            .header
-            .iter()
-            .map(|header| ("header", header.clone())),
-    );
-    pairs.extend(
-        volume
-            .poisoned
-            .iter()
-            .map(|why| ("POISONED", format!("writes are refused: {why}"))),
-    );
+    pairs.extend(volume.header.iter().map(|header| ("header", header.clone())));
+    pairs.extend(volume.poisoned.iter().map(|why| ("POISONED", format!("writes are refused: {why}"))));
     pairs.push(("rotation", rotation_line(&volume.rotation)));
     format!("volume {}\n{}", volume.name, properties(&pairs))
 }
 
 /// `1: 100, 2: 28`.
 fn census(volume: &VolumeStatus) -> String {
-    let parts: Vec<String> = volume
-        .census
-        .iter()
-        .map(|(generation, extents)| format!("{generation}: {extents}"))
-        .collect();
+    let parts: Vec<String> =
+        volume.census.iter().map(|(generation, extents)| format!("{generation}: {extents}")).collect();
     parts.join(", ")
 }
 
@@ -178,18 +119,11 @@ pub fn rotation_line(rotation: &Rotation) -> String {
         return "none".into();
     }
     let percent = size::percent(rotation.extents_done, rotation.extents_total);
-    let mut line = format!(
-        "{} {} → {}, {percent}%",
-        rotation.state.name(),
-        generation(rotation.from),
-        generation(rotation.to)
-    );
+    let mut line =
+        format!("{} {} → {}, {percent}%", rotation.state.name(), generation(rotation.from), generation(rotation.to));
     let moves = !rotation.state.is_settled() && rotation.state != RotationState::Paused;
     if moves && rotation.rate_bytes_per_s > 0 {
-        line.push_str(&format!(
-            ", {}",
-            super::progress::speed(rotation.rate_bytes_per_s, rotation.eta_s)
-        ));
+        line.push_str(&format!(", {}", super::progress::speed(rotation.rate_bytes_per_s, rotation.eta_s)));
     }
     line.extend(rotation.why.iter().map(|why| format!("; {why}")));
     line
@@ -202,34 +136,15 @@ fn generation(generation: Option<u32>) -> String {
 
 /// Key generations as a table.
 pub fn key_table(keys: &[KeyInfo]) -> String {
-    let mut rows = vec![row([
-        "generation",
-        "state",
-        "cipher",
-        "unit",
-        "extents",
-        "encrypted",
-        "created",
-        "key id",
-        "wrapped by",
-    ])];
+    let mut rows =
+        vec![row(["generation", "state", "cipher", "unit", "extents", "encrypted", "created", "key id", "wrapped by"])];
     for key in keys {
-        let state = if key.compromised {
-            format!("{}, compromised", key.state.name())
-        } else {
-            key.state.name().into()
-        };
-        let wraps: Vec<String> = key
-            .wraps
-            .iter()
-            .map(|wrap| format!("{}:{} v{}", wrap.provider, wrap.kek_id, wrap.kek_version))
-            .collect();
+        let state =
+            if key.compromised { format!("{}, compromised", key.state.name()) } else { key.state.name().into() };
+        let wraps: Vec<String> =
+            key.wraps.iter().map(|wrap| format!("{}:{} v{}", wrap.provider, wrap.kek_id, wrap.kek_version)).collect();
         rows.push(row([
-            &if key.generation == 0 {
-                "0 (metadata)".to_owned()
-            } else {
-                key.generation.to_string()
-            },
+            &if key.generation == 0 { "0 (metadata)".to_owned() } else { key.generation.to_string() },
             &state,
             &key.suite,
             &key.data_unit_bytes.to_string(),

@@ -24,57 +24,30 @@ fn the_table_of_commands_names_each_and_only_those() {
     Cli::command().debug_assert();
     let mut commands = Vec::new();
     leaves(&Cli::command(), "", &mut commands);
-    let rows: Vec<&str> = help::COMMANDS
-        .lines()
-        .filter_map(|line| line.strip_prefix("  "))
-        .collect();
+    let rows: Vec<&str> = help::COMMANDS.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     for command in &commands {
-        assert!(
-            rows.iter()
-                .any(|row| row.starts_with(&format!("{command} "))),
-            "{command} is not in the table"
-        );
+        assert!(rows.iter().any(|row| row.starts_with(&format!("{command} "))), "{command} is not in the table");
     }
     for row in rows {
-        assert!(
-            commands
-                .iter()
-                .any(|command| row.starts_with(&format!("{command} "))),
-            "{row} is no command"
-        );
+        assert!(commands.iter().any(|command| row.starts_with(&format!("{command} "))), "{row} is no command");
     }
 }
 
 #[test]
 fn a_failure_says_what_where_and_hint() {
     let error = std::io::Error::other("the cause");
-    let failure = Failure::from_error(
-        super::exit::Exit::Io,
-        &crate::control::ServerError::Start { source: error },
-    )
-    .hint("do this");
-    assert_eq!(
-        failure.human(),
-        "error: cannot start the control server\n  because: the cause\n  hint: do this\n"
-    );
+    let failure = Failure::from_error(super::exit::Exit::Io, &crate::control::ServerError::Start { source: error })
+        .hint("do this");
+    assert_eq!(failure.human(), "error: cannot start the control server\n  because: the cause\n  hint: do this\n");
     let json: serde_json::Value = serde_json::from_str(&failure.json()).unwrap();
     assert_eq!(
-        (
-            json["error"].as_str(),
-            json["code"].as_u64(),
-            json["where"].as_str()
-        ),
+        (json["error"].as_str(), json["code"].as_u64(), json["where"].as_str()),
         (Some("io"), Some(7), Some("because: the cause"))
     );
 }
 
 fn serve(line: &str) -> (ServeArgs, Option<PathBuf>) {
-    let cli = Cli::try_parse_from(
-        ["keymoult", "serve"]
-            .into_iter()
-            .chain(line.split_whitespace()),
-    )
-    .unwrap();
+    let cli = Cli::try_parse_from(["keymoult", "serve"].into_iter().chain(line.split_whitespace())).unwrap();
     match cli.command {
         Command::Serve(args) => (args, cli.global.control),
         other => panic!("{other:?}"),
@@ -123,10 +96,7 @@ const FLAGS: &str = "/a.img second=/b.img --header second=/b.header --kek file:/
 #[test]
 fn a_file_says_what_flags_say() {
     let mut filed = plan_with(FILE, "").unwrap();
-    assert_eq!(
-        (filed.volumes[1].keks.as_slice(), filed.volumes[1].read_only),
-        (&["file:/own".to_owned()][..], true)
-    );
+    assert_eq!((filed.volumes[1].keks.as_slice(), filed.volumes[1].read_only), (&["file:/own".to_owned()][..], true));
     filed.volumes[1].keks = vec!["file:/everyone".into()];
     filed.volumes[1].read_only = false;
     assert_eq!(filed, plan(FLAGS).unwrap());
@@ -135,97 +105,46 @@ fn a_file_says_what_flags_say() {
 #[test]
 fn every_serve_flag_has_a_setting_and_the_other_way_round() {
     let complaint = plan_with("nonsense = 1", "").unwrap_err().human();
-    let known: Vec<&str> = complaint
-        .lines()
-        .next()
-        .unwrap()
-        .split('`')
-        .skip(3)
-        .step_by(2)
-        .collect();
+    let known: Vec<&str> = complaint.lines().next().unwrap().split('`').skip(3).step_by(2).collect();
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
-    let flags: Vec<&str> = serve
-        .get_arguments()
-        .filter_map(|flag| flag.get_long())
-        .collect();
-    for flag in flags
-        .iter()
-        .filter(|flag| !["config", "header"].contains(flag))
-    {
+    let flags: Vec<&str> = serve.get_arguments().filter_map(|flag| flag.get_long()).collect();
+    for flag in flags.iter().filter(|flag| !["config", "header"].contains(flag)) {
         assert!(known.contains(flag), "--{flag} has no setting");
     }
-    for setting in known
-        .iter()
-        .filter(|setting| !["volume", "control"].contains(setting))
-    {
+    for setting in known.iter().filter(|setting| !["volume", "control"].contains(setting)) {
         assert!(flags.contains(setting), "{setting} has no flag");
     }
 }
 
 #[test]
 fn a_flag_replaces_the_setting_of_its_name() {
-    let plan = plan_with(
-        FILE,
-        "/c.img --kek file:/flag --nbd unix:/other --io ring --control unix:/mine",
-    )
-    .unwrap();
-    let names: Vec<&str> = plan
-        .volumes
-        .iter()
-        .map(|volume| volume.name.as_str())
-        .collect();
+    let plan = plan_with(FILE, "/c.img --kek file:/flag --nbd unix:/other --io ring --control unix:/mine").unwrap();
+    let names: Vec<&str> = plan.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names, ["c"]);
     assert_eq!(plan.volumes[0].keks, ["file:/flag"]);
     assert_eq!(plan.nbd, [names::Listen::Unix("/other".into())]);
-    assert_eq!(
-        (plan.control.to_str(), plan.workers),
-        (Some("/mine"), Some(3))
-    );
+    assert_eq!((plan.control.to_str(), plan.workers), (Some("/mine"), Some(3)));
     assert_eq!(plan.io.map(|io| io.to_string()), Some("ring".into()));
-    assert!(
-        plan_with(FILE, "--read-only")
-            .unwrap()
-            .volumes
-            .iter()
-            .all(|volume| volume.read_only)
-    );
+    assert!(plan_with(FILE, "--read-only").unwrap().volumes.iter().all(|volume| volume.read_only));
 }
 
 #[test]
 fn defaults_are_safe() {
     let plan = plan("/a.img --kek file:/k").unwrap();
-    assert_eq!(
-        plan.nbd,
-        [names::Listen::Unix("/run/keymoult/nbd.sock".into())]
-    );
-    assert_eq!(
-        (plan.control.to_str(), plan.state_dir.to_str()),
-        (Some("/default.sock"), Some("/var/lib/keymoult"))
-    );
+    assert_eq!(plan.nbd, [names::Listen::Unix("/run/keymoult/nbd.sock".into())]);
+    assert_eq!((plan.control.to_str(), plan.state_dir.to_str()), (Some("/default.sock"), Some("/var/lib/keymoult")));
     assert!(!plan.volumes[0].read_only);
 }
 
 #[test]
 fn bad_plans_are_refused() {
     let cases = [
-        (
-            "/x/a.img /y/a.img --kek file:/k",
-            "two volumes are called `a`",
-        ),
+        ("/x/a.img /y/a.img --kek file:/k", "two volumes are called `a`"),
         ("/a.img", "no key to open volume `a`"),
-        (
-            "/a.img --kek file:/k --nbd tcp:0.0.0.0:10809",
-            "beyond this machine, without TLS",
-        ),
-        (
-            "/a.img /b.img --kek file:/k --header /h",
-            "a header without a name",
-        ),
-        (
-            "/a.img --kek file:/k --header b=/h",
-            "the header of `b` belongs to no volume",
-        ),
+        ("/a.img --kek file:/k --nbd tcp:0.0.0.0:10809", "beyond this machine, without TLS"),
+        ("/a.img /b.img --kek file:/k --header /h", "a header without a name"),
+        ("/a.img --kek file:/k --header b=/h", "the header of `b` belongs to no volume"),
     ];
     for (line, words) in cases {
         let message = plan(line).unwrap_err().human();
@@ -233,19 +152,10 @@ fn bad_plans_are_refused() {
     }
     let files = [
         ("", "no volume to serve"),
-        (
-            "[[volume]]\npath = \"/a\"\ncolour = 1\nkek = [\"file:/k\"]",
-            "line 3",
-        ),
+        ("[[volume]]\npath = \"/a\"\ncolour = 1\nkek = [\"file:/k\"]", "line 3"),
         ("kek = \"file:/k\"", "line 1"),
-        (
-            "workers = 0\nkek = [\"file:/k\"]\n[[volume]]\npath = \"/a\"",
-            "workers is from 1 to 256",
-        ),
-        (
-            "kek = [\"file:/k\"]\nnbd = [\"udp:x\"]\n[[volume]]\npath = \"/a\"",
-            "unix:PATH or tcp:HOST:PORT",
-        ),
+        ("workers = 0\nkek = [\"file:/k\"]\n[[volume]]\npath = \"/a\"", "workers is from 1 to 256"),
+        ("kek = [\"file:/k\"]\nnbd = [\"udp:x\"]\n[[volume]]\npath = \"/a\"", "unix:PATH or tcp:HOST:PORT"),
         ("io = \"magic\"", "magic"),
     ];
     for (file, words) in files {
@@ -253,9 +163,5 @@ fn bad_plans_are_refused() {
         assert!(message.contains(words), "{file}: {message}");
     }
     let missing = plan("--config /nonexistent/keymoult.toml").unwrap_err();
-    assert!(
-        missing.human().contains("/nonexistent/keymoult.toml"),
-        "{}",
-        missing.human()
-    );
+    assert!(missing.human().contains("/nonexistent/keymoult.toml"), "{}", missing.human());
 }

@@ -18,8 +18,7 @@ pub fn end(error: &clap::Error) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::new(Exit::Usage, "a command is missing")
-                .hint("`keymoult --help` lists the commands"))
+            Err(Failure::new(Exit::Usage, "a command is missing").hint("`keymoult --help` lists the commands"))
         }
         _ => Err(reword(&error.render().to_string())),
     }

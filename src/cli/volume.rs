@@ -5,27 +5,14 @@ use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::output::Output;
 use super::progress::Progress;
-use super::{local, report};
+use super::{examine, local, report};
 
 /// Runs a `volume` command.
 pub fn run(command: &VolumeCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
         VolumeCommand::Create(args) => create(args, output),
-        VolumeCommand::Info(args) => {
-            output.result(&local::info(args)?, report::info)?;
-            Ok(Exit::Ok)
-        }
-        VolumeCommand::Check(args) => {
-            let mut progress = Progress::new(output);
-            let checked = local::check(args, &mut progress)?;
-            progress.end();
-            output.result(&checked, report::checked)?;
-            Ok(if checked.is_sound() {
-                Exit::Ok
-            } else {
-                Exit::Damaged
-            })
-        }
+        VolumeCommand::Info(args) => examine::info(args, output),
+        VolumeCommand::Check(args) => examine::check(args, output),
     }
 }
 

@@ -139,9 +139,10 @@ impl Engine for RingEngine {
         loop {
             self.drain_backlog();
             done.append(&mut self.finished);
-            let block = done.len() == before && timeout != Some(Duration::ZERO);
+            let idle = done.len() == before;
+            let block = idle && timeout != Some(Duration::ZERO);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let expired = match block || self.must_enter() {
+            let expired = match idle || self.must_enter() {
                 true => self.enter(usize::from(block), left)?,
                 false => false,
             };

@@ -130,6 +130,15 @@ impl Writer {
         self.u16(len).raw(&bytes[..usize::from(len)])
     }
 
+    /// Appends a text of at most `max` bytes behind its 16-bit length; a longer one is cut between characters.
+    pub fn short_text(&mut self, text: &str, max: usize) -> &mut Self {
+        let mut end = text.len().min(max);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.short_bytes(&text.as_bytes()[..end])
+    }
+
     /// Appends zeros until the whole is `len` bytes long.
     pub fn pad_to(&mut self, len: usize) -> &mut Self {
         debug_assert!(self.bytes.len() <= len);

@@ -233,11 +233,12 @@ impl GenerationTable {
         Generation(self.entries.iter().map(|entry| entry.generation.0).max().unwrap_or(0) + 1)
     }
 
-    /// Seals the table into whole blocks; `None` if it does not fit its zone.
+    /// Seals the table into whole blocks; `None` if it does not fit its zone, or breaks a bound that reading it back
+    /// would trip over: such a table would lock its owner out. (Reasons longer than [`REASON_MAX`] are cut.)
     pub fn seal(&self, seal: &Seal, sequence: u64) -> Option<Vec<u8>> {
         let body = self.encode();
         let len = align_up((HEAD + body.len() + TAIL) as u64, BLOCK);
-        if len > GENERATIONS_COPY || self.entries.len() > GENERATIONS_MAX {
+        if len > GENERATIONS_COPY || GenerationTable::decode_body(&body).is_err() {
             return None;
         }
         let mut bytes = seal.seal(GENERATIONS, 0, sequence, &body);
@@ -247,7 +248,7 @@ impl GenerationTable {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.u16(self.entries.len() as u16);
+        out.u16(u16::try_from(self.entries.len()).unwrap_or(u16::MAX));
         for entry in &self.entries {
             entry.encode(&mut out);
         }
@@ -257,7 +258,11 @@ impl GenerationTable {
 
     /// Reads the table of an unverified envelope.
     pub fn decode(found: &Unverified<'_>) -> Result<GenerationTable, Damage> {
-        let mut reader = Reader::new(GENERATIONS.name, found.body);
+        GenerationTable::decode_body(found.body)
+    }
+
+    fn decode_body(body: &[u8]) -> Result<GenerationTable, Damage> {
+        let mut reader = Reader::new(GENERATIONS.name, body);
         let count = usize::from(reader.u16("entry count")?);
         reader.require((1..=GENERATIONS_MAX).contains(&count), "entry count")?;
         let mut entries: Vec<Entry> = Vec::with_capacity(count);
@@ -282,7 +287,7 @@ impl Entry {
         out.u32(self.data_unit).u32(self.tweak_unit).u64(self.tweak_base);
         out.u8(self.state as u8).u8(u8::from(self.compromised)).u16(self.canary_slot);
         out.u64(self.created).u64(self.activated).u64(self.bytes_reserved);
-        out.short_bytes(self.reason.as_bytes()).u8(self.wraps.len() as u8);
+        out.short_text(&self.reason, REASON_MAX).u8(u8::try_from(self.wraps.len()).unwrap_or(u8::MAX));
         for wrap in &self.wraps {
             wrap.encode(out);
         }
@@ -329,7 +334,7 @@ impl Rotation {
             Order::OldestFirst => (1, &[]),
             Order::Ranges(ranges) => (2, ranges),
         };
-        out.u8(order).u16(ranges.len() as u16);
+        out.u8(order).u16(u16::try_from(ranges.len()).unwrap_or(u16::MAX));
         for (first, end) in ranges {
             out.u64(*first).u64(*end);
         }
@@ -339,7 +344,7 @@ impl Rotation {
             VerifyMode::Sample(ppm) => ppm,
             VerifyMode::Full => 1_000_000,
         });
-        out.u64(self.started).u64(self.drained).u64(self.verified).short_bytes(self.reason.as_bytes());
+        out.u64(self.started).u64(self.drained).u64(self.verified).short_text(&self.reason, REASON_MAX);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Rotation, Damage> {

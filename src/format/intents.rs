@@ -7,7 +7,7 @@
 
 use super::Damage;
 use super::codec::{Reader, Writer};
-use super::envelope::{RECORD, Seal};
+use super::envelope::{self, RECORD, Seal, Unverified};
 use super::layout::{INTENT_BYTES, Shape, WriteMode};
 use crate::limits::BATCH_EXTENTS_MAX;
 use crate::units::{BLOCK, Extent, Generation, align_up};
@@ -87,8 +87,15 @@ impl Record {
 
     /// Opens the record in slot `slot`, holding every extent and image length against `shape`.
     pub fn open(seal: &Seal, slot: u32, bytes: &[u8], shape: &Shape) -> Result<Record, Damage> {
-        let (sequence, body) = seal.open(RECORD, u64::from(slot), bytes)?;
-        let mut reader = Reader::new(RECORD.name, body);
+        let found = envelope::peek(RECORD, bytes)?;
+        seal.verify(&found, u64::from(slot))?;
+        Record::decode(&found, shape)
+    }
+
+    /// Reads the fields of an unverified record, for `check` without a key.
+    pub fn decode(found: &Unverified<'_>, shape: &Shape) -> Result<Record, Damage> {
+        let sequence = found.sequence;
+        let mut reader = Reader::new(RECORD.name, found.body);
         let r = &mut reader;
         let (commits, intents) = (r.u32("commit count")? as usize, r.u32("intent count")? as usize);
         r.u64("reserved")?;

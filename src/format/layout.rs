@@ -7,7 +7,7 @@ use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::OVERHEAD;
 use crate::limits::{BATCH_MAX, EXTENT_MAX, EXTENT_MIN, EXTENTS_MAX, GENERATIONS_MAX, RING_SLOTS_MIN};
-use crate::units::{BLOCK, align_down, align_up};
+use crate::units::{BLOCK, align_up};
 
 /// Offset of superblock copy A in the header backing, bytes.
 pub const SUPERBLOCK_A: u64 = 0;
@@ -15,6 +15,12 @@ pub const SUPERBLOCK_A: u64 = 0;
 pub const SUPERBLOCK_B: u64 = 32 << 10;
 /// Bytes of one generation-table copy.
 pub const GENERATIONS_COPY: u64 = 256 << 10;
+/// Which of two copies the write with `sequence` goes to: odd to A (0), even to B (1). The rule of superblock and
+/// generation table.
+pub const fn copy_of(sequence: u64) -> usize {
+    (sequence % 2 == 0) as usize
+}
+
 /// Tags in one tag page.
 pub const TAGS_PER_PAGE: u32 = 1008;
 /// Alignment of the data zone, bytes.
@@ -78,6 +84,19 @@ pub struct Zones {
 }
 
 impl Zones {
+    /// Whether two of them, or one and a superblock copy, share a byte; those of different backings cannot.
+    pub fn overlap(&self, detached: bool) -> bool {
+        let superblocks = [SUPERBLOCK_A, SUPERBLOCK_B].map(|offset| Place { offset, length: BLOCK });
+        let mut header = vec![self.generations, self.canaries, self.tags, self.ring];
+        header.extend(superblocks);
+        let data = [self.data, self.stamp];
+        if !detached {
+            header.extend(data);
+            return any_overlap(&header);
+        }
+        any_overlap(&header) || any_overlap(&data)
+    }
+
     /// Appends the six places.
     pub fn encode(&self, out: &mut Writer) {
         for place in [self.generations, self.canaries, self.tags, self.ring, self.data, self.stamp] {
@@ -103,6 +122,12 @@ impl Zones {
             stamp: place("stamp zone")?,
         })
     }
+}
+
+fn any_overlap(places: &[Place]) -> bool {
+    let mut places: Vec<Place> = places.iter().filter(|place| place.length > 0).copied().collect();
+    places.sort_by_key(|place| place.offset);
+    places.windows(2).any(|pair| pair[0].end() > pair[1].offset)
 }
 
 /// The unchanging shape of a volume.
@@ -261,14 +286,19 @@ pub fn plan(shape: &Shape, detached: bool) -> Plan {
 
 /// The largest volume that fits on a data backing of `backing_len` bytes with this shape, 0 if none does.
 pub fn largest_size(shape: &Shape, backing_len: u64, detached: bool) -> u64 {
-    let mut size = align_down(backing_len, BLOCK);
-    for _ in 0..8 {
-        let trial = Shape { size, max_size: size.max(BLOCK), ..*shape };
-        let need = plan(&trial, detached).data_len;
-        if size == 0 || need <= backing_len {
-            return size;
+    let fits = |blocks: u64| {
+        let size = blocks * BLOCK;
+        plan(&Shape { size, max_size: size, ..*shape }, detached).data_len <= backing_len
+    };
+    // What a volume needs only grows with its size: halve the range between what fits and what does not.
+    let (mut fit, mut too_much) = (0, backing_len.min(EXTENTS_MAX * shape.extent_size) / BLOCK + 1);
+    while too_much - fit > 1 {
+        let middle = fit + (too_much - fit) / 2;
+        if fits(middle) {
+            fit = middle;
+        } else {
+            too_much = middle;
         }
-        size = size.saturating_sub(align_up(need - backing_len, BLOCK));
     }
-    0
+    fit * BLOCK
 }

@@ -66,7 +66,7 @@ impl Superblock {
         out.u32(self.ring_slots).u32(self.slot_size).u64(self.tail).u64(self.checkpoint).raw(&self.tag_digest);
         out.u64(self.epoch).u64(self.created);
         out.u64(0); // feature bits a reader must know
-        out.short_bytes(clip(&self.granule_source)).short_bytes(clip(&self.poisoned));
+        out.short_text(&self.granule_source, TEXT_MAX).short_text(&self.poisoned, TEXT_MAX);
         out.bytes
     }
 
@@ -82,7 +82,9 @@ impl Superblock {
             1 => WriteMode::Journal,
             _ => return Err(r.bad("write mode")),
         };
-        let detached = r.u8("header kind")? == 1;
+        let header_kind = r.u8("header kind")?;
+        r.require(header_kind <= 1, "header kind")?;
+        let detached = header_kind == 1;
         let hole_rule = r.u8("hole rule")?;
         r.require(hole_rule == 0, "hole rule")?;
         r.u8("reserved")?;
@@ -124,14 +126,7 @@ impl Superblock {
         r.require(self.slot_size % BLOCK as u32 == 0 && self.slot_size <= 128 << 20, "slot size")?;
         r.require(zones.ring.length >= u64::from(self.ring_slots) * u64::from(self.slot_size), "ring zone")?;
         r.require(zones.data.length == self.shape.size, "data zone")?;
-        r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")
+        r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")?;
+        r.require(!zones.overlap(self.detached), "zones (they overlap)")
     }
-}
-
-fn clip(text: &str) -> &[u8] {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text.as_bytes()[..end]
 }

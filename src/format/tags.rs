@@ -35,15 +35,24 @@ pub fn seal_page(seal: &Seal, index: u32, sequence: u64, tags: impl Iterator<Ite
 /// Opens page `index`.
 pub fn open_page(seal: &Seal, index: u32, bytes: &[u8]) -> Result<TagPage, Damage> {
     let (sequence, body) = seal.open(TAG_PAGE, u64::from(index), bytes)?;
+    Ok(TagPage { sequence, tags: decode(body)? })
+}
+
+fn decode(body: &[u8]) -> Result<Vec<Generation>, Damage> {
     let mut reader = Reader::new(TAG_PAGE.name, body);
     let body = reader.bytes("tags", TAGS_PER_PAGE as usize * 4)?;
     let tags = body.chunks_exact(4).map(|tag| Generation(u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]])));
-    Ok(TagPage { sequence, tags: tags.collect() })
+    Ok(tags.collect())
 }
 
 /// Whether a page's CRC is right, for those without a key; its sequence if so.
 pub fn peek_page(bytes: &[u8]) -> Result<u64, Damage> {
     envelope::peek(TAG_PAGE, bytes).map(|found| found.sequence)
+}
+
+/// The tags of a page whose CRC is right, for those without a key.
+pub fn peek_tags(bytes: &[u8]) -> Result<Vec<Generation>, Damage> {
+    decode(envelope::peek(TAG_PAGE, bytes)?.body)
 }
 
 /// The keyed digest over (index, sequence) of every page, in order.

@@ -1,1 +1,7 @@
+//! Tests of the format: the document against the code, round trips, and everything a disk or an attacker may do to it.
 
+mod bounds;
+mod damage;
+mod document;
+mod roundtrip;
+mod sample;

@@ -27,8 +27,8 @@ pub enum Work {
     Flush,
     /// The range is no longer needed.
     Trim { offset: u64, len: u64, fua: bool },
-    /// Make the range read as zeros; with `fast`, only if that is quicker than writing them.
-    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool, fast: bool },
+    /// Make the range read as zeros; with `no_hole`, allocated ones.
+    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool },
     /// The range will be read soon.
     Cache { offset: u64, len: u64 },
 }
@@ -64,8 +64,6 @@ pub enum Failure {
     Io,
     /// The volume is being taken out of service.
     ShuttingDown,
-    /// A fast write of zeros would not be fast.
-    Unsupported,
 }
 
 impl Failure {
@@ -75,7 +73,6 @@ impl Failure {
             Failure::NoSpace => Errno::NoSpc,
             Failure::Io => Errno::Io,
             Failure::ShuttingDown => Errno::Shutdown,
-            Failure::Unsupported => Errno::NotSup,
         }
     }
 
@@ -85,7 +82,6 @@ impl Failure {
             Failure::NoSpace => "the backing is full",
             Failure::Io => "the backing failed",
             Failure::ShuttingDown => "the volume is shutting down",
-            Failure::Unsupported => "not faster than writing zeros",
         }
     }
 }

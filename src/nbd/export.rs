@@ -22,6 +22,7 @@ pub struct Export<V> {
     size: AtomicU64,
     read_only: bool,
     rotational: bool,
+    fast_zero: bool,
     block_preferred: u32,
     volume: Arc<V>,
 }
@@ -63,6 +64,7 @@ impl<V> Export<V> {
             size: AtomicU64::new(size),
             read_only: false,
             rotational: false,
+            fast_zero: true,
             block_preferred,
             volume,
         })
@@ -91,6 +93,13 @@ impl<V> Export<V> {
         self
     }
 
+    /// Says whether zeros can be made by punching holes; if not, fast writes of zeros are refused with ENOTSUP.
+    #[must_use]
+    pub fn with_fast_zero(mut self, fast_zero: bool) -> Export<V> {
+        self.fast_zero = fast_zero;
+        self
+    }
+
     /// The canonical name.
     pub fn name(&self) -> &str {
         &self.name
@@ -114,6 +123,11 @@ impl<V> Export<V> {
     /// Whether writes are refused.
     pub fn read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Whether zeros can be made by punching holes.
+    pub fn fast_zero(&self) -> bool {
+        self.fast_zero
     }
 
     /// The volume served.

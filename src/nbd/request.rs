@@ -63,7 +63,7 @@ pub enum Command {
     /// The range will be read soon.
     Cache { offset: u64, len: u64 },
     /// Make the range read as zeros.
-    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool, fast: bool },
+    Zeroes { offset: u64, len: u64, fua: bool, no_hole: bool },
     /// Tell the state of the range, in one extent only when `one`.
     Status { offset: u64, len: u64, one: bool },
     /// Answer what came before, then close.
@@ -105,6 +105,8 @@ pub struct Terms {
     pub structured: bool,
     /// Whether at least one metadata context was selected.
     pub contexts: bool,
+    /// Whether a range can be made zero without writing zeros to it.
+    pub fast_zero: bool,
 }
 
 /// Judges a request by the terms of its connection.
@@ -140,7 +142,18 @@ fn check(header: &Header, terms: &Terms) -> Check {
         return Err((Errno::Inval, "the length is 0"));
     }
     check_payload(header, terms)?;
-    check_range(header, terms)
+    check_range(header, terms)?;
+    check_fast(header, terms)
+}
+
+/// A fast write of zeros is one that makes a hole: where holes are ruled out it would be no faster than a write.
+fn check_fast(header: &Header, terms: &Terms) -> Check {
+    let fast = header.command == NBD_CMD_WRITE_ZEROES && header.flags & NBD_CMD_FLAG_FAST_ZERO != 0;
+    let hole = terms.fast_zero && header.flags & NBD_CMD_FLAG_NO_HOLE == 0;
+    if fast && !hole {
+        return Err((Errno::NotSup, "not faster than writing zeros"));
+    }
+    Ok(())
 }
 
 fn check_flags(header: &Header, terms: &Terms) -> Check {
@@ -194,9 +207,7 @@ fn command(header: &Header) -> Verdict {
         NBD_CMD_WRITE => Command::Write { offset, len: short, fua },
         NBD_CMD_TRIM => Command::Trim { offset, len, fua },
         NBD_CMD_CACHE => Command::Cache { offset, len },
-        NBD_CMD_WRITE_ZEROES => {
-            Command::Zeroes { offset, len, fua, no_hole: has(NBD_CMD_FLAG_NO_HOLE), fast: has(NBD_CMD_FLAG_FAST_ZERO) }
-        }
+        NBD_CMD_WRITE_ZEROES => Command::Zeroes { offset, len, fua, no_hole: has(NBD_CMD_FLAG_NO_HOLE) },
         NBD_CMD_BLOCK_STATUS => Command::Status { offset, len, one: has(NBD_CMD_FLAG_REQ_ONE) },
         _ => Command::Flush,
     })

@@ -243,8 +243,9 @@ impl Server {
         self.order_stop();
         let deadline = Instant::now() + self.drain_time + GRACE;
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The acceptor was started last and is to end first.
-        threads.into_iter().rev().fold(true, |clean, thread| thread.join(deadline) && clean)
+        // The acceptor was started last and is to end first; all are waited for, whatever became of the others.
+        let ended: Vec<bool> = threads.into_iter().rev().map(|thread| thread.join(deadline)).collect();
+        ended.iter().all(|clean| *clean)
     }
 
     fn order_stop(&self) {

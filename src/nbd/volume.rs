@@ -21,8 +21,7 @@ impl Backend for Executor {
             Work::Write { offset, buf, range, fua } => RequestKind::Write { offset, payload: vec![(buf, range)], fua },
             Work::Flush => RequestKind::Flush,
             Work::Trim { offset, len, fua } => RequestKind::Trim { offset, len, fua },
-            // Punching is fast; a backing that cannot punch writes zeros, which the FAST_ZERO flag forbids.
-            Work::Zeroes { offset, len, fua, no_hole, fast: _ } => RequestKind::Zeroes { offset, len, fua, no_hole },
+            Work::Zeroes { offset, len, fua, no_hole } => RequestKind::Zeroes { offset, len, fua, no_hole },
             Work::Cache { offset, len } => RequestKind::Cache { offset, len },
         };
         Executor::start(self, engine, executor::Request { volume: Arc::clone(&volume), session, cookie, kind });

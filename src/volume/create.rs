@@ -16,7 +16,7 @@ use super::tags::TagTable;
 use crate::crypto::{EngineKind, Secret, Suite, new_key};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Rotation, SUITE_METADATA};
-use crate::format::layout::{Plan, RING_SLOTS, Shape, WriteMode, largest_size, plan};
+use crate::format::layout::{Plan, RING_SLOTS, SUPERBLOCK_A, SUPERBLOCK_B, Shape, WriteMode, largest_size, plan};
 use crate::format::superblock::Superblock;
 use crate::format::{canary, stamp};
 use crate::keys::KekProvider;
@@ -131,6 +131,10 @@ fn create_inside(
         }
         None => Arc::clone(&data),
     };
+    if existing && options.header.is_none() {
+        // Whatever `assume_zeroed` says: a superblock B or ring record of an earlier volume would be taken for tampering.
+        zero(&*data, 0, layout.zones.data.offset, &mut |_, _| {})?;
+    }
     if existing && !options.assume_zeroed {
         zero(&*data, layout.zones.data.offset, shape.size, progress)?;
     }
@@ -142,11 +146,17 @@ fn create_inside(
 
 /// A backing that already is a volume is never overwritten; nor is an ordinary file that has content.
 fn refuse_overwrite(data: &Backing, options: &CreateOptions<'_>) -> Result<(), VolumeError> {
-    let mut block = vec![0u8; BLOCK as usize];
-    if data.len().map_err(VolumeError::io("ask the backing's size"))? >= BLOCK {
-        data.read_at(0, &mut block).map_err(VolumeError::io("read the backing's first block"))?;
-    }
-    if block.starts_with(&crate::format::envelope::SUPERBLOCK.magic) {
+    let len = data.len().map_err(VolumeError::io("ask the backing's size"))?;
+    let read = |place: u64| {
+        let mut block = vec![0u8; BLOCK as usize];
+        if len >= place + BLOCK {
+            data.read_at(place, &mut block).map_err(VolumeError::io("read the backing's first blocks"))?;
+        }
+        Ok::<_, VolumeError>(block)
+    };
+    let (block, twin) = (read(SUPERBLOCK_A)?, read(SUPERBLOCK_B)?);
+    let magic = &crate::format::envelope::SUPERBLOCK.magic;
+    if block.starts_with(magic) || twin.starts_with(magic) {
         let path = options.path.display();
         return Err(VolumeError::Refused(format!("{path} already holds a keymoult volume; it is never overwritten")));
     }

@@ -22,7 +22,7 @@ use crate::keys::{KekProvider, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 /// Bytes a generation's counter is reserved ahead by.
-pub const RESERVE: u64 = 64 << 30;
+pub const RESERVE: u64 = 8 << 30;
 
 /// What a forward rotation shall be like.
 #[derive(Clone, Debug)]
@@ -252,6 +252,7 @@ impl Volume {
         spec: &RotationSpec,
     ) -> Result<Generation, VolumeError> {
         self.writable()?;
+        self.may_rewrite()?;
         let generation = self.prepare(keks, spec)?;
         self.next_epoch()?;
         self.commit_table(|table| {
@@ -339,6 +340,20 @@ impl Volume {
             table.rotation.rollback_to = None;
         })?;
         Ok(emptied)
+    }
+
+    /// Puts the exact byte counts on record, before the volume is closed in order.
+    pub fn settle_counters(self: &Arc<Self>) -> Result<(), VolumeError> {
+        let exact = |entry: &Entry| self.keyring.get(entry.generation).map(|key| key.bytes.load(Ordering::Relaxed));
+        let settled = |entry: &Entry| exact(entry).is_none_or(|bytes| bytes == entry.bytes_reserved);
+        if self.read_only || self.poisoned().is_some() || self.meta().table.entries.iter().all(settled) {
+            return Ok(());
+        }
+        self.commit_table(|table| {
+            for entry in &mut table.entries {
+                entry.bytes_reserved = exact(entry).unwrap_or(entry.bytes_reserved);
+            }
+        })
     }
 
     /// Persists the byte counters when one has passed its reservation. At most one thread does it.

@@ -20,7 +20,7 @@ use crate::engine::Disk;
 use crate::format::Seal;
 use crate::format::generations::GenerationTable;
 use crate::format::intents::{Record, slot_of};
-use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE, copy_of};
 use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, seal_page};
 use crate::units::{BLOCK, Extent};
@@ -108,11 +108,6 @@ impl Meta {
         self.written
     }
 
-    /// Tag-page states, for `check`.
-    pub fn pages(&self) -> &[PageState] {
-        &self.pages
-    }
-
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
         self.header.write_at(offset, bytes)
@@ -129,7 +124,7 @@ impl Meta {
         }
         let sequence = self.superblock_sequence + 1;
         let bytes = self.superblock.seal(&self.seal, sequence);
-        let place = if sequence % 2 == 1 { SUPERBLOCK_A } else { SUPERBLOCK_B };
+        let place = [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)];
         self.write(place, &bytes).map_err(VolumeError::io("write the superblock"))?;
         self.superblock_sequence = sequence;
         self.superblock_cached = true;
@@ -150,7 +145,7 @@ impl Meta {
     pub fn commit_table(&mut self, table: GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
         let bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
-        let place = self.superblock.zones.generations.offset + (sequence % 2) * GENERATIONS_COPY;
+        let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
         self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
         self.table_sequence = sequence;
@@ -163,7 +158,10 @@ impl Meta {
         let slots = self.superblock.ring_slots;
         let bytes = record.seal(&self.seal, slots);
         let slot_size = u64::from(self.superblock.slot_size);
-        debug_assert!(bytes.len() as u64 <= slot_size);
+        if bytes.len() as u64 > slot_size {
+            // Beyond its slot it would overwrite the next record, which may be live.
+            return Err(VolumeError::Refused(format!("record {} does not fit its slot", record.sequence)));
+        }
         let place = self.superblock.zones.ring.offset + u64::from(slot_of(record.sequence, slots)) * slot_size;
         self.write(place, &bytes).map_err(VolumeError::io("write an intent record"))
     }

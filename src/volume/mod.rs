@@ -160,6 +160,18 @@ impl Volume {
         self.shape.mode
     }
 
+    /// Refuses re-encryption where the backing does not vouch for the volume's granule, as after copying the volume from
+    /// a disk with 4096-byte sectors to one with 512: a torn granule would be taken for rewritten, and read under the wrong key.
+    pub fn may_rewrite(&self) -> Result<(), VolumeError> {
+        if self.shape.mode == WriteMode::Journal || self.caps.granule >= self.shape.granule {
+            return Ok(());
+        }
+        Err(VolumeError::Refused(format!(
+            "the volume counts on atomic writes of {} bytes, but here {} vouches for {} only: re-encryption could mix keys",
+            self.shape.granule, self.caps.granule_source, self.caps.granule
+        )))
+    }
+
     /// What recovery did when the volume was opened.
     pub fn recovered(&self) -> &recover::Recovered {
         &self.recovered

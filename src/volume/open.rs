@@ -152,7 +152,7 @@ pub fn open_disks(
 }
 
 /// Makes what the last owner wrote durable and forgets what only the cache holds.
-fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError> {
+pub(super) fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError> {
     if !read_only {
         disk.flush().map_err(VolumeError::io("flush the backing before reading it"))?;
     }
@@ -245,7 +245,7 @@ fn newest<'a, 'b>(copies: &'b [Result<Unverified<'a>, Damage>; 2]) -> Option<&'b
     copies.iter().flatten().max_by_key(|copy| copy.sequence)
 }
 
-fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> VolumeError {
+pub(super) fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> VolumeError {
     let say = |copy: &Result<Unverified<'_>, Damage>| copy.as_ref().err().map(ToString::to_string).unwrap_or_default();
     let torn = copies.iter().find_map(|copy| copy.as_ref().err().filter(|damage| matches!(damage, Damage::Crc { .. })));
     match torn {

@@ -151,6 +151,9 @@ impl Pipeline {
     /// `sample` says which extents are read back, in a million.
     pub fn step(&mut self, candidates: &[Extent], target: Generation, sample: u32) -> Result<(), VolumeError> {
         self.refuse_if_poisoned()?;
+        if !candidates.is_empty() {
+            self.volume.may_rewrite()?;
+        }
         let held = self.hold(candidates, target)?;
         let mut rewrite = Rewrite::new(&self.volume, &self.pool, target);
         for extent in &held {

@@ -1,25 +1,22 @@
-//! The API over a real unix socket: routes, schemas, errors, peers, recording.
+//! The API over a real unix socket: routes, schemas, errors, recording.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use keymoult::control::api::*;
 use keymoult::control::audit::{AuditLog, Kind};
-use keymoult::control::{Authorizer, ClientError, Door, Server, ServerError};
+use keymoult::control::{Authorizer, ClientError, Door, Server};
 use serde_json::{Value, json};
 
 use super::fake::{Daemon, Fake};
 use super::schema::Schemas;
 
 /// One request as `curl --unix-socket` would send it: status and body.
-fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+pub fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).unwrap();
     // A server that refuses a long body may close before all of it is sent.
     let _ = stream.write_all(body);
@@ -27,15 +24,8 @@ fn http(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.to_lowercase()
-            .contains("content-type: application/json"),
-        "{head}"
-    );
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        serde_json::from_str(body).unwrap(),
-    )
+    assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 /// A body that says everything its schema can.
@@ -71,12 +61,8 @@ fn every_route_takes_and_gives_what_the_description_says() {
                 body.to_string()
             });
             let uri = path.replace("{volume}", "disk0");
-            let (status, answer) = http(
-                &daemon.socket,
-                &method.to_uppercase(),
-                &uri,
-                body.unwrap_or_default().as_bytes(),
-            );
+            let (status, answer) =
+                http(&daemon.socket, &method.to_uppercase(), &uri, body.unwrap_or_default().as_bytes());
             match schema_name(&operation["responses"]["200"]) {
                 Some(name) if status == 200 => schemas.check(&name, &answer),
                 None => assert_eq!((status, &answer), (200, &schemas.document)),
@@ -97,11 +83,7 @@ fn every_route_takes_and_gives_what_the_description_says() {
     }
     call(&mut schemas, "/v1/audit");
     refusing(&mut schemas);
-    let unseen: Vec<String> = schemas
-        .names()
-        .iter()
-        .flat_map(|name| schemas.unseen(name))
-        .collect();
+    let unseen: Vec<String> = schemas.names().iter().flat_map(|name| schemas.unseen(name)).collect();
     assert_eq!(unseen, [] as [&str; 0], "described, but in no answer");
 }
 
@@ -109,20 +91,13 @@ fn every_route_takes_and_gives_what_the_description_says() {
 fn refusing(schemas: &mut Schemas) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
-    let door = Door::new(
-        Authorizer::solo(0),
-        AuditLog::refusing(dir.path(), "line 3 was edited"),
-    );
-    let _server =
-        Server::start(&socket, door.into(), std::sync::Arc::new(Fake::default())).unwrap();
+    let door = Door::new(Authorizer::solo(0), AuditLog::refusing(dir.path(), "line 3 was edited"));
+    let _server = Server::start(&socket, door.into(), std::sync::Arc::new(Fake::default())).unwrap();
     if nix::unistd::geteuid().is_root() {
         let (_, status) = http(&socket, "GET", "/v1/status", b"");
         schemas.check("DaemonStatus", &status);
         let (code, error) = http(&socket, "POST", "/v1/volumes/disk0/rotation/pause", b"");
-        assert_eq!(
-            (code, error["error"].as_str()),
-            (503, Some("audit-refused"))
-        );
+        assert_eq!((code, error["error"].as_str()), (503, Some("audit-refused")));
     } else {
         schemas.seen.insert("ControlStatus.audit_refusing".into());
     }
@@ -137,87 +112,23 @@ fn errors_are_json_with_what_where_hint_and_code() {
         ("GET", "/v1/nothing", b"", 404, "not-found"),
         ("GET", "/", b"", 404, "not-found"),
         ("DELETE", "/v1/status", b"", 404, "not-found"),
-        (
-            "GET",
-            "/v1/volumes/disk0/rotation/start",
-            b"",
-            404,
-            "not-found",
-        ),
+        ("GET", "/v1/volumes/disk0/rotation/start", b"", 404, "not-found"),
         ("GET", "/v1/volumes/disk9", b"", 404, "not-found"),
         ("GET", "/v1/volumes/%2e%2e%2f/keys", b"", 404, "not-found"),
         ("GET", "/v1/audit?since=1", b"", 400, "bad-input"),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"[]",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"speed\":1}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"verify\":\"sample:2\"}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/start",
-            b"{\"pace\":{\"adaptive\":true,\"factor\":0}}",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/pace",
-            b"",
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/pause",
-            &long,
-            400,
-            "bad-input",
-        ),
-        (
-            "POST",
-            "/v1/volumes/disk0/rotation/finalize",
-            b"",
-            409,
-            "state",
-        ),
-        (
-            "POST",
-            "/v1/volumes/panic/rotation/pause",
-            b"",
-            500,
-            "internal",
-        ),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"[]", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"speed\":1}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"verify\":\"sample:2\"}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/start", b"{\"pace\":{\"adaptive\":true,\"factor\":0}}", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/pace", b"", 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/pause", &long, 400, "bad-input"),
+        ("POST", "/v1/volumes/disk0/rotation/finalize", b"", 409, "state"),
+        ("POST", "/v1/volumes/panic/rotation/pause", b"", 500, "internal"),
     ];
     for (method, path, body, status, error) in cases {
         let (got, answer) = http(&daemon.socket, method, path, body);
-        assert_eq!(
-            (got, answer["error"].as_str()),
-            (*status, Some(*error)),
-            "{method} {path}: {answer}"
-        );
+        assert_eq!((got, answer["error"].as_str()), (*status, Some(*error)), "{method} {path}: {answer}");
         schemas.check("Error", &answer);
     }
     // And the daemon is still there after all that.
@@ -226,13 +137,7 @@ fn errors_are_json_with_what_where_hint_and_code() {
 
 #[test]
 fn readiness_is_not_health() {
-    let daemon = Daemon::of(
-        Fake {
-            not_ready: true,
-            ..Fake::default()
-        },
-        nix::unistd::geteuid().as_raw(),
-    );
+    let daemon = Daemon::of(Fake { not_ready: true, ..Fake::default() }, nix::unistd::geteuid().as_raw());
     assert_eq!(http(&daemon.socket, "GET", "/healthz", b"").0, 200);
     assert_eq!(http(&daemon.socket, "GET", "/readyz", b"").0, 503);
 }
@@ -241,46 +146,20 @@ fn readiness_is_not_health() {
 fn what_is_done_over_the_socket_is_recorded_with_its_actor() {
     let daemon = Daemon::new();
     let client = daemon.client();
-    let request = RotateStart {
-        reason: Some("drill".into()),
-        ..RotateStart::default()
-    };
+    let request = RotateStart { reason: Some("drill".into()), ..RotateStart::default() };
     assert!(client.start("disk0", &request).unwrap().changed);
     client.status().unwrap();
     let page = client.audit(AuditQuery::default()).unwrap();
     let kinds: Vec<Kind> = page.records.iter().map(|record| record.kind).collect();
     assert_eq!(kinds, [Kind::Intent, Kind::Outcome]);
     let actor = page.records[0].actor;
-    assert_eq!(
-        (actor.uid, actor.pid),
-        (
-            nix::unistd::geteuid().as_raw(),
-            i32::try_from(std::process::id()).ok()
-        )
-    );
+    assert_eq!((actor.uid, actor.pid), (nix::unistd::geteuid().as_raw(), i32::try_from(std::process::id()).ok()));
     assert!(actor.process_start.is_some());
     assert_eq!(page.records[0].reason.as_deref(), Some("drill"));
     assert_eq!(page.head.sequence, 2);
-    let after = client
-        .audit(AuditQuery {
-            after: Some(1),
-            limit: Some(10),
-        })
-        .unwrap();
-    assert_eq!(
-        after
-            .records
-            .iter()
-            .map(|record| record.sequence)
-            .collect::<Vec<_>>(),
-        [2]
-    );
-    let last = client
-        .audit(AuditQuery {
-            after: None,
-            limit: Some(1),
-        })
-        .unwrap();
+    let after = client.audit(AuditQuery { after: Some(1), limit: Some(10) }).unwrap();
+    assert_eq!(after.records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [2]);
+    let last = client.audit(AuditQuery { after: None, limit: Some(1) }).unwrap();
     assert_eq!(last.records[0].sequence, 2);
 }
 
@@ -294,123 +173,11 @@ fn the_clients_errors_are_the_daemons() {
         }
         other => panic!("{other:?}"),
     }
-    *daemon.fake.fault.lock().unwrap() =
-        Some(ApiError::new(ErrorKind::Io, "a device failed").at("/dev/x"));
+    *daemon.fake.fault.lock().unwrap() = Some(ApiError::new(ErrorKind::Io, "a device failed").at("/dev/x"));
     match client.pause("disk0", &ReasonRequest::default()) {
         Err(ClientError::Daemon(error)) => {
             assert_eq!((error.error, error.code), (ErrorKind::Io, 7))
         }
         other => panic!("{other:?}"),
     }
-}
-
-#[test]
-fn the_socket_is_for_its_owner_and_goes_away() {
-    let mut daemon = Daemon::new();
-    assert_eq!(
-        std::fs::metadata(&daemon.socket)
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777,
-        0o600
-    );
-    let second = Server::start(
-        &daemon.socket,
-        door(&daemon.dir.path().join("second")),
-        daemon.fake.clone(),
-    );
-    assert!(
-        matches!(second, Err(ServerError::InUse { .. })),
-        "{second:?}"
-    );
-    daemon.stop();
-    assert!(!daemon.socket.exists());
-    assert!(matches!(
-        daemon.client().status(),
-        Err(ClientError::Unreachable { .. })
-    ));
-}
-
-fn door(state_dir: &Path) -> std::sync::Arc<Door> {
-    Door::open(state_dir).unwrap()
-}
-
-#[test]
-fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("control.sock");
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let server = Server::start(
-        &socket,
-        door(&dir.path().join("a")),
-        std::sync::Arc::new(Fake::default()),
-    )
-    .unwrap();
-    assert_eq!(http(&socket, "GET", "/healthz", b"").0, 200);
-    server.stop();
-    std::fs::write(&socket, "precious").unwrap();
-    let refused = Server::start(
-        &socket,
-        door(&dir.path().join("b")),
-        std::sync::Arc::new(Fake::default()),
-    );
-    assert!(
-        matches!(refused, Err(ServerError::NotASocket { .. })),
-        "{refused:?}"
-    );
-    assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
-    let nowhere = Server::start(
-        Path::new("/nonexistent/s"),
-        door(&dir.path().join("c")),
-        std::sync::Arc::new(Fake::default()),
-    );
-    assert!(
-        matches!(nowhere, Err(ServerError::Bind { .. })),
-        "{nowhere:?}"
-    );
-}
-
-/// A stranger who gets past the mode of the socket is still denied by the door, and that is recorded.
-#[test]
-fn a_stranger_is_denied_and_recorded() {
-    use std::os::unix::process::CommandExt;
-    let own = nix::unistd::geteuid();
-    // Root may do everything, so as root the stranger is another user; else the daemon pretends to be one.
-    let (operator, stranger) = if own.is_root() {
-        (0, 65534)
-    } else {
-        (own.as_raw() + 1, own.as_raw())
-    };
-    let daemon = Daemon::of(Fake::default(), operator);
-    for path in [daemon.dir.path(), &daemon.socket] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
-    }
-    // A copy the stranger can reach, wherever the tree is.
-    let binary = daemon.dir.path().join("keymoult");
-    std::fs::copy(env!("CARGO_BIN_EXE_keymoult"), &binary).unwrap();
-    let mut command = std::process::Command::new(&binary);
-    command
-        .current_dir("/")
-        .args(["rotate", "pause", "disk0", "--json", "--control"])
-        .arg(format!("unix:{}", daemon.socket.display()));
-    if own.is_root() {
-        command.uid(stranger).gid(stranger);
-    }
-    let output = command.output().unwrap();
-    let message: Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(
-        (output.status.code(), message["error"].as_str()),
-        (Some(8), Some("denied")),
-        "{message}"
-    );
-    let mut denied = Vec::new();
-    keymoult::control::audit::read(&daemon.dir.path().join("audit.jsonl"), None, |record| {
-        denied.push(record.clone())
-    })
-    .unwrap();
-    assert_eq!(
-        (denied.len(), denied[0].kind, denied[0].actor.uid),
-        (1, Kind::Denied, stranger)
-    );
 }

@@ -23,11 +23,7 @@ pub struct Fake {
 
 impl Default for Fake {
     fn default() -> Fake {
-        Fake {
-            rotation: Mutex::new(Rotation::default()),
-            not_ready: false,
-            fault: Mutex::new(None),
-        }
+        Fake { rotation: Mutex::new(Rotation::default()), not_ready: false, fault: Mutex::new(None) }
     }
 }
 
@@ -51,12 +47,9 @@ impl Fake {
         self.known(volume)?;
         let mut rotation = self.rotation.lock().unwrap();
         if !allowed.contains(&rotation.state) {
-            return Err(ApiError::new(
-                ErrorKind::State,
-                format!("the rotation is {}", rotation.state.name()),
-            )
-            .at(format!("volume {volume}"))
-            .hint("`keymoult rotate status` shows where it stands"));
+            return Err(ApiError::new(ErrorKind::State, format!("the rotation is {}", rotation.state.name()))
+                .at(format!("volume {volume}"))
+                .hint("`keymoult rotate status` shows where it stands"));
         }
         let before = rotation.clone();
         then(&mut rotation);
@@ -65,12 +58,7 @@ impl Fake {
         } else {
             Vec::new()
         };
-        Ok(ActionResult {
-            volume: volume.into(),
-            changed: *rotation != before,
-            notes,
-            rotation: rotation.clone(),
-        })
+        Ok(ActionResult { volume: volume.into(), changed: *rotation != before, notes, rotation: rotation.clone() })
     }
 
     /// The rotation, one step further.
@@ -86,12 +74,8 @@ impl Fake {
                 rotation.flushes += 1;
             }
             RotationState::Running => rotation.state = RotationState::Verifying,
-            RotationState::Verifying if rotation.extents_verified < EXTENTS => {
-                rotation.extents_verified += 2
-            }
-            RotationState::Verifying if rotation.hold_finalize => {
-                rotation.state = RotationState::Verified
-            }
+            RotationState::Verifying if rotation.extents_verified < EXTENTS => rotation.extents_verified += 2,
+            RotationState::Verifying if rotation.hold_finalize => rotation.state = RotationState::Verified,
             RotationState::Verifying => {
                 rotation.state = RotationState::Finalized;
                 rotation.rollback_to = None;
@@ -143,11 +127,7 @@ impl Operations for Fake {
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
         self.known(volume)?;
-        let wrap = Wrap {
-            provider: "file".into(),
-            kek_id: "ab12".into(),
-            kek_version: 1,
-        };
+        let wrap = Wrap { provider: "file".into(), kek_id: "ab12".into(), kek_version: 1 };
         let key = |generation, state| KeyInfo {
             generation,
             key_id: "00112233445566778899aabbccddeeff".into(),
@@ -161,11 +141,7 @@ impl Operations for Fake {
             extents: 2,
             wraps: vec![wrap.clone()],
         };
-        Ok(vec![
-            key(0, KeyState::Active),
-            key(1, KeyState::Draining),
-            key(2, KeyState::Active),
-        ])
+        Ok(vec![key(0, KeyState::Active), key(1, KeyState::Draining), key(2, KeyState::Active)])
     }
 
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
@@ -179,10 +155,7 @@ impl Operations for Fake {
             volume: volume.into(),
             from: 1,
             to: 2,
-            suite: request
-                .suite
-                .clone()
-                .unwrap_or_else(|| "aes-256-xts".into()),
+            suite: request.suite.clone().unwrap_or_else(|| "aes-256-xts".into()),
             extents: EXTENTS,
             bytes: EXTENTS << 20,
             duration_s: Some(75),
@@ -196,11 +169,7 @@ impl Operations for Fake {
     }
 
     fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError> {
-        let settled = [
-            RotationState::Idle,
-            RotationState::Finalized,
-            RotationState::RolledBack,
-        ];
+        let settled = [RotationState::Idle, RotationState::Finalized, RotationState::RolledBack];
         self.act(volume, &settled, |rotation| {
             *rotation = Rotation {
                 epoch: rotation.epoch + 1,
@@ -225,39 +194,25 @@ impl Operations for Fake {
     }
 
     fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
-        self.act(
-            volume,
-            &[RotationState::Running, RotationState::Paused],
-            |rotation| rotation.state = RotationState::Paused,
-        )
+        self.act(volume, &[RotationState::Running, RotationState::Paused], |rotation| {
+            rotation.state = RotationState::Paused
+        })
     }
 
     fn resume(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
-        self.act(
-            volume,
-            &[RotationState::Running, RotationState::Paused],
-            |rotation| rotation.state = RotationState::Running,
-        )
+        self.act(volume, &[RotationState::Running, RotationState::Paused], |rotation| {
+            rotation.state = RotationState::Running
+        })
     }
 
     fn pace(&self, volume: &str, request: &PaceRequest) -> Result<ActionResult, ApiError> {
-        self.act(
-            volume,
-            &[RotationState::Running, RotationState::Paused],
-            |rotation| rotation.pace = request.pace,
-        )
+        self.act(volume, &[RotationState::Running, RotationState::Paused], |rotation| rotation.pace = request.pace)
     }
 
     fn rollback(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
-        let allowed = [
-            RotationState::Running,
-            RotationState::Paused,
-            RotationState::Verifying,
-            RotationState::Verified,
-        ];
-        self.act(volume, &allowed, |rotation| {
-            rotation.state = RotationState::RollingBack
-        })
+        let allowed =
+            [RotationState::Running, RotationState::Paused, RotationState::Verifying, RotationState::Verified];
+        self.act(volume, &allowed, |rotation| rotation.state = RotationState::RollingBack)
     }
 
     fn verify(&self, volume: &str, request: &VerifyRequest) -> Result<ActionResult, ApiError> {
@@ -277,10 +232,7 @@ impl Operations for Fake {
 
     fn ready(&self) -> Result<(), ApiError> {
         match self.not_ready {
-            true => Err(ApiError::new(
-                ErrorKind::Unavailable,
-                "volumes are being opened",
-            )),
+            true => Err(ApiError::new(ErrorKind::Unavailable, "volumes are being opened")),
             false => Ok(()),
         }
     }
@@ -299,17 +251,9 @@ impl Daemon {
     pub fn of(fake: Fake, operator: u32) -> Daemon {
         let dir = tempfile::tempdir().unwrap();
         let (socket, fake) = (dir.path().join("control.sock"), Arc::new(fake));
-        let door = Door::new(
-            Authorizer::solo(operator),
-            AuditLog::open(dir.path()).unwrap(),
-        );
+        let door = Door::new(Authorizer::solo(operator), AuditLog::open(dir.path()).unwrap());
         let server = Server::start(&socket, Arc::new(door), fake.clone()).unwrap();
-        Daemon {
-            dir,
-            socket,
-            fake,
-            server: Some(server),
-        }
+        Daemon { dir, socket, fake, server: Some(server) }
     }
 
     /// Serves a fresh fake to the user who runs the tests.

@@ -4,6 +4,8 @@
 
 mod api;
 mod fake;
+mod full;
 mod offline;
+mod peers;
 mod schema;
 mod transcripts;

@@ -15,15 +15,8 @@ pub struct Schemas {
 
 impl Schemas {
     pub fn new() -> Schemas {
-        let text = std::fs::read_to_string(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/src/control/openapi.json"
-        ))
-        .unwrap();
-        Schemas {
-            document: serde_json::from_str(&text).unwrap(),
-            seen: BTreeSet::new(),
-        }
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/openapi.json")).unwrap();
+        Schemas { document: serde_json::from_str(&text).unwrap(), seen: BTreeSet::new() }
     }
 
     fn component(&self, name: &str) -> Value {
@@ -45,15 +38,8 @@ impl Schemas {
             return self.fits(&schema, value, name);
         }
         if let Some(choices) = schema["oneOf"].as_array() {
-            let fitting = choices
-                .iter()
-                .filter(|choice| self.fits(choice, value, at).is_ok())
-                .count();
-            return if fitting == 1 {
-                Ok(())
-            } else {
-                Err(format!("{at}: fits {fitting} of the choices"))
-            };
+            let fitting = choices.iter().filter(|choice| self.fits(choice, value, at).is_ok()).count();
+            return if fitting == 1 { Ok(()) } else { Err(format!("{at}: fits {fitting} of the choices")) };
         }
         if !schema["const"].is_null() && schema["const"] != *value {
             return Err(format!("{at}: not {}", schema["const"]));
@@ -68,31 +54,17 @@ impl Schemas {
             | (Some("string"), Value::String(_))
             | (Some("boolean"), Value::Bool(_))
             | (Some("number"), Value::Number(_)) => Ok(()),
-            (Some("integer"), Value::Number(number))
-                if number.is_u64() || schema["minimum"].is_null() =>
-            {
-                Ok(())
+            (Some("integer"), Value::Number(number)) if number.is_u64() || schema["minimum"].is_null() => Ok(()),
+            (Some("array"), Value::Array(items)) => {
+                items.iter().try_for_each(|item| self.fits(&schema["items"], item, at))
             }
-            (Some("array"), Value::Array(items)) => items
-                .iter()
-                .try_for_each(|item| self.fits(&schema["items"], item, at)),
             (Some("object"), Value::Object(object)) => self.object(schema, object, at),
             (Some(kind), _) => Err(format!("{at}: {value} is no {kind}")),
         }
     }
 
-    fn object(
-        &mut self,
-        schema: &Value,
-        object: &Map<String, Value>,
-        at: &str,
-    ) -> Result<(), String> {
-        for required in schema["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
+    fn object(&mut self, schema: &Value, object: &Map<String, Value>, at: &str) -> Result<(), String> {
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(required) {
                 return Err(format!("{at}: {required} is missing"));
             }
@@ -113,10 +85,7 @@ impl Schemas {
 
     /// Properties of the component `name` that no answer has shown.
     pub fn unseen(&self, name: &str) -> Vec<String> {
-        let properties = self.component(name)["properties"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+        let properties = self.component(name)["properties"].as_object().cloned().unwrap_or_default();
         properties
             .keys()
             .map(|property| format!("{name}.{property}"))
@@ -126,12 +95,7 @@ impl Schemas {
 
     /// Names of all components.
     pub fn names(&self) -> Vec<String> {
-        self.document["components"]["schemas"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
+        self.document["components"]["schemas"].as_object().unwrap().keys().cloned().collect()
     }
 }
 
@@ -140,24 +104,13 @@ fn the_checker_finds_faults() {
     let mut schemas = Schemas::new();
     let mut fits = |name: &str, text: &str| {
         let schema = schemas.component(name);
-        schemas
-            .fits(&schema, &serde_json::from_str(text).unwrap(), name)
-            .is_ok()
+        schemas.fits(&schema, &serde_json::from_str(text).unwrap(), name).is_ok()
     };
     assert!(fits("Head", r#"{"sequence":1,"hash":"x"}"#));
     assert!(!fits("Head", r#"{"sequence":1}"#), "missing");
     assert!(!fits("Head", r#"{"sequence":-1,"hash":"x"}"#), "negative");
-    assert!(
-        !fits("Head", r#"{"sequence":1,"hash":"x","more":1}"#),
-        "not described"
-    );
-    assert!(
-        !fits("Head", r#"{"sequence":"1","hash":"x"}"#),
-        "wrong type"
-    );
-    assert!(fits(
-        "Order",
-        r#"{"kind":"ranges","ranges":[{"first":0,"end":1}]}"#
-    ));
+    assert!(!fits("Head", r#"{"sequence":1,"hash":"x","more":1}"#), "not described");
+    assert!(!fits("Head", r#"{"sequence":"1","hash":"x"}"#), "wrong type");
+    assert!(fits("Order", r#"{"kind":"ranges","ranges":[{"first":0,"end":1}]}"#));
     assert!(!fits("Order", r#"{"kind":"sideways"}"#));
 }

@@ -4,9 +4,7 @@ use super::fake::Daemon;
 
 fn cases() -> trycmd::TestCases {
     let cases = trycmd::TestCases::new();
-    cases
-        .env("COLUMNS", "100")
-        .env("KEYMOULT_CONTROL", "unix:/nonexistent/control.sock");
+    cases.env("COLUMNS", "100").env("KEYMOULT_CONTROL", "unix:/nonexistent/control.sock");
     cases
 }
 
@@ -19,14 +17,9 @@ fn without_a_daemon() {
 fn with_daemon(file: &str) {
     let daemon = Daemon::new();
     let cases = cases();
-    cases.env(
-        "KEYMOULT_CONTROL",
-        format!("unix:{}", daemon.socket.display()),
-    );
+    cases.env("KEYMOULT_CONTROL", format!("unix:{}", daemon.socket.display()));
     cases.env("STATE", daemon.dir.path().display().to_string());
-    cases
-        .insert_var("[STATE]", daemon.dir.path().display().to_string())
-        .unwrap();
+    cases.insert_var("[STATE]", daemon.dir.path().display().to_string()).unwrap();
     cases.case(file).run();
 }
 

@@ -12,8 +12,10 @@ mod copy;
 mod filesystem;
 mod fio;
 mod info;
+mod kill;
 mod qemu;
 mod shell;
+mod sparse;
 
 use support::{Daemon, MIB, ServeOptions, Store, VolumeOptions};
 
@@ -72,5 +74,7 @@ over_variants! {
     fio::verify_random as fio_verify_random,
     fio::verify_sequential as fio_verify_sequential,
     fio::verify_during_rotation as fio_verify_rotation,
+    sparse::verified_rotation as sparse_rotation,
+    kill::kill_9_loses_nothing_acknowledged as kill_9,
     filesystem::ext4_through_a_rotation as ext4_rotation,
 }

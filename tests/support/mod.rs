@@ -10,6 +10,7 @@ mod bytes;
 mod daemon;
 mod map;
 mod nbd;
+mod oracle;
 mod process;
 mod volume;
 
@@ -17,6 +18,7 @@ pub use bytes::{pattern, same};
 pub use daemon::{Daemon, ServeOptions};
 pub use map::{MapEntry, map, total};
 pub use nbd::{Client, ClientError};
+pub use oracle::{Oracle, next};
 pub use process::{run, succeed, tool};
 pub use volume::{Store, Volume, VolumeOptions};
 

@@ -84,9 +84,7 @@ pub struct ReasonArgs {
 impl ReasonArgs {
     /// The request body.
     pub fn request(&self) -> ReasonRequest {
-        ReasonRequest {
-            reason: self.reason.clone(),
-        }
+        ReasonRequest { reason: self.reason.clone() }
     }
 }
 
@@ -120,11 +118,7 @@ impl PaceArgs {
         }
         pace.adaptive = (pace.adaptive || self.adaptive || self.factor.is_some()) && !self.fixed;
         pace.factor = self.factor.unwrap_or(pace.factor);
-        pace.check().map(|()| pace).map_err(|what| {
-            bad_input(what)
-                .at("pace")
-                .hint("see `keymoult help rotate pace`")
-        })
+        pace.check().map(|()| pace).map_err(|what| bad_input(what).at("pace").hint("see `keymoult help rotate pace`"))
     }
 }
 
@@ -177,17 +171,17 @@ impl RotateArgs {
 
     fn order(&self) -> Result<Order, Failure> {
         match (self.order, self.ranges.is_empty()) {
-            (OrderChoice::Sequential | OrderChoice::Ranges, false) => Ok(Order::Ranges {
-                ranges: self.ranges.iter().map(|range| range.0).collect(),
-            }),
+            (OrderChoice::Sequential | OrderChoice::Ranges, false) => {
+                Ok(Order::Ranges { ranges: self.ranges.iter().map(|range| range.0).collect() })
+            }
             (OrderChoice::Sequential, true) => Ok(Order::Sequential),
             (OrderChoice::OldestFirst, true) => Ok(Order::OldestFirst),
             (OrderChoice::OldestFirst, false) => {
                 Err(bad_input("--range goes with --order ranges").at("--order oldest-first"))
             }
-            (OrderChoice::Ranges, true) => Err(bad_input("no range is given")
-                .at("--order ranges")
-                .hint("add --range 0-1GiB")),
+            (OrderChoice::Ranges, true) => {
+                Err(bad_input("no range is given").at("--order ranges").hint("add --range 0-1GiB"))
+            }
         }
     }
 }
@@ -221,13 +215,8 @@ fn parse_verify(text: &str) -> Result<Verify, String> {
 }
 
 fn parse_range(text: &str) -> Result<RangeArg, String> {
-    let (first, end) = text
-        .split_once('-')
-        .ok_or("a range is FIRST-END, such as 0-1GiB")?;
-    let range = ByteRange {
-        first: size::parse(first)?,
-        end: size::parse(end)?,
-    };
+    let (first, end) = text.split_once('-').ok_or("a range is FIRST-END, such as 0-1GiB")?;
+    let range = ByteRange { first: size::parse(first)?, end: size::parse(end)? };
     match range.first < range.end {
         true => Ok(RangeArg(range)),
         false => Err("the end of a range comes after its first byte".into()),

@@ -66,14 +66,7 @@ macro_rules! word {
         }
     )*};
 }
-word!(
-    Cipher,
-    ModeChoice,
-    super::IoChoice,
-    super::CryptoChoice,
-    super::CacheChoice,
-    super::OrderChoice
-);
+word!(Cipher, ModeChoice, super::IoChoice, super::CryptoChoice, super::CacheChoice, super::OrderChoice);
 
 /// Arguments of `volume create`.
 #[derive(Clone, Debug, Args)]
@@ -119,27 +112,21 @@ impl CreateArgs {
     /// Refuses what no backing could make good.
     pub fn check(&self) -> Result<(), Failure> {
         check_plaintext(self.cipher, self.i_know_this_is_plaintext)?;
-        if !self.extent_size.is_power_of_two()
-            || !(EXTENT_MIN..=EXTENT_MAX).contains(&self.extent_size)
-        {
-            return Err(bad_input(format!(
-                "an extent of {} bytes is not possible",
-                self.extent_size
-            ))
-            .at("--extent-size")
-            .hint(format!(
-                "it is a power of two from 64KiB to 64MiB, {} unless given",
-                size::bytes(EXTENT_DEFAULT)
-            )));
+        if !self.extent_size.is_power_of_two() || !(EXTENT_MIN..=EXTENT_MAX).contains(&self.extent_size) {
+            return Err(bad_input(format!("an extent of {} bytes is not possible", self.extent_size))
+                .at("--extent-size")
+                .hint(format!(
+                    "it is a power of two from 64KiB to 64MiB, {} unless given",
+                    size::bytes(EXTENT_DEFAULT)
+                )));
         }
         if let Some(bytes) = self.size {
             self.check_size(bytes, "--size")?;
         }
         match (self.size, self.max_size) {
-            (Some(bytes), Some(max)) if max < bytes => Err(bad_input(format!(
-                "the volume may grow to {max} bytes, but starts with {bytes}"
-            ))
-            .at("--max-size")),
+            (Some(bytes), Some(max)) if max < bytes => {
+                Err(bad_input(format!("the volume may grow to {max} bytes, but starts with {bytes}")).at("--max-size"))
+            }
             (_, Some(max)) => self.check_size(max, "--max-size"),
             _ => Ok(()),
         }
@@ -149,14 +136,9 @@ impl CreateArgs {
         let sector = u64::from(self.sector_size);
         if !bytes.is_multiple_of(sector) {
             let down = bytes - bytes % sector;
-            return Err(bad_input(format!(
-                "{bytes} bytes are no whole number of sectors of {sector} bytes"
-            ))
-            .at(flag)
-            .hint(format!(
-                "the nearest sizes are {down} and {}",
-                down.saturating_add(sector)
-            )));
+            return Err(bad_input(format!("{bytes} bytes are no whole number of sectors of {sector} bytes"))
+                .at(flag)
+                .hint(format!("the nearest sizes are {down} and {}", down.saturating_add(sector))));
         }
         if bytes < VOLUME_MIN {
             return Err(bad_input(format!("{bytes} bytes are too few"))
@@ -165,12 +147,9 @@ impl CreateArgs {
         }
         match bytes.div_ceil(self.extent_size) > EXTENTS_MAX {
             false => Ok(()),
-            true => Err(bad_input(format!(
-                "{} make more than {EXTENTS_MAX} extents",
-                size::bytes(bytes)
-            ))
-            .at(flag)
-            .hint("choose a larger --extent-size")),
+            true => Err(bad_input(format!("{} make more than {EXTENTS_MAX} extents", size::bytes(bytes)))
+                .at(flag)
+                .hint("choose a larger --extent-size")),
         }
     }
 }
@@ -181,11 +160,11 @@ pub fn check_plaintext(cipher: Cipher, known: bool) -> Result<(), Failure> {
         (Cipher::None, false) => Err(bad_input("cipher none writes plaintext")
             .at("--cipher none")
             .hint("add --i-know-this-is-plaintext if that is what you want")),
-        (Cipher::Aes256Xts | Cipher::Aes128Xts, true) => Err(bad_input(
-            "--i-know-this-is-plaintext goes with --cipher none",
-        )
-        .at(format!("--cipher {cipher}"))
-        .hint("drop one of the two")),
+        (Cipher::Aes256Xts | Cipher::Aes128Xts, true) => {
+            Err(bad_input("--i-know-this-is-plaintext goes with --cipher none")
+                .at(format!("--cipher {cipher}"))
+                .hint("drop one of the two"))
+        }
         _ => Ok(()),
     }
 }
@@ -206,9 +185,6 @@ pub struct InfoArgs {
     /// Its detached header
     #[arg(long, value_name = "FILE")]
     pub header: Option<PathBuf>,
-    /// Key to authenticate the metadata with; repeatable
-    #[arg(long = "kek", value_name = "URI")]
-    pub keks: Vec<String>,
 }
 
 /// Arguments of `volume check`.
@@ -225,6 +201,9 @@ pub struct CheckArgs {
     /// Read everything: each tag page, each ring record, each extent; needs a key
     #[arg(long, requires = "keks")]
     pub full: bool,
+    /// Rewrite a damaged twin copy from the good one; with --full, let a poisoned volume that passes be written again
+    #[arg(long, requires = "keks")]
+    pub repair: bool,
 }
 
 /// Arguments of `speed`.

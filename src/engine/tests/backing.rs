@@ -196,3 +196,60 @@ fn the_granule_has_a_source() {
         size => assert!(size.is_power_of_two() && size >= 512 && caps.granule_source.contains("sysfs"), "{caps:?}"),
     }
 }
+
+/// A loop device, detached when dropped.
+struct Loop(String);
+
+impl Loop {
+    /// `None` where the machine has no loop devices.
+    fn attach(file: &Path) -> Option<Loop> {
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output()
+            .ok()?;
+        let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !name.is_empty()).then_some(Loop(name))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_block_device_is_a_backing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    File::create(&path).unwrap().set_len(LEN).unwrap();
+    let Some(device) = Loop::attach(&path) else {
+        eprintln!("no loop devices here: not tested");
+        return;
+    };
+    let backing = Backing::open(&device.0, &options(CacheMode::Auto)).unwrap();
+    assert!(backing.is_block_device());
+    assert_eq!(Disk::len(&backing).unwrap(), LEN);
+    assert!(backing.caps().granule >= 512);
+    assert!(
+        backing.caps().describe.starts_with("block device"),
+        "{:?}",
+        backing.caps()
+    );
+    assert!(matches!(
+        Backing::open(&device.0, &options(CacheMode::Auto)),
+        Err(EngineError::InUse { .. })
+    ));
+    backing.write_at(4096, &[9; 8192]).unwrap();
+    backing.zero_range(4096, 4096).unwrap();
+    backing.flush().unwrap();
+    let mut back = [1; 8192];
+    backing.read_at(4096, &mut back).unwrap();
+    assert!(
+        back[..4096].iter().all(|&byte| byte == 0) && back[4096..].iter().all(|&byte| byte == 9)
+    );
+    assert_eq!(backing.next_data(0, LEN).unwrap(), Some(0));
+    assert_eq!(backing.next_hole(0, LEN).unwrap(), LEN);
+    assert!(backing.set_len(LEN).is_err());
+}

@@ -2,6 +2,7 @@
 
 mod disks;
 mod oracle;
+mod ring;
 mod sockets;
 mod support;
 mod waiting;

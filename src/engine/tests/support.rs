@@ -11,15 +11,27 @@ use crate::engine::*;
 /// Long enough never to be reached by a test that passes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Every engine, with its name for messages.
+/// Every engine, with its name for messages: the ring as it comes, one whose queues always overflow and which has
+/// nothing registered, and the twin.
 pub fn engines() -> Vec<(&'static str, Box<dyn Engine>)> {
-    [IoKind::Ring, IoKind::Posix]
-        .into_iter()
-        .map(|kind| {
-            let engine = open(Some(kind), &EngineOptions::default()).unwrap();
-            (engine.report().name, engine)
-        })
-        .collect()
+    let tiny = EngineOptions {
+        entries: 2,
+        workers: 1,
+        register: false,
+    };
+    [
+        ("ring", IoKind::Ring, EngineOptions::default()),
+        ("tiny ring", IoKind::Ring, tiny),
+        ("posix", IoKind::Posix, EngineOptions::default()),
+    ]
+    .into_iter()
+    .map(|(name, kind, options)| (name, open(Some(kind), &options).unwrap()))
+    .collect()
+}
+
+/// The ring with everything it can have.
+pub fn ring() -> Box<dyn Engine> {
+    open(Some(IoKind::Ring), &EngineOptions::default()).unwrap()
 }
 
 /// A disk of a kind, and the directory that holds it while the test runs.

@@ -78,9 +78,10 @@ impl Inbox {
         self.narrow = payload >= IN_PLACE as u64;
     }
 
-    /// Drops the next `len` bytes of the stream.
+    /// Drops the next `len` bytes of the stream; they arrive in the stream buffer, so it takes what it can.
     pub fn skip(&mut self, len: u64) {
         self.skip = len;
+        self.narrow = false;
         self.drop_skipped();
     }
 

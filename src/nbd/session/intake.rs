@@ -28,6 +28,8 @@ const READ_CHUNK: u32 = 1 << 20;
 /// Descriptors of one block status chunk: it fits a buffer of 64 KiB.
 const STATUS_MAX: usize = 8189;
 const STATUS_BUF: usize = 64 << 10;
+/// Longest range one descriptor covers, bytes: 32 bits, whole sectors.
+const DESCRIPTOR_MAX: u64 = (u32::MAX - 511) as u64;
 
 const _: () = assert!(reply::block_status_len(STATUS_MAX) <= STATUS_BUF);
 
@@ -92,6 +94,7 @@ impl<B: Backend> Session<B> {
             read_only: link.export.read_only(),
             structured: self.structured,
             contexts: !link.contexts.is_empty(),
+            fast_zero: link.export.fast_zero(),
         };
         self.inbox.expect(header.payload());
         match judge(header, &terms) {
@@ -143,8 +146,8 @@ impl<B: Backend> Session<B> {
             Command::Flush => (Kind::Flush, 0, 0, Work::Flush),
             Command::Trim { offset, len, fua } => (Kind::Trim, offset, len, Work::Trim { offset, len, fua }),
             Command::Cache { offset, len } => (Kind::Cache, offset, len, Work::Cache { offset, len }),
-            Command::Zeroes { offset, len, fua, no_hole, fast } => {
-                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole, fast })
+            Command::Zeroes { offset, len, fua, no_hole } => {
+                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole })
             }
             Command::Disconnect => return,
         };
@@ -321,7 +324,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     let mut left = len;
     let mut sent = Vec::with_capacity(states.len().min(max));
     for (state_len, flags) in states.into_iter().take(max) {
-        let now = state_len.min(left).min(u64::from(u32::MAX & !511));
+        let now = state_len.min(left).min(DESCRIPTOR_MAX);
         if now == 0 {
             break;
         }
@@ -333,7 +336,7 @@ fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)>
     }
     if sent.is_empty() {
         // A state of 0 is always true: allocated, content unknown.
-        sent.push((len.min(u64::from(u32::MAX & !511)) as u32, 0));
+        sent.push((len.min(DESCRIPTOR_MAX) as u32, 0));
     }
     sent
 }

@@ -8,7 +8,13 @@ use super::memory::{Rig, Setup};
 
 /// Runs a program and returns what it printed; panics with its messages when it fails.
 fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    // Some of them (fio) leave files where they run.
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(dir.path())
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     let messages = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {messages}");
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -93,7 +93,6 @@ impl MemoryBackend {
                 Ok(Reply::Done)
             }
             Work::Trim { offset, len, .. } => volume.zero(*offset, *len),
-            Work::Zeroes { fast: true, no_hole: true, .. } => Err(Failure::Unsupported),
             Work::Zeroes { offset, len, .. } => volume.zero(*offset, *len),
             Work::Cache { .. } => Ok(Reply::Done),
         };

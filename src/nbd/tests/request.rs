@@ -4,7 +4,7 @@ use super::super::request::{Command, Header, PAYLOAD_SKIP_MAX, Refusal, Terms, V
 use super::super::wire::*;
 
 const SIZE: u64 = 1 << 20;
-const OPEN: Terms = Terms { size: SIZE, read_only: false, structured: true, contexts: true };
+const OPEN: Terms = Terms { size: SIZE, read_only: false, structured: true, contexts: true, fast_zero: true };
 
 fn header(command: u16, flags: u16, offset: u64, length: u64) -> Header {
     Header { flags, command, cookie: 7, offset, length }
@@ -88,6 +88,10 @@ fn flags_apply_only_where_documented() {
             }
             let length = if command == NBD_CMD_FLUSH { 0 } else { 512 };
             for flags in 0..=u16::MAX {
+                let fast = NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
+                if command == NBD_CMD_WRITE_ZEROES && flags & fast == fast {
+                    continue;
+                }
                 let refused = errno(header(command, flags, 0, length), &terms);
                 let expected = (flags & !applicable(command, structured) != 0).then_some(Errno::Inval);
                 assert_eq!(refused, expected, "command {command} flags {flags:#06x}");
@@ -137,6 +141,18 @@ fn a_flush_has_no_range_and_status_needs_a_context() {
     assert_eq!(judge(&status, &OPEN), Verdict::Run(Command::Status { offset: 0, len: 512, one: true }));
     assert_eq!(errno(status, &Terms { contexts: false, ..OPEN }), Some(Errno::Inval));
     assert_eq!(errno(status, &Terms { structured: false, ..OPEN }), Some(Errno::Inval));
+}
+
+#[test]
+fn zeros_are_fast_only_where_a_hole_may_be_made() {
+    let fast = NBD_CMD_FLAG_FAST_ZERO;
+    let zeroes = |flags| header(NBD_CMD_WRITE_ZEROES, flags, 0, 4096);
+    assert_eq!(errno(zeroes(fast), &OPEN), None);
+    assert_eq!(errno(zeroes(fast | NBD_CMD_FLAG_NO_HOLE), &OPEN), Some(Errno::NotSup));
+    assert_eq!(errno(zeroes(fast), &Terms { fast_zero: false, ..OPEN }), Some(Errno::NotSup));
+    assert_eq!(errno(zeroes(0), &Terms { fast_zero: false, ..OPEN }), None);
+    let beyond = header(NBD_CMD_WRITE_ZEROES, fast | NBD_CMD_FLAG_NO_HOLE, SIZE, 4096);
+    assert_eq!(errno(beyond, &OPEN), Some(Errno::NoSpc), "the range comes first");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::script::{FIXED, Script};
 
 #[test]
 fn a_silent_client_is_disconnected_after_the_handshake_time() {
-    let config = Config { handshake_time: Duration::from_millis(50), ..Default::default() };
+    let config = Config { handshake_time: Duration::from_secs(1), ..Default::default() };
     let rig = Setup { config, ..Setup::default() }.start();
     let mut patient = Client::open(&rig, false, &[]);
     let mut silent = Client::silent(&rig);

@@ -31,7 +31,9 @@ for first, length in [(0, 512), (1, 1), ((1 << 20) + 5, 100), (size - 1, 1)]:
     for entries in one.values():
         assert len(entries) == 1 and 0 < entries[0][0] <= length, (first, length, one)
 # A structured read in one piece although the range holds a hole.
-data = h.pread(3 << 20, 0, nbd.CMD_FLAG_DF)
+chunks = []
+data = h.pread_structured(3 << 20, 0, lambda part, at, kind, error: chunks.append((at, len(part))), nbd.CMD_FLAG_DF)
+assert chunks == [(0, 3 << 20)], chunks
 same(data[:1 << 20], bytes(1 << 20), "the hole before the data")
 same(data[2 << 20:], bytes(1 << 20), "the hole behind the data")
 print("done")

@@ -1,0 +1,232 @@
+//! Superblock, generation table and epoch stamp: both copies, their order, and what they say of each other.
+
+use super::report::{CheckReport, Severity};
+use super::survey::Survey;
+use crate::engine::Disk;
+use crate::format::generations::{GenerationTable, KeyState, Phase};
+use crate::format::layout::{WriteMode, copy_of};
+use crate::format::superblock::Superblock;
+use crate::format::{Damage, Seal, envelope, stamp as stamp_block};
+use crate::units::{BLOCK, Generation};
+use crate::volume::info::{Bytes, Copies};
+
+const TAMPERED: &str = "somebody changed it, or it is another volume's: restore the header from a backup you trust";
+const REPAIR: &str = "volume check --repair rewrites it from its twin";
+
+/// Which copy counts, and whether the other one is bad by accident.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Twins {
+    pub sequence: u64,
+    pub twin_is_bad: bool,
+}
+
+/// The fields of the superblock copy that counts.
+pub(super) fn superblock(report: &mut CheckReport, copies: &Copies) -> Option<Superblock> {
+    let Some(counting) = copies.newest() else {
+        judge(report, "superblock", copies, None);
+        return None;
+    };
+    match Superblock::decode(copies.peek()[counting].as_ref().ok()?) {
+        Ok(superblock) => Some(superblock),
+        Err(damage) => {
+            report.damage(Severity::Error, "superblock", place("superblock", copies, counting), &damage, None);
+            None
+        }
+    }
+}
+
+/// The fields of the table copy that counts.
+pub(super) fn table(report: &mut CheckReport, copies: &Copies) -> Option<GenerationTable> {
+    let counting = copies.newest()?;
+    match GenerationTable::decode(copies.peek()[counting].as_ref().ok()?) {
+        Ok(table) => Some(table),
+        Err(damage) => {
+            report.damage(Severity::Error, "table", place("table", copies, counting), &damage, None);
+            None
+        }
+    }
+}
+
+fn place(what: &str, copies: &Copies, copy: usize) -> String {
+    let full = if what == "table" { "generation table" } else { what };
+    format!("{full} copy {}, header offset {}", ["A", "B"][copy], copies.places[copy])
+}
+
+/// Judges both copies, by MAC where there is a key. `None` if the counting one cannot be believed.
+pub(super) fn judge(
+    report: &mut CheckReport,
+    what: &'static str,
+    copies: &Copies,
+    seal: Option<&Seal>,
+) -> Option<Twins> {
+    let newest = copies.newest();
+    let found = copies.peek();
+    let sequences = found.each_ref().map(|copy| copy.as_ref().ok().map(|copy| copy.sequence));
+    let verified = found.map(|copy| {
+        let copy = copy?;
+        seal.map_or(Ok(copy.sequence), |seal| seal.verify(&copy, 0).map(|(sequence, _)| sequence))
+    });
+    let mut twins = Twins { sequence: sequences[newest.unwrap_or(0)].unwrap_or(0), twin_is_bad: false };
+    let mut believed = newest.is_some();
+    for copy in 0..2 {
+        let counts = newest == Some(copy);
+        match &verified[copy] {
+            Ok(sequence) => {
+                let by = if seal.is_some() { "CRC and MAC are right" } else { "CRC is right" };
+                let role = if counts { ", counts" } else { "" };
+                report.good(place(what, copies, copy), format!("sequence {sequence}, {by}{role}"));
+                if copy_of(*sequence) != copy {
+                    let text = format!("sequence {sequence} belongs into the other copy: somebody moved it");
+                    report.add(Severity::Warning, format!("{what}-place"), place(what, copies, copy), text, None);
+                }
+            }
+            Err(Damage::Zero { .. }) if newest.is_some() && twins.sequence == 1 => {
+                report.good(place(what, copies, copy), "not written yet");
+            }
+            Err(damage @ (Damage::Mac { .. } | Damage::Newer { .. })) => {
+                let hint = damage.is_tampering().then_some(TAMPERED);
+                report.damage(Severity::Error, what, place(what, copies, copy), damage, hint);
+                believed &= !counts;
+            }
+            Err(damage) => {
+                twins.twin_is_bad = newest.is_some();
+                let severity = if newest.is_some() { Severity::Warning } else { Severity::Error };
+                let hint = newest.is_some().then_some(REPAIR);
+                report.damage(severity, what, place(what, copies, copy), damage, hint);
+            }
+        }
+    }
+    if let (Ok(a), Ok(b)) = (&verified[0], &verified[1])
+        && a.abs_diff(*b) != 1
+    {
+        let text =
+            format!("its copies have sequences {a} and {b}, which never stand side by side: one is from another time");
+        report.add(Severity::Warning, format!("{what}-twin"), place(what, copies, usize::from(a > b)), text, None);
+    }
+    believed.then_some(twins)
+}
+
+/// Whether the files given are this volume's, and whole.
+pub(super) fn backings(report: &mut CheckReport, superblock: &Superblock, survey: &Survey<'_>) -> Option<()> {
+    let (detached, zones) = (superblock.detached, &superblock.zones);
+    if detached != survey.detached {
+        let what = if detached {
+            "the header is detached: give the data with it"
+        } else {
+            "the header is attached: give no header file"
+        };
+        report.add(Severity::Error, "header-kind", "the superblock", what, None);
+        return None;
+    }
+    let (caps, granule) = (survey.data.caps(), superblock.shape.granule);
+    if superblock.shape.mode == WriteMode::InPlace && caps.granule < granule {
+        let what = format!(
+            "the volume counts on atomic writes of {granule} bytes, but {} vouches for {} only",
+            caps.granule_source, caps.granule
+        );
+        let hint = "do not re-encrypt here: move the volume to a device with larger sectors";
+        report.add(Severity::Warning, "granule-unvouched", "the data backing", what, Some(hint));
+    }
+    let data_end = zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 });
+    let header_end = zones.ring.end().max(zones.tags.end()).max(zones.canaries.end()).max(zones.generations.end());
+    let mut whole = true;
+    for (which, disk, needed) in [("data", &survey.data, data_end), ("header", &survey.header, header_end)] {
+        match disk.len() {
+            Ok(found) if found >= needed => report.good(format!("the {which} backing"), format!("{found} bytes long")),
+            Ok(found) => {
+                let what = format!("{found} bytes long, but the volume needs {needed}: it was truncated");
+                report.add(Severity::Error, "backing-truncated", format!("the {which} backing"), what, None);
+                whole = false;
+            }
+            Err(error) => {
+                let what = format!("its size cannot be had: {error}");
+                report.add(Severity::Error, "backing-unreadable", format!("the {which} backing"), what, None);
+                whole = false;
+            }
+        }
+    }
+    whole.then_some(())
+}
+
+/// What the table says must make sense by itself.
+pub(super) fn table_coherence(report: &mut CheckReport, table: &GenerationTable) {
+    let mut bad = |name: &str, what: String| report.add(Severity::Error, name, "the generation table", what, None);
+    let rotation = &table.rotation;
+    for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA) {
+        if entry.state == KeyState::Active && entry.generation != rotation.target {
+            bad(
+                "table-target",
+                format!("generation {} is active, but {} is the target", entry.generation, rotation.target),
+            );
+        }
+        let slot = |other: &&crate::format::generations::Entry| other.canary_slot == entry.canary_slot;
+        if table.entries.iter().filter(slot).count() > 1 {
+            bad("table-canary", format!("canary slot {} is used twice", entry.canary_slot));
+        }
+    }
+    if rotation.target == Generation::METADATA {
+        bad("table-target", "the metadata key is the target".into());
+    }
+    if let Some(back) = rotation.rollback_to {
+        let loaded = table.entry(back).is_some_and(|entry| entry.state.is_loaded());
+        if !loaded {
+            bad(
+                "table-rotation",
+                format!("the rotation may roll back to generation {back}, whose key is not available"),
+            );
+        }
+        if rotation.phase == Phase::Finalized {
+            bad("table-rotation", "a finalized rotation has no way back, but one is on record".into());
+        }
+    }
+}
+
+/// The epoch stamp at the end of the data.
+pub(super) fn stamp(report: &mut CheckReport, superblock: &Superblock, seal: Option<&Seal>, data: &dyn Disk) {
+    let zone = superblock.zones.stamp;
+    if zone.length == 0 {
+        report.add(Severity::Note, "stamp-none", "the data backing", "it has no room for an epoch stamp", None);
+        return;
+    }
+    let place = format!("epoch stamp, data offset {}", zone.offset);
+    let bytes = match Bytes::of(data).try_read(zone.offset, BLOCK) {
+        Ok(bytes) => bytes,
+        Err(error) => return report.add(Severity::Error, "stamp-unreadable", place, error.to_string(), None),
+    };
+    let epoch = match seal {
+        Some(seal) => stamp_block::open(seal, &bytes),
+        None => envelope::peek(envelope::STAMP, &bytes).map(|found| found.sequence),
+    };
+    let epoch = match epoch {
+        Ok(epoch) => epoch,
+        Err(damage) => {
+            let hint = damage.is_tampering().then_some(TAMPERED);
+            return report.damage(Severity::Error, "stamp", place, &damage, hint);
+        }
+    };
+    match superblock.epoch.checked_sub(epoch) {
+        Some(0) => report.good(place, format!("epoch {epoch}, as in the superblock")),
+        Some(1) => {
+            let what = format!("epoch {epoch}, the superblock has the next one: a crash fell between the two writes");
+            report.add(
+                Severity::Note,
+                "epoch-behind",
+                place,
+                what,
+                Some("opening the volume for writing completes it"),
+            );
+        }
+        behind => {
+            let old = if behind.is_some() { "the data are older" } else { "the header is older" };
+            let what =
+                format!("epoch {epoch}, the superblock has {}: {old}, as after restoring a backup", superblock.epoch);
+            report.add(
+                Severity::Error,
+                "epoch-stale",
+                place,
+                what,
+                Some("put header and data of the same time together"),
+            );
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What `repair` rewrites, and what it leaves alone.
+
+use super::fixture::{Fixture, all, clean, fails_by, flip, only, tamper};
+use crate::format::layout::SUPERBLOCK_A;
+use crate::units::Generation;
+use crate::volume::check::Severity;
+use crate::volume::info::tag_page_places;
+use crate::volume::tags::TagTable;
+
+/// Every structure with both copies written.
+fn with_twins() -> Fixture {
+    let fixture = Fixture::new();
+    let volume = fixture.open(true);
+    let mut meta = volume.meta();
+    meta.touch(crate::units::Extent(0));
+    meta.checkpoint(&TagTable::new(vec![Generation(1); 16].into_iter())).unwrap();
+    drop(meta);
+    drop(volume);
+    fixture.change_table(|_| {});
+    fixture
+}
+
+#[test]
+fn bad_twins_are_rewritten_and_nothing_else() {
+    let fixture = with_twins();
+    let superblock = fixture.open(true).meta().superblock.clone();
+    let table = superblock.zones.generations.offset;
+    let page = tag_page_places(&superblock, 0)[0];
+    // The newest superblock and table stand in B, as does the page that counts.
+    let bad = [SUPERBLOCK_A, table, page];
+    for place in bad {
+        flip(fixture.meta_disk(), place + 40);
+    }
+    let before = fixture.bytes();
+    assert!(fixture.check().repaired.is_empty() && before == fixture.bytes(), "only when asked for");
+    let report = fixture.repair(false);
+    clean(&report);
+    assert_eq!(
+        report.repaired,
+        [
+            "the bad superblock copy, from the one that counts",
+            "the bad generation table copy, from the one that counts",
+            "copy A of tag page 0, from its twin"
+        ]
+    );
+    let after = fixture.bytes();
+    for (at, (old, new)) in before.chunks(4096).zip(after.chunks(4096)).enumerate() {
+        assert!(old == new || bad.contains(&(at as u64 * 4096)), "block {at} was written");
+    }
+    clean(&fixture.check_full());
+    assert!(fixture.opens().is_ok());
+}
+
+#[test]
+fn the_counting_copy_in_a_is_repaired_from_b_after_a_torn_commit() {
+    let fixture = with_twins();
+    let volume = fixture.open(true);
+    volume.meta().commit_superblock(|superblock| superblock.created = 5).unwrap();
+    drop(volume);
+    flip(fixture.meta_disk(), SUPERBLOCK_A + 40);
+    let report = fixture.repair(false);
+    assert_eq!(report.repaired.len(), 1);
+    clean(&report);
+    assert_eq!(fixture.open(true).meta().superblock.created, 1_000_000, "the torn commit never happened");
+}
+
+#[test]
+fn tampering_is_not_repaired_nor_anything_beside_it() {
+    let fixture = with_twins();
+    tamper(fixture.meta_disk(), SUPERBLOCK_A, 24 + 204);
+    let table = fixture.open(true).meta().superblock.zones.generations.offset;
+    flip(fixture.meta_disk(), table + 40);
+    let before = fixture.bytes();
+    let report = fixture.repair(true);
+    fails_by(&report, "superblock-mac");
+    assert!(report.repaired.is_empty() && before == fixture.bytes());
+}
+
+fn poisoned() -> Fixture {
+    let fixture = with_twins();
+    let volume = fixture.open(true);
+    volume.meta().commit_superblock(|superblock| superblock.poisoned = "a flush failed: EIO".into()).unwrap();
+    fixture
+}
+
+#[test]
+fn poison_outlives_everything_but_a_full_check_that_passes() {
+    let fixture = poisoned();
+    assert_eq!(fixture.open(false).poisoned(), Some("a flush failed: EIO"));
+    for report in [fixture.check_full(), fixture.repair(false), fixture.check_without_keys()] {
+        assert!(report.passed && !report.poison_cleared);
+        only(&report, "poisoned", Severity::Warning);
+        assert_eq!(report.poisoned.as_deref(), Some("a flush failed: EIO"));
+    }
+    assert!(fixture.open(false).poisoned().is_some());
+    let report = fixture.repair(true);
+    assert!(report.passed && report.poison_cleared);
+    only(&report, "poison-cleared", Severity::Note);
+    assert_eq!(fixture.open(false).poisoned(), None);
+    clean(&fixture.check_full());
+}
+
+#[test]
+fn poison_stays_while_anything_is_wrong() {
+    let fixture = poisoned();
+    let place = fixture.open(true).meta().superblock.zones.stamp.offset;
+    flip(&*fixture.data, place + 30);
+    let report = fixture.repair(true);
+    fails_by(&report, "stamp-crc");
+    assert!(!report.poison_cleared);
+    flip(&*fixture.data, place + 30);
+    assert!(fixture.open(false).poisoned().is_some());
+}
+
+#[test]
+fn without_keys_nothing_is_repaired() {
+    let fixture = with_twins();
+    flip(fixture.meta_disk(), SUPERBLOCK_A + 40);
+    let before = all(fixture.meta_disk());
+    let depth = crate::volume::check::Depth { keks: None, full: true, repair: true };
+    let report = fixture.check_with(depth);
+    assert!(report.repaired.is_empty() && before == all(fixture.meta_disk()));
+}
