@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use super::rig::{Rig, bytes_of, shape};
 use crate::crypto::{EngineKind, Suite};
 use crate::format::layout::WriteMode;
-use crate::units::HOLE_SLICE;
 use crate::volume::executor::RequestKind;
-use crate::volume::pipeline::SKIPS_MAX;
 
 const SIZE: u64 = 7 * (64 << 10) + 5 * 4096; // the last extent is short
 
