@@ -18,10 +18,10 @@ pub use types::{CopyInfo, GenerationInfo, Info, RingInfo, RotationInfo, TagPages
 use super::error::VolumeError;
 use super::open::no_superblock;
 use crate::engine::{Backing, CacheMode, Disk, EngineError, OpenOptions};
-use crate::format::{Damage, VERSION};
 use crate::format::envelope::{CANARY, RECORD, STAMP, peek};
 use crate::format::generations::GenerationTable;
 use crate::format::superblock::Superblock;
+use crate::format::{Damage, VERSION};
 use crate::format::{canary, tags};
 use crate::units::{BLOCK, Generation};
 
@@ -68,7 +68,9 @@ fn describe(
 ) -> Result<Info, VolumeError> {
     let copies = Copies::superblocks(header);
     let found = copies.peek();
-    if let Some(damage @ Damage::Newer { .. }) = found.iter().find_map(|copy| copy.as_ref().err().filter(|it| is_newer(it))) {
+    if let Some(damage @ Damage::Newer { .. }) =
+        found.iter().find_map(|copy| copy.as_ref().err().filter(|it| is_newer(it)))
+    {
         return Err(VolumeError::damaged("the superblock")(damage.clone()));
     }
     let Some(counting) = copies.newest() else { return Err(no_superblock(&found)) };

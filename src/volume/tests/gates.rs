@@ -119,11 +119,11 @@ fn a_rewrite_waits_for_reads_that_began_on_the_device() {
 }
 
 #[test]
-fn a_barred_extent_serves_nobody_and_abandoning_answers_those_who_wait() {
+fn a_barred_extent_serves_nobody_and_poison_answers_those_who_wait() {
     let rig = rig();
     assert_eq!(rig.gates.try_hold(E, || true), Held::Yes);
     let (_, waiting) = rig.write(0..8);
-    rig.gates.abandon(E);
+    rig.gates.refuse_writes();
     assert!(called(&waiting));
     rig.gates.bar(Extent(5));
     assert!(matches!(rig.gates.begin_read(&rig.tags, Extent(5)), ReadGate::Barred));

@@ -154,7 +154,8 @@ impl Client {
         let mut from = 0;
         let lead = if straight { 0 } else { 28 };
         let most = (1 << 20) - lead;
-        let mut ends: Vec<usize> = cuts.iter().copied().chain((1..).map(|n| n * most).take(bytes.len() / most)).collect();
+        let mut ends: Vec<usize> =
+            cuts.iter().copied().chain((1..).map(|n| n * most).take(bytes.len() / most)).collect();
         ends.push(bytes.len());
         ends.sort_unstable();
         for end in ends {

@@ -67,8 +67,7 @@ pub fn every_crash(recording: &Recording, effort: Effort) -> Result<Tally, Strin
     if let Some(wrong) = recording.wrongs.first() {
         return Err(format!("{setting:?}\nwhile it ran: {wrong}"));
     }
-    let mut checker =
-        Checker { recording, rng: Rng::new(setting.seed ^ 0xc4a5), tally: Tally::default() };
+    let mut checker = Checker { recording, rng: Rng::new(setting.seed ^ 0xc4a5), tally: Tally::default() };
     let mut disks = recording.start.clone();
     let mut ledger = recording.ledger.clone();
     for (number, event) in (0u64..).zip(&recording.history) {
