@@ -132,8 +132,11 @@ fn block_signals() -> Result<SigSet, Failure> {
     Ok(set)
 }
 
-/// Opens the KEKs a list of URIs names.
-pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Vec<Box<dyn KekProvider>>, Vec<String>), Failure> {
+/// Opened KEKs.
+pub type Keks = Vec<Box<dyn KekProvider>>;
+
+/// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too.
+pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Keks, Vec<String>), Failure> {
     let mut keks = Vec::new();
     let mut made = Vec::new();
     for text in uris {

@@ -468,5 +468,5 @@ fn flushed(call: Call) -> Result<(), VolumeError> {
 /// Whether an extent is chosen for reading back: the same ones however often the rotation restarts.
 pub(super) fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
     let seed = (u64::from(extent.0) << 32 | u64::from(target.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((seed >> 32) * 1_000_000 >> 32) < u64::from(sample)
+    (((seed >> 32) * 1_000_000) >> 32) < u64::from(sample)
 }
