@@ -18,10 +18,10 @@ pub use types::{CopyInfo, GenerationInfo, Info, RingInfo, RotationInfo, TagPages
 use super::error::VolumeError;
 use super::open::no_superblock;
 use crate::engine::{Backing, CacheMode, Disk, EngineError, OpenOptions};
-use crate::format::VERSION;
 use crate::format::envelope::{CANARY, RECORD, STAMP, peek};
 use crate::format::generations::GenerationTable;
 use crate::format::superblock::Superblock;
+use crate::format::{Damage, VERSION};
 use crate::format::{canary, tags};
 use crate::units::{BLOCK, Generation};
 
@@ -68,6 +68,11 @@ fn describe(
 ) -> Result<Info, VolumeError> {
     let copies = Copies::superblocks(header);
     let found = copies.peek();
+    if let Some(damage @ Damage::Newer { .. }) =
+        found.iter().find_map(|copy| copy.as_ref().err().filter(|it| is_newer(it)))
+    {
+        return Err(VolumeError::damaged("the superblock")(damage.clone()));
+    }
     let Some(counting) = copies.newest() else { return Err(no_superblock(&found)) };
     let superblock = match &found[counting] {
         Ok(unverified) => Superblock::decode(unverified).map_err(VolumeError::damaged("the superblock"))?,
@@ -91,6 +96,10 @@ fn describe(
         ring: ring(header, &superblock),
         stamp: stamp(data, &superblock),
     })
+}
+
+fn is_newer(damage: &Damage) -> bool {
+    matches!(damage, Damage::Newer { .. })
 }
 
 fn zones(superblock: &Superblock) -> Vec<ZoneInfo> {

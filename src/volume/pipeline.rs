@@ -31,12 +31,29 @@ use crate::units::{Extent, Generation};
 
 /// An extent skipped this often because a client keeps writing to it is held, flushed and taken.
 pub const SKIPS_MAX: u8 = 8;
-/// How long writes in flight may keep a forced hold waiting before it is tried again later.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
-/// A client that flushed this recently will flush again soon: wait for its flush instead of adding one.
-const CLIENT_FLUSH_WINDOW: Duration = Duration::from_millis(20);
-/// How long to wait for it.
-const CLIENT_FLUSH_PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long the pipeline waits for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long writes in flight may keep a forced hold waiting before it is tried again later.
+    pub drain: Duration,
+    /// A client that flushed this recently will flush again soon: wait for its flush instead of adding one.
+    pub client_flushed: Duration,
+    /// How long to wait for it.
+    pub client_flush: Duration,
+}
+
+impl Patience {
+    /// What serves a device.
+    pub const USUAL: Patience = Patience {
+        drain: Duration::from_millis(500),
+        client_flushed: Duration::from_millis(20),
+        client_flush: Duration::from_millis(10),
+    };
+    /// For one thread that plays all parts: nobody else would come.
+    pub const NONE: Patience =
+        Patience { drain: Duration::ZERO, client_flushed: Duration::ZERO, client_flush: Duration::ZERO };
+}
 
 /// What the pipeline has done since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +99,7 @@ pub struct Pipeline {
     awaiting_commit: Vec<Extent>,
     checkpoint: Option<Checkpoint>,
     skips: HashMap<Extent, u8>,
+    patience: Patience,
     counters: Counters,
     done: Vec<Done>,
 }
@@ -98,9 +116,15 @@ impl Pipeline {
             awaiting_commit: Vec::new(),
             checkpoint: None,
             skips: HashMap::new(),
+            patience: Patience::USUAL,
             counters: Counters::default(),
             done: Vec::new(),
         }
+    }
+
+    /// Changes how long it waits for others.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     /// What was done so far.
@@ -196,7 +220,7 @@ impl Pipeline {
             match self.volume.gates.try_hold(*extent, || super::rules::r0_holds(&self.volume.flushes, *extent)) {
                 Held::Yes => held.push(*extent),
                 Held::Busy if self.is_overdue(*extent) => {
-                    if self.volume.gates.hold_and_drain(*extent, DRAIN_PATIENCE) {
+                    if self.volume.gates.hold_and_drain(*extent, self.patience.drain) {
                         self.counters.forced += 1;
                         forced = true;
                         held.push(*extent);
@@ -389,9 +413,9 @@ impl Pipeline {
         self.counters.flushes += 1;
         let (flushes, bell) = (&self.volume.flushes, Arc::new(Bell::default()));
         let ticket = Ticket::Thread(Arc::clone(&bell));
-        let ours = if flushes.clients_flush(CLIENT_FLUSH_WINDOW) {
+        let ours = if flushes.clients_flush(self.patience.client_flushed) {
             flushes.join(ticket);
-            if let Some(call) = bell.wait_for(CLIENT_FLUSH_PATIENCE) {
+            if let Some(call) = bell.wait_for(self.patience.client_flush) {
                 self.counters.flushes_shared += 1;
                 return flushed(call);
             }
@@ -444,5 +468,5 @@ fn flushed(call: Call) -> Result<(), VolumeError> {
 /// Whether an extent is chosen for reading back: the same ones however often the rotation restarts.
 pub(super) fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
     let seed = (u64::from(extent.0) << 32 | u64::from(target.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((seed >> 32) * 1_000_000 >> 32) < u64::from(sample)
+    (((seed >> 32) * 1_000_000) >> 32) < u64::from(sample)
 }

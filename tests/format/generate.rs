@@ -53,12 +53,11 @@ fn make(name: &str) -> Image {
         client.write(offset, &bytes);
     }
     match name.rsplit_once('-').unwrap().1 {
-        "idle" => {}
+        "idle" => assert!(client.read_all() == plaintext()),
         "rotating" => rotate_and_crash(&volume, &keks, &data, &mut client),
         "finalized" => rotate_and_finalize(&volume, &keks),
         _ => three_generations(&volume, &keks),
     }
-    assert!(client.read_all() == plaintext(), "{name}");
     drop((client, volume));
     Image { data: all(&*data), header: header.map(|header| all(&*header)) }
 }
@@ -117,6 +116,7 @@ fn rotate_and_crash(volume: &Arc<Volume>, keks: &Keks, data: &Arc<MemDisk>, clie
         let bytes: Vec<u8> = (0..4096).map(text).collect();
         client.write(0, &bytes);
     }
+    assert!(client.read_all() == plaintext(), "as long as nothing tears");
     let base = all(&**data).len() as u64 - 4096 - SIZE;
     for (offset, len) in [(131_072, 4096), (331_776, 512), (327_680 + 4096, 2048)] {
         let granule = u64::from(volume.shape().granule);
@@ -137,6 +137,7 @@ fn rotate_and_finalize(volume: &Arc<Volume>, keks: &Keks) {
     pipeline.drain(target).unwrap();
     volume.update_rotation(|rotation| rotation.phase = Phase::Drained).unwrap();
     assert_eq!(volume.finalize().unwrap(), [Generation(1)]);
+    assert!(Client::new(volume).read_all() == plaintext());
 }
 
 fn three_generations(volume: &Arc<Volume>, keks: &Keks) {
@@ -145,4 +146,5 @@ fn three_generations(volume: &Arc<Volume>, keks: &Keks) {
         pipeline.step(&extents.map(Extent), target, 0).unwrap();
         pipeline.drain(target).unwrap();
     }
+    assert!(Client::new(volume).read_all() == plaintext());
 }

@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     fn ring(&self, tags: &mut [u32]) -> BTreeMap<usize, (u64, u32, u32, &'a [u8])> {
         let zone = number(self.superblock, 100, 8) as usize;
         let (slots, size) = (number(self.superblock, 148, 4), number(self.superblock, 152, 4) as usize);
-        let mut live = BTreeMap::new();
+        let mut live: BTreeMap<usize, (u64, u32, u32, &'a [u8])> = BTreeMap::new();
         for sequence in number(self.superblock, 156, 8) + 1.. {
             let slot = sequence % slots;
             let at = zone + slot as usize * size;

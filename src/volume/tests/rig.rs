@@ -109,6 +109,16 @@ impl Client {
         self.next
     }
 
+    /// The number the next request gets.
+    pub fn next_number(&self) -> u64 {
+        self.next + 1
+    }
+
+    /// Operations the engine has.
+    pub fn pending(&self) -> usize {
+        self.engine.pending()
+    }
+
     /// Moves everything as far as it goes; what has finished.
     pub fn pump(&mut self) -> Vec<(u64, Outcome)> {
         let mut finished = Vec::new();
@@ -144,7 +154,8 @@ impl Client {
         let mut from = 0;
         let lead = if straight { 0 } else { 28 };
         let most = (1 << 20) - lead;
-        let mut ends: Vec<usize> = cuts.iter().copied().chain((1..).map(|n| n * most).take(bytes.len() / most)).collect();
+        let mut ends: Vec<usize> =
+            cuts.iter().copied().chain((1..).map(|n| n * most).take(bytes.len() / most)).collect();
         ends.push(bytes.len());
         ends.sort_unstable();
         for end in ends {
@@ -194,10 +205,11 @@ impl Client {
 
 /// The plaintext of a read.
 pub fn bytes_of(reply: &Reply) -> Vec<u8> {
-    match reply {
-        Reply::Done => Vec::new(),
-        Reply::Data(parts) => parts.iter().flat_map(|(buf, range)| buf[range.clone()].to_vec()).collect(),
+    let mut bytes = Vec::new();
+    if let Reply::Data(parts) = reply {
+        parts.iter().for_each(|(buf, range)| bytes.extend_from_slice(&buf[range.clone()]));
     }
+    bytes
 }
 
 /// A volume, a client and a pipeline.

@@ -1,0 +1,167 @@
+//! What a simulated disk holds: durable bytes, and the versions of every granule that only the cache holds.
+//!
+//! The fault model: at a crash every granule resolves on its own to its durable bytes, to any version written since, or
+//! to the newest one. A flush makes what was written before it *began* durable, when it ends. A flush that failed leaves
+//! the versions of that time in doubt for ever: no later flush vouches for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pages::Pages;
+use super::rng::Rng;
+
+/// Written bytes: a slice of a write's data from this byte on, or zeros.
+#[derive(Clone)]
+struct Version {
+    number: u64,
+    bytes: Option<(Arc<[u8]>, usize)>,
+    lost: bool,
+}
+
+/// One disk.
+#[derive(Clone)]
+pub struct DiskState {
+    pub granule: usize,
+    pub visible: Pages,
+    durable: Pages,
+    pending: BTreeMap<u64, Vec<Version>>,
+}
+
+impl DiskState {
+    pub fn new(len: u64, granule: usize) -> DiskState {
+        let pages = Pages::new(len);
+        DiskState { granule, visible: pages.clone(), durable: pages, pending: BTreeMap::new() }
+    }
+
+    /// Write `number` is under way: it is visible, and may survive or not.
+    pub fn put(&mut self, number: u64, offset: u64, bytes: &Arc<[u8]>) {
+        self.visible.write(offset, bytes);
+        self.enter(number, offset, bytes.len() as u64, |from| Some((Arc::clone(bytes), from)));
+    }
+
+    /// The same with zeros.
+    pub fn zero(&mut self, number: u64, offset: u64, len: u64, punch: bool) {
+        self.visible.zero(offset, len, punch);
+        self.enter(number, offset, len, |_| None);
+    }
+
+    fn enter(&mut self, number: u64, offset: u64, len: u64, part: impl Fn(usize) -> Option<(Arc<[u8]>, usize)>) {
+        let size = self.granule as u64;
+        assert!(offset.is_multiple_of(size) && len.is_multiple_of(size), "write of {len} at {offset} is not granular");
+        for granule in offset / size..(offset + len) / size {
+            let bytes = part((granule * size - offset) as usize);
+            self.pending.entry(granule).or_default().push(Version { number, bytes, lost: false });
+        }
+    }
+
+    /// What was written to the range before `before`, a write's number, is durable.
+    pub fn settle(&mut self, before: u64, range: std::ops::Range<u64>) {
+        let size = self.granule as u64;
+        let granules: Vec<u64> =
+            self.pending.range(range.start / size..range.end.div_ceil(size)).map(|(granule, _)| *granule).collect();
+        for granule in granules {
+            let Some(versions) = self.pending.get_mut(&granule) else { continue };
+            let newest = versions.iter().rposition(|version| version.number < before && !version.lost);
+            if let Some(newest) = newest {
+                let settled: Vec<Version> = versions.drain(..=newest).collect();
+                if versions.is_empty() {
+                    self.pending.remove(&granule);
+                }
+                self.make_durable(granule, &settled[newest]);
+            }
+        }
+    }
+
+    fn make_durable(&mut self, granule: u64, version: &Version) {
+        let place = granule * self.granule as u64;
+        match &version.bytes {
+            Some((bytes, from)) => self.durable.write(place, &bytes[*from..*from + self.granule]),
+            None => self.durable.zero(place, self.granule as u64, true),
+        }
+    }
+
+    pub fn settle_all(&mut self, before: u64) {
+        self.settle(before, 0..self.durable.len());
+    }
+
+    /// A flush has failed: nothing written so far will be vouched for.
+    pub fn lose(&mut self) {
+        self.pending.values_mut().flatten().for_each(|version| version.lost = true);
+    }
+
+    /// The disk after a power cut.
+    pub fn crash(&self, rng: &mut Rng) -> DiskState {
+        let mut after = self.clone();
+        let policy = Policy::choose(rng, self);
+        for (granule, versions) in &self.pending {
+            // 0: the durable bytes; n: the n-th version since.
+            if let Some(version) = policy.survivor(rng, *granule, versions).checked_sub(1) {
+                after.make_durable(*granule, &versions[version]);
+            }
+        }
+        after.pending.clear();
+        after.visible = after.durable.clone();
+        after
+    }
+
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+/// How granules resolve at a crash: plain coin tosses almost never give the sharp cases, where one write or one granule
+/// differs from all others.
+enum Policy {
+    Nothing,
+    All,
+    Coin,
+    Rarely,
+    OnlyWrite(u64),
+    AllButWrite(u64),
+    WholeWrites(u64),
+    OnlyGranule(u64),
+    AllButGranule(u64),
+    Oldest,
+}
+
+impl Policy {
+    fn choose(rng: &mut Rng, state: &DiskState) -> Policy {
+        let numbers: Vec<u64> = state.pending.values().flatten().map(|version| version.number).collect();
+        let granules: Vec<u64> = state.pending.keys().copied().collect();
+        if numbers.is_empty() {
+            return Policy::All;
+        }
+        match rng.below(11) {
+            0 => Policy::Nothing,
+            1 => Policy::All,
+            2 => Policy::Coin,
+            3 => Policy::Rarely,
+            4 | 5 => Policy::OnlyWrite(rng.pick(&numbers)),
+            6 => Policy::AllButWrite(rng.pick(&numbers)),
+            7 => Policy::WholeWrites(rng.next()),
+            8 => Policy::OnlyGranule(rng.pick(&granules)),
+            9 => Policy::AllButGranule(rng.pick(&granules)),
+            _ => Policy::Oldest,
+        }
+    }
+
+    fn survivor(&self, rng: &mut Rng, granule: u64, versions: &[Version]) -> usize {
+        let all = versions.len();
+        let latest = |wanted: &dyn Fn(u64) -> bool| {
+            versions.iter().rposition(|version| wanted(version.number)).map_or(0, |index| index + 1)
+        };
+        match self {
+            Policy::Nothing => 0,
+            Policy::All => all,
+            Policy::Coin => rng.below(all as u64 + 1) as usize,
+            Policy::Rarely if rng.once_in(8) => rng.below(all as u64 + 1) as usize,
+            Policy::Rarely => all,
+            Policy::OnlyWrite(number) => latest(&|found| found == *number),
+            Policy::AllButWrite(number) => latest(&|found| found != *number),
+            Policy::WholeWrites(seed) => latest(&|found| Rng::new(seed ^ found).once_in(2)),
+            Policy::OnlyGranule(only) => usize::from(granule == *only) * all,
+            Policy::AllButGranule(but) => usize::from(granule != *but) * all,
+            Policy::Oldest => 1,
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! A workload on a simulated machine: a rotation with everything that may happen to it, and a client that acts in the middle
+//! of its operations. Everything follows from the seed, but for the keys.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::super::kek::OpenKek;
+use super::super::rig::{Client, Disks, bytes_of, shape, spec};
+use super::engine::SimEngine;
+use super::ledger::{End, Ledger, Note};
+use super::rng::Rng;
+use super::state::DiskState;
+use super::world::{Event, SimDisk, World, set_hook};
+use crate::crypto::{EngineKind, Suite};
+use crate::engine::Disk;
+use crate::format::generations::Phase;
+use crate::format::layout::{Shape, WriteMode, plan};
+use crate::units::{Extent, Generation};
+use crate::volume::Volume;
+use crate::volume::VolumeError;
+use crate::volume::background::kept;
+use crate::volume::executor::RequestKind;
+use crate::volume::pipeline::{Patience, Pipeline};
+
+/// What a run is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub seed: u64,
+    pub shape: Shape,
+    /// What the device replaces atomically: the shape's granule, unless a control lies about it.
+    pub device_granule: u32,
+    pub detached: bool,
+    pub suite: Suite,
+    /// Top-level actions.
+    pub actions: usize,
+}
+
+impl Setting {
+    /// The setting a seed stands for.
+    pub fn new(seed: u64) -> Setting {
+        let mut rng = Rng::new(seed);
+        let extents = 5 + rng.below(4);
+        let size = extents * (64 << 10) - rng.below(12) * 4096;
+        let granule = rng.pick(&[512, 4096]);
+        let mode = if rng.once_in(4) { WriteMode::Journal } else { WriteMode::InPlace };
+        Setting {
+            seed,
+            shape: shape(size, rng.pick(&[512, 4096]), granule, mode),
+            device_granule: granule,
+            detached: rng.once_in(3),
+            suite: if rng.once_in(4) { Suite::None } else { Suite::Aes256Xts },
+            actions: 60,
+        }
+    }
+
+    pub fn mode(self, mode: WriteMode) -> Setting {
+        Setting { shape: Shape { mode, ..self.shape }, ..self }
+    }
+}
+
+/// What a run leaves: where it started and all that happened.
+pub struct Recording {
+    pub setting: Setting,
+    pub start: Vec<DiskState>,
+    pub history: Vec<Event<Note>>,
+    /// As it was at the start.
+    pub ledger: Ledger,
+    /// What went wrong while it ran.
+    pub wrongs: Vec<String>,
+}
+
+/// A volume's disks in a world.
+pub fn disks_of(world: &Arc<World<Note>>, detached: bool) -> Disks {
+    let disk = |index| Arc::new(SimDisk { world: Arc::clone(world), index }) as Arc<dyn Disk>;
+    Disks { data: disk(0), header: detached.then(|| disk(1)) }
+}
+
+enum Asked {
+    Change,
+    Flush,
+    Read { offset: u64 },
+}
+
+/// The client.
+struct Actor {
+    client: Client,
+    world: Arc<World<Note>>,
+    ledger: Ledger,
+    rng: Rng,
+    asked: BTreeMap<u64, Asked>,
+    wrongs: Vec<String>,
+    /// How seldom it acts when interrupted.
+    seldom: u64,
+}
+
+impl Actor {
+    fn note(&mut self, note: Note) {
+        self.ledger.take(&note);
+        self.world.note(note);
+    }
+
+    fn place(&mut self) -> (u64, u64) {
+        let size = self.client.volume.size();
+        let rng = &mut self.rng;
+        let (at, len) = match rng.below(5) {
+            0 => (rng.below(size), 1 + rng.below(6000)),
+            1 => (rng.below(size / 512) * 512, 512 * (1 + rng.below(12))),
+            2 | 3 => (rng.below(size / 4096) * 4096, 4096 * (1 + rng.below(4))),
+            _ => (rng.below(size / 4096) * 4096, 4096 * (1 + rng.below(20))),
+        };
+        (at, len.min(size - at))
+    }
+
+    /// Asks for something at random and moves it on.
+    fn act(&mut self) {
+        match self.rng.below(16) {
+            0..9 => self.write(),
+            9 | 10 => self.forget(),
+            11..14 => self.flush(),
+            _ => self.read(),
+        }
+        self.pump();
+    }
+
+    fn write(&mut self) {
+        let (offset, len) = self.place();
+        self.write_at(offset, len as usize);
+    }
+
+    fn write_at(&mut self, offset: u64, len: usize) {
+        let mut bytes = vec![0u8; len];
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.rng.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        let fua = self.rng.once_in(5);
+        let kind = self.client.write_kind(offset, &bytes, fua);
+        self.change(offset, len as u64, Some(bytes.into()), fua, kind);
+    }
+
+    fn forget(&mut self) {
+        let (offset, len) = self.place();
+        let fua = self.rng.once_in(4);
+        if self.rng.once_in(2) {
+            let unit = u64::from(self.client.volume.shape().write_unit());
+            let first = offset.next_multiple_of(unit);
+            let inner = ((offset + len) / unit * unit).saturating_sub(first);
+            self.change(first, inner, None, fua, RequestKind::Trim { offset, len, fua });
+        } else {
+            let no_hole = self.rng.once_in(2);
+            self.change(offset, len, None, fua, RequestKind::Zeroes { offset, len, fua, no_hole });
+        }
+    }
+
+    fn change(&mut self, offset: u64, len: u64, bytes: Option<Arc<[u8]>>, fua: bool, kind: RequestKind) {
+        let id = self.client.next_number();
+        self.note(Note::Begun { id, offset, len, bytes, fua });
+        self.asked.insert(id, Asked::Change);
+        self.client.start(kind);
+    }
+
+    fn flush(&mut self) {
+        let id = self.client.next_number();
+        self.note(Note::FlushBegun { id });
+        self.asked.insert(id, Asked::Flush);
+        self.client.start(RequestKind::Flush);
+    }
+
+    fn read(&mut self) {
+        let (offset, len) = self.place();
+        let offset = offset / 512 * 512;
+        self.asked.insert(self.client.next_number(), Asked::Read { offset });
+        self.client.start(RequestKind::Read { offset, len: len as u32 });
+    }
+
+    /// Moves on what can be moved.
+    fn pump(&mut self) {
+        for (id, outcome) in self.client.pump() {
+            let reply = match outcome {
+                Ok(reply) => reply,
+                Err(failure) => {
+                    self.wrongs.push(format!("request {id} failed: {failure:?}"));
+                    continue;
+                }
+            };
+            match self.asked.remove(&id) {
+                Some(Asked::Change) => self.note(Note::Done { id }),
+                Some(Asked::Flush) => self.note(Note::FlushDone { id }),
+                Some(Asked::Read { offset }) => {
+                    if let Err(wrong) = self.ledger.judge(offset, &bytes_of(&reply), End::Kill) {
+                        self.wrongs.push(format!("read {id}: {wrong}"));
+                    }
+                }
+                None => self.wrongs.push(format!("request {id} was answered twice")),
+            }
+        }
+    }
+
+    /// Until nothing is under way that waits for nobody.
+    fn settle(&mut self) {
+        self.pump();
+        while self.client.pending() > 0 {
+            self.pump();
+        }
+    }
+}
+
+/// A workload under way.
+struct Run {
+    setting: Setting,
+    volume: Arc<Volume>,
+    pipeline: Pipeline,
+    actor: Rc<RefCell<Actor>>,
+    world: Arc<World<Note>>,
+    rng: Rng,
+}
+
+/// A pipeline that waits for no clock.
+pub fn pipeline(volume: &Arc<Volume>, seed: u64) -> Pipeline {
+    let mut pipeline = Pipeline::new(Arc::clone(volume), Box::new(SimEngine::new(seed, true)));
+    pipeline.set_patience(Patience::NONE);
+    pipeline
+}
+
+/// Runs the workload of `setting` to its end.
+pub fn record(setting: Setting) -> Recording {
+    kept::start();
+    let mut rng = Rng::new(setting.seed ^ 0x5eed);
+    let plan = plan(&setting.shape, setting.detached);
+    let granule = setting.device_granule as usize;
+    let mut states = vec![DiskState::new(plan.data_len, granule)];
+    if setting.detached {
+        states.push(DiskState::new(plan.header_len, granule));
+    }
+    let world = World::new(states, 0);
+    let disks = disks_of(&world, setting.detached);
+    let keks = OpenKek::list();
+    disks.create(&setting.shape, setting.suite, &keks);
+    let volume = Arc::new(disks.open(&keks, EngineKind::AwsLc, false).expect("a new volume opens"));
+    let client = Client::new(&volume, Box::new(SimEngine::new(rng.next(), true)));
+    let mut actor = Actor {
+        client,
+        world: Arc::clone(&world),
+        ledger: Ledger::new(setting.shape.size),
+        rng: Rng::new(rng.next()),
+        asked: BTreeMap::new(),
+        wrongs: Vec::new(),
+        seldom: 4 + rng.below(8),
+    };
+    fill(&mut actor, &setting.shape);
+    let (start, ledger) = (world.start_over(), actor.ledger.clone());
+    let actor = Rc::new(RefCell::new(actor));
+    let (volume_seed, guest) = (rng.next(), Rc::clone(&actor));
+    set_hook(Some(Box::new(move |_| {
+        if let Ok(mut actor) = guest.try_borrow_mut() {
+            actor.pump();
+            let seldom = actor.seldom;
+            if actor.rng.once_in(seldom) {
+                actor.act();
+            }
+        }
+    })));
+    let pipeline = pipeline(&volume, volume_seed);
+    let mut run = Run { setting, volume, pipeline, actor, world, rng };
+    let ended = run.all();
+    set_hook(None);
+    let mut wrongs = run.world.wrongs();
+    wrongs.append(&mut run.actor.borrow_mut().wrongs);
+    wrongs.extend(ended.err().map(|error| format!("the rotation failed: {}", in_full(&error))));
+    Recording { setting, start, history: run.world.take_history(), ledger, wrongs }
+}
+
+/// Some extents full, some sparse, some empty; all of it flushed.
+fn fill(actor: &mut Actor, shape: &Shape) {
+    for extent in 0..shape.extents() {
+        let (first, end) = shape.extent_range(extent);
+        match extent % 4 {
+            0 | 1 => actor.write_at(first, (end - first) as usize),
+            2 => {
+                actor.write_at(first + 4096, 4096);
+                actor.write_at(first + 20480, 3000);
+            }
+            _ => {}
+        }
+        actor.settle();
+    }
+    actor.flush();
+    actor.settle();
+    kept::run_all();
+}
+
+/// An error with its causes.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Run {
+    fn all(&mut self) -> Result<(), VolumeError> {
+        self.start()?;
+        for number in 0..self.setting.actions {
+            match self.rng.below(40) {
+                0..24 => self.step()?,
+                24..32 => self.act(1 + number % 3),
+                32..34 => self.actor.borrow_mut().flush(),
+                34 if self.volume.table().entries.len() < 6 => self.start()?,
+                35 => self.roll_back()?,
+                36 => self.pipeline.end_holds(self.target())?,
+                37 => self.drain()?,
+                38 => self.finish()?,
+                _ => self.step()?,
+            }
+            self.between();
+        }
+        self.finish()?;
+        self.actor.borrow_mut().flush();
+        self.between();
+        self.actor.borrow_mut().settle();
+        let asked = self.actor.borrow().asked.len();
+        assert_eq!(asked, 0, "{asked} requests are never answered");
+        Ok(())
+    }
+
+    /// Background jobs run, parked writes that were admitted move on.
+    fn between(&mut self) {
+        kept::run_all();
+        let mut actor = self.actor.borrow_mut();
+        actor.pump();
+        if self.rng.once_in(3) {
+            actor.settle();
+        }
+    }
+
+    fn act(&mut self, times: usize) {
+        for _ in 0..times {
+            self.actor.borrow_mut().act();
+        }
+    }
+
+    fn target(&self) -> Generation {
+        self.volume.rotation().target
+    }
+
+    fn step(&mut self) -> Result<(), VolumeError> {
+        let target = self.target();
+        let extents = (0..self.setting.shape.extents()).map(Extent);
+        let mut candidates: Vec<Extent> = extents.filter(|extent| self.volume.tag(*extent) != target).collect();
+        for index in (1..candidates.len()).rev() {
+            candidates.swap(index, self.rng.below(index as u64 + 1) as usize);
+        }
+        candidates.truncate(1 + self.rng.below(3) as usize);
+        let sample = if self.rng.once_in(4) { 1_000_000 } else { 0 };
+        self.pipeline.step(&candidates, target, sample)
+    }
+
+    fn drain(&mut self) -> Result<(), VolumeError> {
+        self.pipeline.drain(self.target())
+    }
+
+    fn start(&mut self) -> Result<(), VolumeError> {
+        let suite = self.rng.pick(&[Suite::Aes256Xts, Suite::Aes256Xts, Suite::Aes128Xts, Suite::None]);
+        self.actor.borrow_mut().note(Note::TargetBegun);
+        let target = self.volume.start_rotation(&OpenKek::list(), &spec(suite))?;
+        self.actor.borrow_mut().note(Note::TargetDone { target });
+        Ok(())
+    }
+
+    fn roll_back(&mut self) -> Result<(), VolumeError> {
+        if self.volume.rotation().rollback_to.is_none() {
+            return Ok(());
+        }
+        self.actor.borrow_mut().note(Note::TargetBegun);
+        let target = self.volume.roll_back("test", 3)?;
+        self.actor.borrow_mut().note(Note::TargetDone { target });
+        Ok(())
+    }
+
+    /// Rotates all there is and, sometimes, finalizes.
+    fn finish(&mut self) -> Result<(), VolumeError> {
+        let target = self.target();
+        for _ in 0..60 {
+            if self.volume.census().keys().all(|tag| *tag == target) {
+                break;
+            }
+            self.step()?;
+            self.between();
+            self.actor.borrow_mut().flush();
+            self.between();
+        }
+        self.drain()?;
+        self.between();
+        if self.rng.once_in(2) && self.volume.census().keys().all(|tag| *tag == target) {
+            self.volume.update_rotation(|rotation| rotation.phase = Phase::Drained)?;
+            self.volume.finalize()?;
+        }
+        Ok(())
+    }
+}
