@@ -65,6 +65,7 @@ def summary(rounds):
     return {
         "bytes_per_s": middle,
         "iops": statistics.median(figures["iops"] for figures in rounds),
+        "rounds": len(rounds),
         "spread": (max(rates) - min(rates)) / middle if middle else 0.0,
         "latency_us_p99": statistics.median(figures["latency_us_p99"] for figures in rounds),
     }

@@ -21,7 +21,7 @@ def table(head, rows):
 
 def _cell_text(cell, figures):
     rate = "%.0fk IOPS" % (figures["iops"] / 1000) if cell.startswith("rand") else gigabytes(figures["bytes_per_s"]) + " GB/s"
-    return "%s ±%.0f %%" % (rate, 50 * figures["spread"])
+    return "%s ±%.0f %%" % (rate, 50 * figures["spread"]) if figures["rounds"] > 1 else rate
 
 
 def cells(results):
