@@ -24,8 +24,8 @@ use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineOptions, IoKind, Pool};
 use crate::keys::{self, KekProvider, KekUri, NewKek};
 use crate::nbd::{self, Exports};
-use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
 use crate::rotation::Controller;
+use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
 use crate::volume::Volume;
 use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
@@ -65,7 +65,11 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     let volumes: Vec<Arc<Served>> = opened
         .into_iter()
         .map(|(planned, volume, keks)| {
-            door.note(Verb::VolumeOpen, &Object::Volume(planned.name.clone()), &format!("opened volume {}", volume.id()));
+            door.note(
+                Verb::VolumeOpen,
+                &Object::Volume(planned.name.clone()),
+                &format!("opened volume {}", volume.id()),
+            );
             Arc::new(Served {
                 name: planned.name.clone(),
                 path: planned.path.display().to_string(),

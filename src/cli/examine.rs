@@ -46,8 +46,10 @@ pub fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
 
 fn info_text(info: &Info) -> String {
     let volume = &info.volume;
-    let extents = format!("{} in {} extents of {}", size::bytes(volume.size), volume.extents, size::bytes(volume.extent_size));
-    let granule = format!("{}; granule {} ({})", volume.mode, size::bytes(volume.granule.into()), volume.granule_source);
+    let extents =
+        format!("{} in {} extents of {}", size::bytes(volume.size), volume.extents, size::bytes(volume.extent_size));
+    let granule =
+        format!("{}; granule {} ({})", volume.mode, size::bytes(volume.granule.into()), volume.granule_source);
     let pages = &info.tag_pages;
     let ring = &info.ring;
     let mut pairs = vec![
@@ -62,17 +64,34 @@ fn info_text(info: &Info) -> String {
         ("epoch", volume.epoch.to_string()),
         ("superblocks", copies(&info.superblocks)),
         ("key tables", copies(&info.generation_tables)),
-        ("tag pages", format!("{} in two copies: {} good, {} never written, {} damaged", pages.pages, pages.good, pages.unwritten, pages.damaged)),
-        ("ring", format!("{} slots of {}: {} records, {} live", ring.slots, size::bytes(ring.slot_size.into()), ring.records, ring.live)),
+        (
+            "tag pages",
+            format!(
+                "{} in two copies: {} good, {} never written, {} damaged",
+                pages.pages, pages.good, pages.unwritten, pages.damaged
+            ),
+        ),
+        (
+            "ring",
+            format!(
+                "{} slots of {}: {} records, {} live",
+                ring.slots,
+                size::bytes(ring.slot_size.into()),
+                ring.records,
+                ring.live
+            ),
+        ),
     ];
     pairs.extend(info.stamp.iter().map(|stamp| ("epoch stamp", copy(stamp))));
     pairs.extend(info.rotation.iter().map(|rotation| ("rotation", rotation_text(rotation))));
     pairs.extend(volume.poisoned.iter().map(|why| ("poisoned", why.clone())));
     pairs.extend(info.in_use.iter().map(|who| ("in use", format!("{who}; what is shown may be changing"))));
     let mut zones = vec![row(["zone", "backing", "offset", "size"])];
-    zones.extend(info.zones.iter().map(|zone| {
-        row([zone.name, zone.backing, &zone.offset.to_string(), &size::bytes(zone.length)])
-    }));
+    zones.extend(
+        info.zones
+            .iter()
+            .map(|zone| row([zone.name, zone.backing, &zone.offset.to_string(), &size::bytes(zone.length)])),
+    );
     let mut keys = vec![row(["generation", "state", "cipher", "sector", "extents", "encrypted", "wrapped by"])];
     keys.extend(info.generations.iter().map(|generation| key_row(generation, info)));
     format!("{}\n{}\n{}", properties(&pairs), table(&zones), table(&keys))
@@ -103,7 +122,8 @@ fn rotation_text(rotation: &RotationInfo) -> String {
 fn key_row(generation: &GenerationInfo, info: &Info) -> Vec<String> {
     let extents = info.tag_pages.extents_by_generation.get(&generation.generation).copied().unwrap_or(0);
     let wraps: Vec<String> = generation.wraps.iter().map(|wrap| format!("{}:{}", wrap.provider, wrap.kek_id)).collect();
-    let state = if generation.compromised { format!("{}, compromised", generation.state) } else { generation.state.into() };
+    let state =
+        if generation.compromised { format!("{}, compromised", generation.state) } else { generation.state.into() };
     row([
         &generation.generation.to_string(),
         &state,

@@ -60,8 +60,7 @@ fn failed(error: VolumeError) -> ApiError {
 fn rotation_of(served: &Served) -> api::Rotation {
     let volume = served.controller.volume();
     let status = served.controller.status();
-    let draining: Vec<Generation> =
-        volume.census().into_keys().filter(|tag| *tag != status.rotation.target).collect();
+    let draining: Vec<Generation> = volume.census().into_keys().filter(|tag| *tag != status.rotation.target).collect();
     words::rotation(&status, volume.extent_size(), &draining)
 }
 
@@ -148,18 +147,19 @@ impl Operations for DaemonOperations {
         let suite = suite(request.suite.as_ref(), present)?;
         let extents = u64::from(shape.extents());
         let batches = extents.div_ceil(u64::from(shape.batch_extents()));
-        let per_extent = COMMIT_BYTES + INTENT_BYTES
+        let per_extent = COMMIT_BYTES
+            + INTENT_BYTES
             + match shape.mode {
                 WriteMode::InPlace => shape.extent_size / u64::from(shape.granule) * 8,
                 WriteMode::Journal => shape.extent_size,
             };
         let metadata = extents * per_extent + batches * 4096 + u64::from(shape.tag_pages()) * 4096;
         let rate = request.pace.bytes_per_s;
-        let mut risks = vec![
-            "a flush or metadata write that fails poisons the volume for writes; reads go on".to_string(),
-        ];
+        let mut risks =
+            vec!["a flush or metadata write that fails poisons the volume for writes; reads go on".to_string()];
         if table.rotation.rollback_to.is_some() {
-            risks.push(format!("the rotation to generation {from} is not finalized: its way back ends with this start"));
+            risks
+                .push(format!("the rotation to generation {from} is not finalized: its way back ends with this start"));
         }
         if suite == Suite::None {
             risks.push("suite none writes plaintext to the backing".into());
@@ -250,7 +250,8 @@ impl Operations for DaemonOperations {
     fn finalize(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
         let emptied = served.controller.finalize().map_err(failed)?;
-        let note = |generation: &Generation| format!("generation {generation} is empty: no extent or record refers to it");
+        let note =
+            |generation: &Generation| format!("generation {generation} is empty: no extent or record refers to it");
         Ok(self.result(served, true, emptied.iter().map(note).collect()))
     }
 

@@ -60,7 +60,13 @@ fn fill(disk: &dyn Disk) -> std::io::Result<()> {
     (0..FILE / (1 << 20)).try_for_each(|index| disk.write_at(index << 20, &block))
 }
 
-fn rate(engine: &mut dyn Engine, disk: &Arc<dyn Disk>, unit: usize, write: bool, budget: Duration) -> std::io::Result<f64> {
+fn rate(
+    engine: &mut dyn Engine,
+    disk: &Arc<dyn Disk>,
+    unit: usize,
+    write: bool,
+    budget: Duration,
+) -> std::io::Result<f64> {
     let pool = Pool::new(64 << 20);
     let (mut next, mut moved) = (0u64, 0u64);
     let mut submit = |engine: &mut dyn Engine, buf| {

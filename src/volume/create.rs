@@ -138,8 +138,7 @@ fn create_inside(
     if existing && !options.assume_zeroed {
         zero(&*data, layout.zones.data.offset, shape.size, progress)?;
     }
-    let new =
-        NewVolume { shape, granule_source: source, suite: options.suite, keks: options.keks, now: options.now };
+    let new = NewVolume { shape, granule_source: source, suite: options.suite, keks: options.keks, now: options.now };
     let id = create_on_disks(&new, &data, options.header.map(|_| &header))?;
     Ok(Created { id, shape, granule_source: new.granule_source, header_bytes: layout.header_len })
 }

@@ -15,11 +15,7 @@ impl RingEngine {
     pub(super) fn arm_bell(&mut self) {
         if !self.bell_armed && !self.closing {
             self.bell_armed = true;
-            let read = opcode::Read::new(
-                Fd(self.waker.raw()),
-                self.bell.as_mut_ptr(),
-                self.bell.len() as u32,
-            );
+            let read = opcode::Read::new(Fd(self.waker.raw()), self.bell.as_mut_ptr(), self.bell.len() as u32);
             self.push(read.offset(u64::MAX).build().user_data(WAKE));
         }
     }
@@ -63,11 +59,7 @@ impl RingEngine {
     /// Takes completions off the queue and deals with each. True if one was a wake.
     pub(super) fn reap(&mut self, done: &mut Vec<Done>) -> bool {
         let mut reaped = mem::take(&mut self.reaped);
-        reaped.extend(
-            self.ring
-                .completion()
-                .map(|entry| (entry.user_data(), entry.result())),
-        );
+        reaped.extend(self.ring.completion().map(|entry| (entry.user_data(), entry.result())));
         let mut woken = false;
         for (data, result) in reaped.drain(..) {
             self.in_flight -= 1;
@@ -92,9 +84,7 @@ impl RingEngine {
         slot.in_flight = false;
         match slot.completed(result) {
             Next::Finish(result) => self.retire(index, result),
-            Next::Again if self.closing => {
-                self.retire(index, Err(io::ErrorKind::Interrupted.into()))
-            }
+            Next::Again if self.closing => self.retire(index, Err(io::ErrorKind::Interrupted.into())),
             Next::Again => {
                 self.stats.continued += 1;
                 self.launch(index);
@@ -121,11 +111,7 @@ impl RingEngine {
         if !self.enabled {
             return true; // a disabled ring has taken nothing from its queue
         }
-        let flying = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.in_flight);
+        let flying = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_flight);
         let mut targets: Vec<u64> = flying.map(|(index, _)| index as u64).collect();
         targets.extend(self.bell_armed.then_some(WAKE));
         for target in targets {

@@ -203,11 +203,7 @@ struct Loop(String);
 impl Loop {
     /// `None` where the machine has no loop devices.
     fn attach(file: &Path) -> Option<Loop> {
-        let output = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(file)
-            .output()
-            .ok()?;
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
         let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         (output.status.success() && !name.is_empty()).then_some(Loop(name))
     }
@@ -232,23 +228,14 @@ fn a_block_device_is_a_backing() {
     assert!(backing.is_block_device());
     assert_eq!(Disk::len(&backing).unwrap(), LEN);
     assert!(backing.caps().granule >= 512);
-    assert!(
-        backing.caps().describe.starts_with("block device"),
-        "{:?}",
-        backing.caps()
-    );
-    assert!(matches!(
-        Backing::open(&device.0, &options(CacheMode::Auto)),
-        Err(EngineError::InUse { .. })
-    ));
+    assert!(backing.caps().describe.starts_with("block device"), "{:?}", backing.caps());
+    assert!(matches!(Backing::open(&device.0, &options(CacheMode::Auto)), Err(EngineError::InUse { .. })));
     backing.write_at(4096, &[9; 8192]).unwrap();
     backing.zero_range(4096, 4096).unwrap();
     backing.flush().unwrap();
     let mut back = [1; 8192];
     backing.read_at(4096, &mut back).unwrap();
-    assert!(
-        back[..4096].iter().all(|&byte| byte == 0) && back[4096..].iter().all(|&byte| byte == 9)
-    );
+    assert!(back[..4096].iter().all(|&byte| byte == 0) && back[4096..].iter().all(|&byte| byte == 9));
     assert_eq!(backing.next_data(0, LEN).unwrap(), Some(0));
     assert_eq!(backing.next_hole(0, LEN).unwrap(), LEN);
     assert!(backing.set_len(LEN).is_err());

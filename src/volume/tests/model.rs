@@ -12,10 +12,28 @@ const SIZE: u64 = 7 * (64 << 10) + 5 * 4096; // the last extent is short
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write { at: u64, len: usize, fill: u8, fua: bool, cut: usize },
-    Read { at: u64, len: usize },
-    Trim { at: u64, len: u64, fua: bool },
-    Zero { at: u64, len: u64, no_hole: bool, fua: bool },
+    Write {
+        at: u64,
+        len: usize,
+        fill: u8,
+        fua: bool,
+        cut: usize,
+    },
+    Read {
+        at: u64,
+        len: usize,
+    },
+    Trim {
+        at: u64,
+        len: u64,
+        fua: bool,
+    },
+    Zero {
+        at: u64,
+        len: u64,
+        no_hole: bool,
+        fua: bool,
+    },
     Flush,
     /// A step of the pipeline with so many candidates.
     Rotate(usize),

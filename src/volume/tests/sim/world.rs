@@ -16,13 +16,31 @@ use crate::engine::{Disk, DiskCaps, InlinePolicy};
 /// Something that happened, on the disks or, as the owner notes it, outside.
 #[derive(Clone)]
 pub enum Event<N> {
-    Put { disk: usize, offset: u64, bytes: Arc<[u8]> },
-    Zero { disk: usize, offset: u64, len: u64, punch: bool },
+    Put {
+        disk: usize,
+        offset: u64,
+        bytes: Arc<[u8]>,
+    },
+    Zero {
+        disk: usize,
+        offset: u64,
+        len: u64,
+        punch: bool,
+    },
     /// A write-through has ended.
-    Through { disk: usize, range: Range<u64>, before: u64 },
+    Through {
+        disk: usize,
+        range: Range<u64>,
+        before: u64,
+    },
     /// A flush that began at event `before` has ended.
-    Flushed { disk: usize, before: u64 },
-    FlushFailed { disk: usize },
+    Flushed {
+        disk: usize,
+        before: u64,
+    },
+    FlushFailed {
+        disk: usize,
+    },
     Note(N),
 }
 
@@ -317,7 +335,7 @@ impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
     }
 
     fn caps(&self) -> DiskCaps {
-        let granule = self.world.lock().disks[self.index].granule as u32;
+        let granule = self.world.lock().disks[self.index].claimed;
         DiskCaps {
             align: 1,
             inline: InlinePolicy::Always,
