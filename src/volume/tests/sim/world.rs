@@ -338,7 +338,7 @@ impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
     }
 
     fn caps(&self) -> DiskCaps {
-        let granule = self.world.lock().disks[self.index].granule as u32;
+        let granule = self.world.lock().disks[self.index].claimed;
         DiskCaps {
             align: 1,
             inline: InlinePolicy::Always,
