@@ -233,14 +233,14 @@ fn full_disk_during_create() {
     assert!(!Path::new(&path).exists() && !store.path("kek").exists(), "nothing is left behind");
 }
 
-/// A tmpfs of 256 KiB, smaller than any volume's metadata. Needs root, like CI.
+/// A tmpfs of 16 KiB, smaller than any volume's metadata. Needs root, like CI.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     fn mount(path: &Path) -> Option<SmallDisk> {
         std::fs::create_dir_all(path).unwrap();
         let mounted =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(path).status();
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"]).arg(path).status();
         mounted.is_ok_and(|status| status.success()).then(|| SmallDisk(path.to_path_buf()))
     }
 }

@@ -166,10 +166,6 @@ impl<N> World<N> {
         self.lock().wrongs.clone()
     }
 
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
-    }
-
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
     }
@@ -338,7 +334,7 @@ impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
     }
 
     fn caps(&self) -> DiskCaps {
-        let granule = self.world.lock().disks[self.index].granule as u32;
+        let granule = self.world.lock().disks[self.index].claimed;
         DiskCaps {
             align: 1,
             inline: InlinePolicy::Always,
