@@ -5,6 +5,7 @@
 //! volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -21,14 +22,14 @@ use crate::control::api::IoReport;
 use crate::control::authorize::{Object, Verb};
 use crate::control::{self, door::Door};
 use crate::crypto::EngineKind;
-use crate::engine::{self, CacheMode, EngineOptions, IoKind, Pool};
+use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
 use crate::keys::{self, KekProvider, KekUri, NewKek};
 use crate::nbd::{self, Exports};
 use crate::rotation::Controller;
 use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
-use crate::volume::Volume;
 use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
+use crate::volume::{Volume, VolumeError};
 
 /// Buffers of all client connections together, bytes.
 const POOL_LIMIT: usize = 512 << 20;
@@ -132,8 +133,11 @@ fn block_signals() -> Result<SigSet, Failure> {
     Ok(set)
 }
 
-/// Opens the KEKs a list of URIs names.
-pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Vec<Box<dyn KekProvider>>, Vec<String>), Failure> {
+/// Opened KEKs.
+pub type Keks = Vec<Box<dyn KekProvider>>;
+
+/// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too.
+pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Keks, Vec<String>), Failure> {
     let mut keks = Vec::new();
     let mut made = Vec::new();
     for text in uris {
@@ -147,18 +151,23 @@ pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Vec<Box<dyn KekProvide
     Ok((keks, made))
 }
 
+/// How often, and how long apart, a held lock is tried again: three seconds in all.
+const LOCK_TRIES: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 type Opened<'a> = (&'a VolumePlan, Arc<Volume>, Arc<Vec<Box<dyn KekProvider>>>);
 
 fn open_volume<'a>(planned: &'a VolumePlan, plan: &ServePlan, engine: EngineKind) -> Result<Opened<'a>, Failure> {
     let (keks, _) = open_keks(&planned.keks, NewKek::Never)?;
-    let volume = open(&OpenVolume {
+    let how = OpenVolume {
         path: &planned.path,
         header: planned.header.as_deref(),
         keks: &keks,
         read_only: planned.read_only,
         cache: cache_mode(plan.cache),
         engine,
-    });
+    };
+    let volume = open_patiently(&how);
     let volume = volume.map_err(|error| failure_of::volume(&error).at(planned.path.display().to_string()))?;
     let recovered = volume.recovered();
     tracing::info!(
@@ -174,6 +183,18 @@ fn open_volume<'a>(planned: &'a VolumePlan, plan: &ServePlan, engine: EngineKind
         tracing::error!(name = planned.name, reason, "the volume is poisoned: it is served for reading only");
     }
     Ok((planned, Arc::new(volume), Arc::new(keks)))
+}
+
+/// Opens a volume; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
+/// that was killed a moment ago.
+fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
+    for _ in 0..LOCK_TRIES {
+        match open(how) {
+            Err(VolumeError::Backing(EngineError::InUse { .. })) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    open(how)
 }
 
 fn nbd_config(plan: &ServePlan) -> Result<nbd::Config, Failure> {

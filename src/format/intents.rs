@@ -123,7 +123,7 @@ fn decode_intent(r: &mut Reader<'_>, shape: &Shape) -> Result<Intent, Damage> {
     let image = match shape.mode {
         WriteMode::InPlace => {
             r.require(len as u64 == (end - first).div_ceil(u64::from(shape.granule)) * 8, "image length")?;
-            Image::Fingerprints(image.chunks_exact(8).map(|print| le64(print)).collect())
+            Image::Fingerprints(image.chunks_exact(8).map(le64).collect())
         }
         WriteMode::Journal => {
             r.require(len as u64 == end - first, "image length")?;

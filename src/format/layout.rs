@@ -18,7 +18,7 @@ pub const GENERATIONS_COPY: u64 = 256 << 10;
 /// Which of two copies the write with `sequence` goes to: odd to A (0), even to B (1). The rule of superblock and
 /// generation table.
 pub const fn copy_of(sequence: u64) -> usize {
-    (sequence % 2 == 0) as usize
+    sequence.is_multiple_of(2) as usize
 }
 
 /// Tags in one tag page.
@@ -32,7 +32,7 @@ pub const JOURNAL_BATCH_MAX: u64 = 8 << 20;
 
 const _: () = assert!(RING_SLOTS >= RING_SLOTS_MIN);
 const _: () = assert!(TAGS_PER_PAGE as usize * 4 + OVERHEAD <= BLOCK as usize);
-const _: () = assert!(SUPERBLOCK_B >= BLOCK && GENERATIONS_COPY % BLOCK == 0);
+const _: () = assert!(SUPERBLOCK_B >= BLOCK && GENERATIONS_COPY.is_multiple_of(BLOCK));
 
 /// Bytes of a record before its lists.
 pub const RECORD_FIXED: u64 = 16;
@@ -108,7 +108,7 @@ impl Zones {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Zones, Damage> {
         let mut place = |field| -> Result<Place, Damage> {
             let place = Place { offset: reader.u64(field)?, length: reader.u64(field)? };
-            let aligned = place.offset % BLOCK == 0 && place.length % 512 == 0;
+            let aligned = place.offset.is_multiple_of(BLOCK) && place.length.is_multiple_of(512);
             let bounded = place.offset < 1 << 62 && place.length < 1 << 62;
             reader.require(aligned && bounded, field)?;
             Ok(place)
@@ -212,7 +212,7 @@ impl Shape {
         if !matches!(self.granule, 512 | 4096) {
             return Err(ShapeError::Granule { found: self.granule });
         }
-        if self.size == 0 || self.size % BLOCK != 0 {
+        if self.size == 0 || !self.size.is_multiple_of(BLOCK) {
             return Err(ShapeError::Size { found: self.size });
         }
         if self.max_size < self.size || self.max_size.div_ceil(self.extent_size) > EXTENTS_MAX {

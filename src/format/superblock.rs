@@ -123,7 +123,7 @@ impl Superblock {
         r.require(zones.tags.length == 2 * u64::from(self.shape.tag_pages()) * BLOCK, "tag zone")?;
         r.require((3..=1024).contains(&self.ring_slots), "ring slots")?;
         r.require(u64::from(self.slot_size) >= self.shape.slot_size(), "slot size")?;
-        r.require(self.slot_size % BLOCK as u32 == 0 && self.slot_size <= 128 << 20, "slot size")?;
+        r.require(self.slot_size.is_multiple_of(BLOCK as u32) && self.slot_size <= 128 << 20, "slot size")?;
         r.require(zones.ring.length >= u64::from(self.ring_slots) * u64::from(self.slot_size), "ring zone")?;
         r.require(zones.data.length == self.shape.size, "data zone")?;
         r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")?;

@@ -112,10 +112,10 @@ impl Pacer {
             self.window_began = now;
             self.listening_until = Some(now + WINDOW);
         }
-        if let Some(until) = self.listening_until {
-            if now < until {
-                return until - now;
-            }
+        if let Some(until) = self.listening_until
+            && now < until
+        {
+            return until - now;
         }
         let Some(rate) = self.rate(clients) else {
             self.last = now;

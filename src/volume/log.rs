@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rules;
 use crate::format::intents::{Commit, Intent, Record};
 use crate::units::{Extent, Generation};
 
@@ -84,7 +85,7 @@ impl IntentLog {
 
     /// Whether a slot is free for the next record.
     pub fn has_room(&self) -> bool {
-        self.next - self.tail <= u64::from(self.slots)
+        rules::slot_is_free(self.next, self.tail, self.slots)
     }
 
     /// Slots that hold live records.
@@ -94,7 +95,8 @@ impl IntentLog {
 
     /// Whether `extent` has an intent that no durable record settles, unless its commit can ride in the next record.
     pub fn is_busy(&self, extent: Extent) -> bool {
-        self.live.get(&extent.0).is_some_and(|live| live.stage != Stage::DataDurable)
+        let live = self.live.get(&extent.0);
+        live.is_some_and(|live| live.stage != Stage::DataDurable) && !rules::allows_second_intent()
     }
 
     /// Whether every live intent is one that recovery left for want of a key: nothing of a pipeline is under way.
@@ -133,7 +135,7 @@ impl IntentLog {
         }
         for intent in &intents {
             let rides = commits.iter().any(|commit| commit.extent == intent.extent);
-            if self.live.contains_key(&intent.extent.0) && !rides {
+            if self.live.contains_key(&intent.extent.0) && !rides && !rules::allows_second_intent() {
                 return Err(Refused::TwoIntents(intent.extent));
             }
         }
@@ -195,7 +197,7 @@ impl IntentLog {
     /// The newest record that would be dead once the committed tags of now are checkpointed.
     pub fn tail_after_checkpoint(&self) -> u64 {
         let oldest = self.live.values().map(|live| live.sequence).min();
-        oldest.map_or(self.durable, |sequence| (sequence - 1).min(self.durable))
+        rules::tail_before_live(self.durable, oldest)
     }
 
     /// The checkpoint that names `tail` is durable.

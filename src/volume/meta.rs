@@ -119,7 +119,7 @@ impl Meta {
 
     /// Writes the superblock to the copy that does not count; durable after a flush.
     fn put_superblock(&mut self) -> Result<(), VolumeError> {
-        if self.superblock_cached {
+        if super::rules::flushes_superblock_first(self.superblock_cached) {
             self.flush()?;
         }
         let sequence = self.superblock_sequence + 1;

@@ -153,7 +153,7 @@ pub fn open_disks(
 
 /// Makes what the last owner wrote durable and forgets what only the cache holds.
 pub(super) fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError> {
-    if !read_only {
+    if super::rules::flushes_before_recovery(read_only) {
         disk.flush().map_err(VolumeError::io("flush the backing before reading it"))?;
     }
     disk.drop_cache().map_err(VolumeError::io("drop the backing's cache"))

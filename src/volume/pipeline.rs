@@ -24,9 +24,9 @@ use super::image::{Image, Part};
 use super::inbox::{Bell, Call, Ticket};
 use super::meta::Checkpoint;
 use super::rewrite::{Digest, Rewrite};
+use super::rules;
 use crate::engine::{Data, Done, Engine, Op, Pool};
 use crate::format::intents::Intent;
-use crate::format::layout::WriteMode;
 use crate::units::{Extent, Generation};
 
 /// An extent skipped this often because a client keeps writing to it is held, flushed and taken.
@@ -217,7 +217,7 @@ impl Pipeline {
             if busy || needless || self.volume.keyring.get(self.volume.tags.current(*extent)).is_none() {
                 continue;
             }
-            match self.volume.gates.try_hold(*extent, || super::rules::r0_holds(&self.volume.flushes, *extent)) {
+            match self.volume.gates.try_hold(*extent, || rules::r0_holds(&self.volume.flushes, *extent)) {
                 Held::Yes => held.push(*extent),
                 Held::Busy if self.is_overdue(*extent) => {
                     if self.volume.gates.hold_and_drain(*extent, self.patience.drain) {
@@ -263,6 +263,7 @@ impl Pipeline {
     fn write_current(&mut self, mut rewrite: Option<&mut Rewrite>) -> Result<(), VolumeError> {
         let current = std::mem::take(&mut self.current);
         let mut parts_left: Vec<usize> = Vec::with_capacity(current.len());
+        let early = rules::releases_before_data();
         let mut failure = None;
         for (index, member) in current.iter().enumerate() {
             let extent = member.image.extent;
@@ -272,10 +273,13 @@ impl Pipeline {
             }
             self.volume.gates.start_rewrite(extent, Arc::clone(&member.image));
             parts_left.push(member.image.parts.len());
+            if early {
+                self.rewritten(member);
+            }
             for part in &member.image.parts {
                 self.submit_write(index, part);
             }
-            if member.image.parts.is_empty() {
+            if member.image.parts.is_empty() && !early {
                 self.rewritten(member);
             }
         }
@@ -298,7 +302,7 @@ impl Pipeline {
                     Ok(_) => parts_left[index] -= 1,
                     Err(source) => failure = Some(VolumeError::Io { what: "write a re-encrypted extent", source }),
                 }
-                if parts_left[index] == 0 {
+                if parts_left[index] == 0 && !early {
                     self.rewritten(&current[index]);
                 }
             }
@@ -337,18 +341,25 @@ impl Pipeline {
         if member.digest.is_some() {
             gates.watch(extent);
         }
-        match self.volume.shape.mode {
-            WriteMode::InPlace => gates.release(extent),
-            WriteMode::Journal => self.awaiting_commit.push(extent),
+        if rules::releases_with_data(self.volume.shape.mode) {
+            gates.release(extent);
+        } else {
+            self.awaiting_commit.push(extent);
         }
     }
 
     /// Steps 4 and 5, and what the flush has settled.
     fn commit(&mut self, members: Vec<Member>, intents: Vec<Intent>) -> Result<(), VolumeError> {
         self.current = members;
+        if rules::commits_before_flush() {
+            let written: Vec<Extent> = self.written.iter().map(|member| member.image.extent).collect();
+            self.volume.meta().log.flushed(0, &written);
+        }
         let sequence = self.write_record(intents)?;
         let beginning = self.begin_checkpoint_if_due()?;
-        self.flush_all()?;
+        if !self.written.is_empty() || rules::flushes_intents() {
+            self.flush_all()?;
+        }
         let written = std::mem::take(&mut self.written);
         self.counters.batches += u64::from(!written.is_empty());
         let extents: Vec<Extent> = written.iter().map(|member| member.image.extent).collect();
@@ -382,7 +393,7 @@ impl Pipeline {
     /// Half the ring is live: a checkpoint starts riding along.
     fn begin_checkpoint_if_due(&mut self) -> Result<Option<Checkpoint>, VolumeError> {
         let mut meta = self.volume.meta();
-        let due = meta.log.in_use() * 2 >= u64::from(meta.superblock.ring_slots);
+        let due = rules::checkpoint_is_due(meta.log.in_use(), meta.superblock.ring_slots);
         if !due || self.checkpoint.is_some() {
             return Ok(None);
         }
@@ -468,5 +479,5 @@ fn flushed(call: Call) -> Result<(), VolumeError> {
 /// Whether an extent is chosen for reading back: the same ones however often the rotation restarts.
 pub(super) fn wanted(extent: Extent, target: Generation, sample: u32) -> bool {
     let seed = (u64::from(extent.0) << 32 | u64::from(target.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((seed >> 32) * 1_000_000 >> 32) < u64::from(sample)
+    (((seed >> 32) * 1_000_000) >> 32) < u64::from(sample)
 }

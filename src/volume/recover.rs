@@ -18,6 +18,7 @@ use super::image::{Image as NewImage, Part};
 use super::keyring::{GenerationKey, Keyring};
 use super::log::IntentLog;
 use super::replay::{LiveIntent, Replay, Side, classify, expected};
+use super::rules;
 use crate::engine::{Buf, Pool};
 use crate::format::intents::Image;
 use crate::format::stamp;
@@ -112,9 +113,12 @@ fn make_durable(volume: &Volume, replay: &Replay, stamp_behind: bool) -> Result<
     if replay.last == volume.meta().superblock.tail {
         return Ok(());
     }
-    flush()?;
+    if rules::flushes_recovered() {
+        flush()?;
+    }
     for live in replay.live.iter().filter(|live| keys_of(&volume.keyring, live).is_some()) {
-        settle_tag(volume, live.intent.extent, live.intent.new);
+        let forward = rules::converts() == Side::Old;
+        settle_tag(volume, live.intent.extent, if forward { live.intent.new } else { live.intent.old });
     }
     volume.meta().checkpoint(&volume.tags)
 }
@@ -191,7 +195,7 @@ fn convert(
                 None => Side::New,
             })
             .collect();
-        if sides.contains(&Side::Old) {
+        if sides.contains(&rules::converts()) {
             convert_block(old, new, at, block, granule, &sides);
             changed = true;
         }
@@ -220,7 +224,8 @@ fn convert_block(
             plain[range.clone()].copy_from_slice(&under_old[range]);
         }
     }
-    new.cipher.encrypt(offset, &mut plain);
+    let target = if rules::converts() == Side::Old { new } else { old };
+    target.cipher.encrypt(offset, &mut plain);
     for (index, hole) in holes.iter().enumerate() {
         if *hole {
             plain[index * HOLE_SLICE..(index + 1) * HOLE_SLICE].fill(0);

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::holes::is_zero;
+use super::rules;
 use crate::crypto::fingerprint::Fingerprinter;
 use crate::format::intents::{Image, Intent, Record, slot_of};
 use crate::units::{Extent, Generation, HOLE_SLICE};
@@ -100,13 +101,13 @@ pub fn replay(
         for commit in &record.commits {
             replay.tags.insert(commit.extent.0, commit.generation);
             // The fence: a commit settles its intent and any older one; a newer intent stays.
-            if live.get(&commit.extent.0).is_some_and(|intent| intent.sequence <= commit.intent) {
+            if live.get(&commit.extent.0).is_some_and(|intent| rules::commit_settles(commit, intent.sequence)) {
                 live.remove(&commit.extent.0);
             }
         }
         for intent in &record.intents {
             let known = LiveIntent { sequence: record.sequence, intent: intent.clone() };
-            if live.insert(intent.extent.0, known).is_some() {
+            if live.insert(intent.extent.0, known).is_some() && rules::misfit_is_contradiction() {
                 return Err(ReplayError::Contradiction { sequence: record.sequence, extent: intent.extent });
             }
         }
@@ -114,11 +115,16 @@ pub fn replay(
     }
     for (extent, found) in &live {
         let tag = replay.tags.get(extent).copied().unwrap_or_else(|| checkpointed(Extent(*extent)));
-        if found.intent.old != tag {
+        if found.intent.old != tag && rules::misfit_is_contradiction() {
             return Err(ReplayError::Contradiction { sequence: found.sequence, extent: Extent(*extent) });
         }
     }
-    replay.live = live.into_values().collect();
+    let tags = &replay.tags;
+    let fits = |live: &LiveIntent| {
+        let extent = live.intent.extent;
+        live.intent.old == tags.get(&extent.0).copied().unwrap_or_else(|| checkpointed(extent))
+    };
+    replay.live = live.into_values().filter(fits).collect();
     Ok(replay)
 }
 

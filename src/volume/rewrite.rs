@@ -20,14 +20,19 @@ use crate::units::{BLOCK, Extent, Generation, align_down, align_up};
 /// Bytes of one device read: one pool buffer.
 const PART: u64 = 1 << 20;
 
-/// Order-dependent digest of an extent's plaintext, held in memory only.
+/// Digest of an extent's plaintext, held in memory only. A sum over its blocks, each mixed with its place, so that
+/// parts may be added in whatever order their reads complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    fn add(&mut self, prints: &Fingerprinter, plaintext: &[u8]) {
+    /// Adds plaintext that begins at byte `offset` of the volume, a multiple of [`BLOCK`].
+    fn add(&mut self, prints: &Fingerprinter, offset: u64, plaintext: &[u8]) {
+        let mut place = offset;
         for block in plaintext.chunks(BLOCK as usize) {
-            self.0 = (self.0.rotate_left(23) ^ prints.one(block)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = prints.one(block).rotate_left(23) ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = self.0.wrapping_add(mixed.wrapping_mul(0xff51_afd7_ed55_8ccd));
+            place += BLOCK;
         }
     }
 
@@ -44,7 +49,7 @@ impl Digest {
             let bytes = &mut bytes[..part.len];
             volume.data.read_at(volume.data_offset + part.offset, bytes).map_err(io("read an extent back"))?;
             holes::decrypt(&key.other, part.offset, bytes);
-            found.add(&volume.prints, bytes);
+            found.add(&volume.prints, part.offset, bytes);
         }
         Ok(found == *self)
     }
@@ -172,7 +177,7 @@ impl Rewrite {
             let digest = &mut work.digest;
             holes::reencrypt(&work.old.cipher, &new.cipher, at, pass, |plain| {
                 if let Some(digest) = digest {
-                    digest.add(&volume.prints, plain);
+                    digest.add(&volume.prints, at, plain);
                 }
             });
             at += pass.len() as u64;

@@ -1,11 +1,147 @@
-//! The rules of the scheme that a test build may drop, one function each, to show that the harnesses notice.
+//! The rules of the scheme, one function each, so that a test can drop one and show that the crash suite notices.
 //!
-//! In every other build the functions are the rules themselves.
+//! In every build but the tests' a rule is what its function says without [`dropped`], which is constantly false there.
+//! REENCRYPTION.md says why each is needed.
 
 use super::flush::FlushGroup;
-use crate::units::Extent;
+use super::replay::Side;
+use crate::format::intents::Commit;
+use crate::format::layout::WriteMode;
+use crate::units::{Extent, Generation};
+
+/// A rule that a test may drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// An extent is taken only behind a flush.
+    R0,
+    /// A ring slot is reused only when its record is dead.
+    SlotReuse,
+    /// A checkpoint's tail stays before the oldest live intent.
+    TailBeforeLive,
+    /// A hold ends only when the data is written.
+    ReleaseAfterData,
+    /// Data is issued only for durable intents.
+    IntentBeforeData,
+    /// A commit is written only for durable data.
+    DataBeforeCommit,
+    /// Recovery flushes before it reads.
+    FlushBeforeRecovery,
+    /// Recovered data is durable before the tags say so.
+    FlushRecovered,
+    /// A commit settles its intent for ever.
+    StaleIntentFence,
+    /// A checkpoint carries committed tags only.
+    CommittedTagsOnly,
+    /// Recovery rolls forward.
+    RollForward,
+    /// In journal mode a hold ends with the durable commit.
+    JournalHold,
+    /// An extent has one intent at a time.
+    OneIntent,
+    /// One superblock copy at most is in the cache.
+    OneSuperblock,
+}
+
+#[cfg(test)]
+thread_local! {
+    static DROPPED: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// Drops a rule for everything this thread does.
+#[cfg(test)]
+pub fn drop_rule(rule: Option<Rule>) {
+    DROPPED.set(rule);
+}
+
+#[cfg(test)]
+fn dropped(rule: Rule) -> bool {
+    DROPPED.get() == Some(rule)
+}
+
+#[cfg(not(test))]
+const fn dropped(_: Rule) -> bool {
+    false
+}
 
 /// R0: an extent may be taken only if its last client write is behind a flush that started after it completed.
 pub fn r0_holds(flushes: &FlushGroup, extent: Extent) -> bool {
-    flushes.is_clean(extent)
+    dropped(Rule::R0) || flushes.is_clean(extent)
+}
+
+/// A slot is free for record `next` if the record in it is not behind `tail`.
+pub fn slot_is_free(next: u64, tail: u64, slots: u32) -> bool {
+    dropped(Rule::SlotReuse) || next - tail <= u64::from(slots)
+}
+
+/// A checkpoint starts when half the ring is in use.
+pub fn checkpoint_is_due(in_use: u64, slots: u32) -> bool {
+    !dropped(Rule::SlotReuse) && in_use * 2 >= u64::from(slots)
+}
+
+/// The newest record that a checkpoint makes dead: everything durable, but nothing from the oldest live intent on.
+pub fn tail_before_live(durable: u64, oldest_live: Option<u64>) -> u64 {
+    match oldest_live {
+        Some(oldest) if !dropped(Rule::TailBeforeLive) => (oldest - 1).min(durable),
+        _ => durable,
+    }
+}
+
+/// Whether the hold of an extent ends already when its data is issued: never.
+pub fn releases_before_data() -> bool {
+    dropped(Rule::ReleaseAfterData)
+}
+
+/// Whether a step must flush although it wrote no data: its intents must be durable before their data is issued.
+pub fn flushes_intents() -> bool {
+    !dropped(Rule::IntentBeforeData)
+}
+
+/// Whether data counts as durable before the flush: never.
+pub fn commits_before_flush() -> bool {
+    dropped(Rule::DataBeforeCommit)
+}
+
+/// Whether recovery flushes what the last owner left in the cache, unless it may not write.
+pub fn flushes_before_recovery(read_only: bool) -> bool {
+    !read_only && !dropped(Rule::FlushBeforeRecovery)
+}
+
+/// Whether recovered data is flushed before the checkpoint that says so.
+pub fn flushes_recovered() -> bool {
+    !dropped(Rule::FlushRecovered)
+}
+
+/// The fence: a commit settles the intent it names and any older one; a newer intent stays.
+pub fn commit_settles(commit: &Commit, intent: u64) -> bool {
+    !dropped(Rule::StaleIntentFence) && intent <= commit.intent
+}
+
+/// Whether a live intent that does not fit the extent's tag is a contradiction, which is refused.
+pub fn misfit_is_contradiction() -> bool {
+    !dropped(Rule::StaleIntentFence)
+}
+
+/// What a checkpoint says of an extent whose two tags differ.
+pub fn checkpointed(committed: Generation, current: Generation) -> Generation {
+    if dropped(Rule::CommittedTagsOnly) { current } else { committed }
+}
+
+/// The granules that recovery converts: those still under the old key.
+pub fn converts() -> Side {
+    if dropped(Rule::RollForward) { Side::New } else { Side::Old }
+}
+
+/// Whether the hold ends when the data is written; otherwise it ends with the durable commit.
+pub fn releases_with_data(mode: WriteMode) -> bool {
+    mode == WriteMode::InPlace || dropped(Rule::JournalHold)
+}
+
+/// Whether an extent with an intent in flight may get another one beside it: never.
+pub fn allows_second_intent() -> bool {
+    dropped(Rule::OneIntent)
+}
+
+/// Whether the superblock in the cache must be flushed before its other copy is written.
+pub fn flushes_superblock_first(cached: bool) -> bool {
+    cached && !dropped(Rule::OneSuperblock)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::rules;
 use crate::units::{Extent, Generation};
 
 /// The tags of one volume.
@@ -85,7 +86,10 @@ impl TagTable {
     /// Committed tags of the extents `first..end`, in order, for a checkpoint.
     pub fn committed_range(&self, first: u32, end: u32) -> Vec<Generation> {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let tag = |extent| books.committed.get(&extent).copied().unwrap_or_else(|| self.current(extent));
+        let tag = |extent| match books.committed.get(&extent) {
+            Some(committed) => rules::checkpointed(*committed, self.current(extent)),
+            None => self.current(extent),
+        };
         (first..end.min(self.len())).map(Extent).map(tag).collect()
     }
 }

@@ -9,17 +9,20 @@ use crate::format::tags::{open_page, seal_page};
 use crate::format::{Damage, Seal, envelope, stamp};
 use crate::units::{BLOCK, Generation, VolumeId};
 
+/// Opens a structure that stands at a place.
+type OpenAt = Box<dyn Fn(&Seal, u64, &[u8]) -> Result<(), Damage>>;
+
 /// A sealed structure, its envelope without the padding, and how it is opened.
 struct Sealed {
     name: &'static str,
     bytes: Vec<u8>,
     used: usize,
-    open: Box<dyn Fn(&Seal, u64, &[u8]) -> Result<(), Damage>>,
+    open: OpenAt,
     place: u64,
 }
 
 fn sealed() -> Vec<Sealed> {
-    let of = |kind: Kind, place: u64, bytes: Vec<u8>, open: Box<dyn Fn(&Seal, u64, &[u8]) -> Result<(), Damage>>| {
+    let of = |kind: Kind, place: u64, bytes: Vec<u8>, open: OpenAt| {
         let length = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
         Sealed { name: kind.name, used: length + OVERHEAD, bytes, open, place }
     };

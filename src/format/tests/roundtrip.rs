@@ -231,7 +231,7 @@ proptest! {
         let len = mib << 20;
         let size = largest_size(&shape, len, detached);
         let need = |size: u64| plan(&Shape { size, max_size: size, ..shape }, detached).data_len;
-        prop_assert!(size % BLOCK == 0 && (size == 0 || need(size) <= len));
+        prop_assert!(size.is_multiple_of(BLOCK) && (size == 0 || need(size) <= len));
         prop_assert!(size == 0 || need(size + BLOCK) > len, "{} more would fit", BLOCK);
     }
 

@@ -68,9 +68,9 @@ pub(super) fn judge(
     });
     let mut twins = Twins { sequence: sequences[newest.unwrap_or(0)].unwrap_or(0), twin_is_bad: false };
     let mut believed = newest.is_some();
-    for copy in 0..2 {
+    for (copy, verdict) in verified.iter().enumerate() {
         let counts = newest == Some(copy);
-        match &verified[copy] {
+        match verdict {
             Ok(sequence) => {
                 let by = if seal.is_some() { "CRC and MAC are right" } else { "CRC is right" };
                 let role = if counts { ", counts" } else { "" };

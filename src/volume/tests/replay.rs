@@ -1,15 +1,17 @@
-//! Replay: what a ring says, including what must be refused.
+//! What the ring says after a crash: in order, without gaps, fenced.
 
 use super::*;
 use crate::crypto::Secret;
 use crate::crypto::fingerprint::SECRET_LEN;
 use crate::format::intents::Commit;
 
-const OLD: Generation = Generation(1);
-const NEW: Generation = Generation(2);
+const A: Generation = Generation(1);
+const B: Generation = Generation(2);
+const C: Generation = Generation(3);
+const SLOTS: u32 = 4;
 
 fn intent(extent: u32, old: Generation, new: Generation) -> Intent {
-    Intent { extent: Extent(extent), old, new, image: Image::Fingerprints(vec![7]) }
+    Intent { extent: Extent(extent), old, new, image: Image::Fingerprints(vec![7, 8]) }
 }
 
 fn commit(extent: u32, generation: Generation, intent: u64) -> Commit {
@@ -20,84 +22,139 @@ fn record(sequence: u64, commits: Vec<Commit>, intents: Vec<Intent>) -> Record {
     Record { sequence, commits, intents }
 }
 
-fn ring(records: &[Record], slots: usize) -> Vec<SlotContent> {
-    let mut ring = vec![SlotContent::Invalid; slots];
+/// A ring that holds `records` in their slots.
+fn ring(records: &[Record]) -> Vec<SlotContent> {
+    let mut slots = vec![SlotContent::Invalid; SLOTS as usize];
     for record in records {
-        ring[slot_of(record.sequence, slots as u32) as usize] = SlotContent::Valid(record.clone());
+        slots[slot_of(record.sequence, SLOTS) as usize] = SlotContent::Valid(record.clone());
     }
-    ring
+    slots
 }
 
-fn run(records: &[Record], tail: u64) -> Result<Replay, ReplayError> {
-    let slots = ring(records, 8);
+fn empty(sequence: u64) -> Record {
+    record(sequence, vec![], vec![])
+}
+
+fn replayed(records: &[Record], tail: u64, tag: Generation) -> Result<Replay, ReplayError> {
+    let slots = ring(records);
     let live = live_records(&slots, tail)?;
-    replay(&live, tail, |_| OLD)
+    replay(&live, tail, |_| tag)
 }
 
 #[test]
-fn an_intent_without_a_commit_is_live_and_a_commit_settles_it() {
-    let first = record(1, Vec::new(), vec![intent(4, OLD, NEW)]);
-    let found = run(std::slice::from_ref(&first), 0).unwrap();
-    assert_eq!((found.live.len(), found.tags.len(), found.last), (1, 0, 1));
-    let second = record(2, vec![commit(4, NEW, 1)], Vec::new());
-    let found = run(&[first, second], 0).unwrap();
-    assert!(found.live.is_empty());
-    assert_eq!(found.tags.get(&4), Some(&NEW));
+fn an_empty_ring_says_nothing() {
+    let found = replayed(&[], 9, A).unwrap();
+    assert_eq!(found, Replay { last: 9, ..Replay::default() });
 }
 
 #[test]
 fn records_up_to_the_tail_are_dead() {
-    let found = run(&[record(1, Vec::new(), vec![intent(0, NEW, OLD)]), record(2, Vec::new(), Vec::new())], 1).unwrap();
-    assert!(found.live.is_empty() && found.tags.is_empty());
-    assert_eq!(found.last, 2);
+    let found = replayed(&[record(8, vec![], vec![intent(1, A, B)]), empty(9)], 9, A).unwrap();
+    assert_eq!((found.live.len(), found.last), (0, 9));
 }
 
 #[test]
-fn there_and_back_leaves_no_stale_intent() {
+fn the_last_record_may_be_torn() {
+    let found = replayed(&[empty(10), empty(11)], 9, A).unwrap();
+    assert_eq!(found.last, 11);
+}
+
+#[test]
+fn a_gap_is_refused_by_name() {
+    let error = replayed(&[empty(10), empty(12)], 9, A).unwrap_err();
+    assert_eq!(error, ReplayError::Gap { missing: 11, slot: 3, later: 12 });
+    let error = replayed(&[empty(11)], 9, A).unwrap_err();
+    assert_eq!(error, ReplayError::Gap { missing: 10, slot: 2, later: 11 });
+}
+
+#[test]
+fn a_record_that_overwrote_a_live_one_is_a_gap() {
+    // Record 14 stands where record 10 should be.
+    let error = replayed(&[empty(14), empty(11), empty(12), empty(13)], 9, A).unwrap_err();
+    assert_eq!(error, ReplayError::Gap { missing: 10, slot: 2, later: 14 });
+}
+
+#[test]
+fn a_whole_ring_of_live_records_is_read() {
+    let found = replayed(&[empty(10), empty(11), empty(12), empty(13)], 9, A).unwrap();
+    assert_eq!(found.last, 13);
+}
+
+#[test]
+fn an_intent_is_live_until_its_commit() {
+    let first = record(10, vec![], vec![intent(1, A, B), intent(2, A, B)]);
+    let second = record(11, vec![commit(1, B, 10)], vec![]);
+    let found = replayed(&[first, second], 9, A).unwrap();
+    assert_eq!(found.tags, BTreeMap::from([(1, B)]));
+    assert_eq!(found.live, [LiveIntent { sequence: 10, intent: intent(2, A, B) }]);
+}
+
+#[test]
+fn a_voided_intent_leaves_the_old_tag() {
+    let records = [record(10, vec![], vec![intent(1, A, B)]), record(11, vec![commit(1, A, 10)], vec![])];
+    let found = replayed(&records, 9, A).unwrap();
+    assert_eq!((found.tags, found.live), (BTreeMap::from([(1, A)]), vec![]));
+}
+
+#[test]
+fn a_commit_and_the_next_intent_ride_in_one_record() {
+    let records =
+        [record(10, vec![], vec![intent(1, A, B)]), record(11, vec![commit(1, B, 10)], vec![intent(1, B, C)])];
+    let found = replayed(&records, 9, A).unwrap();
+    assert_eq!(found.tags, BTreeMap::from([(1, B)]));
+    assert_eq!(found.live, [LiveIntent { sequence: 11, intent: intent(1, B, C) }]);
+}
+
+/// Rolled back A→B→A: the first intent fits the extent's tag again and must stay dead all the same.
+#[test]
+fn a_stale_intent_is_not_revived_by_a_rollback() {
     let records = [
-        record(1, Vec::new(), vec![intent(0, OLD, NEW)]),
-        record(2, vec![commit(0, NEW, 1)], vec![intent(0, NEW, OLD)]),
-        record(3, vec![commit(0, OLD, 2)], Vec::new()),
+        record(10, vec![], vec![intent(1, A, B)]),
+        record(11, vec![commit(1, B, 10)], vec![intent(1, B, A)]),
+        record(12, vec![commit(1, A, 11)], vec![]),
     ];
-    let found = run(&records, 0).unwrap();
-    assert!(found.live.is_empty());
-    assert_eq!(found.tags.get(&0), Some(&OLD));
-    let half = run(&records[..2], 0).unwrap();
-    assert_eq!(half.live[0].sequence, 2, "the newer intent stays, the commit of the older one does not settle it");
+    let found = replayed(&records, 9, A).unwrap();
+    assert_eq!((found.tags, found.live), (BTreeMap::from([(1, A)]), vec![]));
 }
 
 #[test]
-fn only_the_last_record_may_be_missing() {
-    let records = [record(1, Vec::new(), Vec::new()), record(3, Vec::new(), Vec::new())];
-    assert_eq!(run(&records, 0), Err(ReplayError::Gap { missing: 2, slot: 2, later: 3 }));
-    assert_eq!(run(&records[..1], 0).unwrap().last, 1, "record 2 torn: it never counted");
+fn a_late_commit_does_not_settle_a_newer_intent() {
+    let records = [
+        record(10, vec![], vec![intent(1, A, B)]),
+        record(11, vec![commit(1, B, 10)], vec![intent(1, B, C)]),
+        record(12, vec![commit(1, B, 10)], vec![]),
+    ];
+    let found = replayed(&records, 9, A).unwrap();
+    assert_eq!(found.live, [LiveIntent { sequence: 11, intent: intent(1, B, C) }]);
 }
 
 #[test]
-fn a_full_ring_wraps() {
-    let records: Vec<Record> = (9..17).map(|sequence| record(sequence, Vec::new(), Vec::new())).collect();
-    assert_eq!(run(&records, 8).unwrap().last, 16);
-    // An older record in the slot of the next one ends the log.
-    assert_eq!(run(&records, 12).unwrap().last, 16);
+fn two_intents_of_an_extent_contradict_each_other() {
+    let records = [record(10, vec![], vec![intent(1, A, B)]), record(11, vec![], vec![intent(1, A, C)])];
+    let error = replayed(&records, 9, A).unwrap_err();
+    assert_eq!(error, ReplayError::Contradiction { sequence: 11, extent: Extent(1) });
 }
 
 #[test]
-fn an_intent_that_contradicts_the_tags_is_refused() {
-    let wrong = record(1, Vec::new(), vec![intent(0, NEW, OLD)]);
-    let refused = ReplayError::Contradiction { sequence: 1, extent: Extent(0) };
-    assert_eq!(run(&[wrong], 0), Err(refused));
-    let twice = [record(1, Vec::new(), vec![intent(0, OLD, NEW)]), record(2, Vec::new(), vec![intent(0, OLD, NEW)])];
-    assert_eq!(run(&twice, 0), Err(ReplayError::Contradiction { sequence: 2, extent: Extent(0) }));
+fn an_intent_whose_old_generation_is_not_the_tag_is_a_contradiction() {
+    let error = replayed(&[record(10, vec![], vec![intent(1, B, C)])], 9, A).unwrap_err();
+    assert_eq!(error, ReplayError::Contradiction { sequence: 10, extent: Extent(1) });
 }
 
 #[test]
-fn granules_are_told_apart() {
-    let prints = Fingerprinter::new(Secret::filled(SECRET_LEN, |bytes| bytes.fill(9)));
+fn a_granule_is_a_hole_the_pre_image_or_new() {
+    let prints = Fingerprinter::new(Secret::filled(SECRET_LEN, |bytes| bytes.fill(3)));
     let old = [5u8; 4096];
-    let expected = prints.one(&old);
-    assert_eq!(classify(&prints, expected, &old), Side::Old);
-    assert_eq!(classify(&prints, expected, &[0; 4096]), Side::Hole);
-    let mut other = old;
-    other[4095] ^= 1;
-    assert_eq!(classify(&prints, expected, &other), Side::New);
+    let print = prints.one(&old);
+    assert_eq!(classify(&prints, print, &old), Side::Old);
+    let mut changed = old;
+    changed[4095] ^= 1;
+    assert_eq!(classify(&prints, print, &changed), Side::New);
+    assert_eq!(classify(&prints, print, &[0; 4096]), Side::Hole);
+    assert_eq!(classify(&prints, prints.one(&[0; 4096]), &[0; 4096]), Side::Hole, "a hole before and after");
+    let mut half = [0u8; 4096];
+    half[..512].fill(5);
+    assert_eq!(classify(&prints, prints.one(&half), &half), Side::Old, "half a hole is judged as a whole");
+    assert_eq!(expected(&intent(1, A, B), 1), Some(8));
+    assert_eq!(expected(&intent(1, A, B), 2), None);
 }

@@ -123,7 +123,7 @@ impl Client {
     pub fn pump(&mut self) -> Vec<(u64, Outcome)> {
         let mut finished = Vec::new();
         let mut idle = 0;
-        while idle < 2 {
+        while idle < 4 {
             self.engine.wait(Some(Duration::ZERO), &mut self.done).unwrap();
             idle = if self.done.is_empty() { idle + 1 } else { 0 };
             for done in std::mem::take(&mut self.done) {
@@ -136,6 +136,16 @@ impl Client {
             }
         }
         finished
+    }
+
+    /// Waits until something happens; what has finished.
+    pub fn wait(&mut self) -> Vec<(u64, Outcome)> {
+        self.engine.wait(Some(Duration::from_millis(5)), &mut self.done).unwrap();
+        for done in std::mem::take(&mut self.done) {
+            self.executor.complete(&mut *self.engine, done);
+        }
+        self.executor.poll(&mut *self.engine);
+        std::iter::from_fn(|| self.executor.finished()).map(|end| (end.cookie, end.outcome)).collect()
     }
 
     /// Runs one request to its end, which must not wait for anybody else.

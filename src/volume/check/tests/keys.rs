@@ -3,7 +3,7 @@
 use super::fixture::{Fixture, Keks, bad, clean, fails_by, flip, only, tamper};
 use crate::crypto::{Secret, Suite, new_key};
 use crate::format::canary::{self, Canary};
-use crate::keys::{FileKek, KekProvider, WrapPurpose};
+use crate::keys::{FileKek, WrapPurpose};
 use crate::units::Generation;
 use crate::volume::check::{Depth, Severity};
 use crate::volume::create::ModeChoice;

@@ -116,6 +116,9 @@ impl Checker<'_> {
         let found = client.content();
         ledger.judge(0, &found, end)?;
         ledger.judge_target(volume.rotation().target)?;
+        if self.rng.once_in(6) && end == End::Power {
+            self.look_without_writing(&image, &found)?;
+        }
         self.tally.rolled_forward += u64::from(volume.recovered().rolled_forward > 0);
         let history = world.take_history();
         if depth > 0 && history.iter().any(|event| !matches!(event, Event::Flushed { .. })) {
@@ -147,6 +150,22 @@ impl Checker<'_> {
                 .map_err(|wrong| format!("then a power cut after event {number} of recovery: {wrong}"))?;
         }
         Ok(())
+    }
+
+    /// Opened read-only, the volume shows the same and nothing is written.
+    fn look_without_writing(&self, image: &[DiskState], found: &[u8]) -> Result<(), String> {
+        let world = World::new(image.to_vec(), 0);
+        let opened =
+            disks_of(&world, self.recording.setting.detached).open(&OpenKek::list(), EngineKind::Portable, true);
+        let volume = opened.map_err(|error| format!("it cannot be opened read-only: {}", in_full(&error)))?;
+        let mut client = Client::new(&Arc::new(volume), Box::new(SimEngine::new(0, false)));
+        if client.content() != found {
+            return Err("read-only it shows something else".into());
+        }
+        match world.take_history().is_empty() {
+            true => Ok(()),
+            false => Err("it was opened read-only and written to".into()),
+        }
     }
 
     /// The rotation goes on to its end, and the content stays.

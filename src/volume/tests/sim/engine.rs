@@ -49,8 +49,7 @@ impl Engine for SimEngine {
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Done>) -> io::Result<()> {
         assert!(timeout.is_some() || !self.queue.is_empty(), "waiting for ever");
         let must = if timeout.is_none() { self.rng.below(self.queue.len() as u64) as usize } else { usize::MAX };
-        let mut index = 0;
-        for (token, op) in std::mem::take(&mut self.queue) {
+        for (index, (token, op)) in std::mem::take(&mut self.queue).into_iter().enumerate() {
             let eager = matches!(op, Op::Read { .. } | Op::Flush { .. });
             if !self.lazy || eager || index == must || self.rng.once_in(3) {
                 let mut op = op;
@@ -59,7 +58,6 @@ impl Engine for SimEngine {
             } else {
                 self.queue.push((token, op));
             }
-            index += 1;
         }
         Ok(())
     }

@@ -22,15 +22,17 @@ struct Version {
 #[derive(Clone)]
 pub struct DiskState {
     pub granule: usize,
+    /// The granule it claims to have.
+    pub claimed: u32,
     pub visible: Pages,
     durable: Pages,
     pending: BTreeMap<u64, Vec<Version>>,
 }
 
 impl DiskState {
-    pub fn new(len: u64, granule: usize) -> DiskState {
+    pub fn new(len: u64, granule: usize, claimed: u32) -> DiskState {
         let pages = Pages::new(len);
-        DiskState { granule, visible: pages.clone(), durable: pages, pending: BTreeMap::new() }
+        DiskState { granule, claimed, visible: pages.clone(), durable: pages, pending: BTreeMap::new() }
     }
 
     /// Write `number` is under way: it is visible, and may survive or not.
@@ -102,10 +104,6 @@ impl DiskState {
         after.pending.clear();
         after.visible = after.durable.clone();
         after
-    }
-
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty()
     }
 }
 

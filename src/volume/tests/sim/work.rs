@@ -91,6 +91,8 @@ struct Actor {
     rng: Rng,
     asked: BTreeMap<u64, Asked>,
     wrongs: Vec<String>,
+    /// Requests that were answered with an error.
+    failed: u64,
     /// How seldom it acts when interrupted.
     seldom: u64,
 }
@@ -180,8 +182,9 @@ impl Actor {
         for (id, outcome) in self.client.pump() {
             let reply = match outcome {
                 Ok(reply) => reply,
-                Err(failure) => {
-                    self.wrongs.push(format!("request {id} failed: {failure:?}"));
+                Err(_) => {
+                    self.failed += 1;
+                    self.asked.remove(&id);
                     continue;
                 }
             };
@@ -208,13 +211,16 @@ impl Actor {
 }
 
 /// A workload under way.
-struct Run {
+pub struct Run {
     setting: Setting,
-    volume: Arc<Volume>,
+    pub volume: Arc<Volume>,
     pipeline: Pipeline,
     actor: Rc<RefCell<Actor>>,
-    world: Arc<World<Note>>,
+    pub world: Arc<World<Note>>,
     rng: Rng,
+    /// The disks and the ledger as the workload began.
+    start: Vec<DiskState>,
+    ledger: Ledger,
 }
 
 /// A pipeline that waits for no clock.
@@ -224,52 +230,16 @@ pub fn pipeline(volume: &Arc<Volume>, seed: u64) -> Pipeline {
     pipeline
 }
 
-/// Runs the workload of `setting` to its end.
+/// Runs the workload of `setting` to its end, on disks that do not fail.
 pub fn record(setting: Setting) -> Recording {
-    kept::start();
-    let mut rng = Rng::new(setting.seed ^ 0x5eed);
-    let plan = plan(&setting.shape, setting.detached);
-    let granule = setting.device_granule as usize;
-    let mut states = vec![DiskState::new(plan.data_len, granule)];
-    if setting.detached {
-        states.push(DiskState::new(plan.header_len, granule));
-    }
-    let world = World::new(states, 0);
-    let disks = disks_of(&world, setting.detached);
-    let keks = OpenKek::list();
-    disks.create(&setting.shape, setting.suite, &keks);
-    let volume = Arc::new(disks.open(&keks, EngineKind::AwsLc, false).expect("a new volume opens"));
-    let client = Client::new(&volume, Box::new(SimEngine::new(rng.next(), true)));
-    let mut actor = Actor {
-        client,
-        world: Arc::clone(&world),
-        ledger: Ledger::new(setting.shape.size),
-        rng: Rng::new(rng.next()),
-        asked: BTreeMap::new(),
-        wrongs: Vec::new(),
-        seldom: 4 + rng.below(8),
-    };
-    fill(&mut actor, &setting.shape);
-    let (start, ledger) = (world.start_over(), actor.ledger.clone());
-    let actor = Rc::new(RefCell::new(actor));
-    let (volume_seed, guest) = (rng.next(), Rc::clone(&actor));
-    set_hook(Some(Box::new(move |_| {
-        if let Ok(mut actor) = guest.try_borrow_mut() {
-            actor.pump();
-            let seldom = actor.seldom;
-            if actor.rng.once_in(seldom) {
-                actor.act();
-            }
-        }
-    })));
-    let pipeline = pipeline(&volume, volume_seed);
-    let mut run = Run { setting, volume, pipeline, actor, world, rng };
-    let ended = run.all();
-    set_hook(None);
-    let mut wrongs = run.world.wrongs();
-    wrongs.append(&mut run.actor.borrow_mut().wrongs);
+    let mut run = Run::prepare(setting);
+    let ended = run.under_way(|run| run.all());
+    let failed = run.actor.borrow().failed;
+    let mut wrongs = run.wrongs();
     wrongs.extend(ended.err().map(|error| format!("the rotation failed: {}", in_full(&error))));
-    Recording { setting, start, history: run.world.take_history(), ledger, wrongs }
+    wrongs.extend((failed > 0).then(|| format!("{failed} requests failed on sound disks")));
+    let Run { setting, start, ledger, world, .. } = run;
+    Recording { setting, start, history: world.take_history(), ledger, wrongs }
 }
 
 /// Some extents full, some sparse, some empty; all of it flushed.
@@ -303,33 +273,137 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 }
 
 impl Run {
+    /// A filled volume on disks where everything is durable.
+    pub fn prepare(setting: Setting) -> Run {
+        kept::start();
+        let mut rng = Rng::new(setting.seed ^ 0x5eed);
+        let plan = plan(&setting.shape, setting.detached);
+        let (granule, claimed) = (setting.device_granule as usize, setting.shape.granule);
+        let mut states = vec![DiskState::new(plan.data_len, granule, claimed)];
+        if setting.detached {
+            states.push(DiskState::new(plan.header_len, granule, claimed));
+        }
+        let world = World::new(states, 0);
+        let disks = disks_of(&world, setting.detached);
+        let keks = OpenKek::list();
+        disks.create(&setting.shape, setting.suite, &keks);
+        let volume = Arc::new(disks.open(&keks, EngineKind::AwsLc, false).expect("a new volume opens"));
+        let client = Client::new(&volume, Box::new(SimEngine::new(rng.next(), true)));
+        let mut actor = Actor {
+            client,
+            world: Arc::clone(&world),
+            ledger: Ledger::new(setting.shape.size),
+            rng: Rng::new(rng.next()),
+            asked: BTreeMap::new(),
+            wrongs: Vec::new(),
+            failed: 0,
+            seldom: 4 + rng.below(8),
+        };
+        fill(&mut actor, &setting.shape);
+        let (start, ledger) = (world.start_over(), actor.ledger.clone());
+        let pipeline = pipeline(&volume, rng.next());
+        Run { setting, volume, pipeline, actor: Rc::new(RefCell::new(actor)), world, rng, start, ledger }
+    }
+
+    /// Calls `f` while the client acts in the middle of operations.
+    pub fn under_way<T>(&mut self, f: impl FnOnce(&mut Run) -> T) -> T {
+        let guest = Rc::clone(&self.actor);
+        set_hook(Some(Box::new(move |_| {
+            if let Ok(mut actor) = guest.try_borrow_mut() {
+                actor.pump();
+                let seldom = actor.seldom;
+                if actor.rng.once_in(seldom) {
+                    actor.act();
+                }
+            }
+        })));
+        let result = f(self);
+        set_hook(None);
+        result
+    }
+
+    /// What went wrong, apart from requests and steps that reported an error.
+    pub fn wrongs(&self) -> Vec<String> {
+        let mut wrongs = self.world.wrongs();
+        wrongs.extend(self.actor.borrow().wrongs.iter().cloned());
+        wrongs
+    }
+
+    /// Requests that were answered with an error.
+    pub fn failed(&self) -> u64 {
+        self.actor.borrow().failed
+    }
+
+    /// The client's ledger as it is now.
+    pub fn ledger_now(&self) -> Ledger {
+        self.actor.borrow().ledger.clone()
+    }
+
     fn all(&mut self) -> Result<(), VolumeError> {
         self.start()?;
         for number in 0..self.setting.actions {
-            match self.rng.below(40) {
-                0..24 => self.step()?,
-                24..32 => self.act(1 + number % 3),
-                32..34 => self.actor.borrow_mut().flush(),
-                34 if self.volume.table().entries.len() < 6 => self.start()?,
-                35 => self.roll_back()?,
-                36 => self.pipeline.end_holds(self.target())?,
-                37 => self.drain()?,
-                38 => self.finish()?,
-                _ => self.step()?,
-            }
+            self.any(number)?;
             self.between();
         }
         self.finish()?;
         self.actor.borrow_mut().flush();
-        self.between();
-        self.actor.borrow_mut().settle();
-        let asked = self.actor.borrow().asked.len();
-        assert_eq!(asked, 0, "{asked} requests are never answered");
+        self.everything_answered();
         Ok(())
     }
 
+    /// The same where operations may fail: goes on until the volume is poisoned. True if nothing reported an error.
+    pub fn all_that_goes(&mut self) -> bool {
+        let mut good = self.start().is_ok();
+        for number in 0..self.setting.actions {
+            if self.volume.poisoned().is_some() {
+                break;
+            }
+            good &= self.any(number).is_ok();
+            self.between();
+        }
+        if self.volume.poisoned().is_none() {
+            good &= self.finish().is_ok();
+            self.actor.borrow_mut().flush();
+        }
+        self.everything_answered();
+        good && self.failed() == 0
+    }
+
+    /// Nobody waits for an answer that will not come.
+    fn everything_answered(&mut self) {
+        self.between();
+        self.actor.borrow_mut().settle();
+        self.between();
+        let mut actor = self.actor.borrow_mut();
+        actor.settle();
+        let asked = actor.asked.len();
+        if asked > 0 {
+            actor.wrongs.push(format!("{asked} requests are never answered"));
+        }
+    }
+
+    fn any(&mut self, number: usize) -> Result<(), VolumeError> {
+        match self.rng.below(40) {
+            0..24 => self.step(),
+            24..32 => {
+                self.act(1 + number % 3);
+                Ok(())
+            }
+            32..34 => {
+                self.actor.borrow_mut().flush();
+                Ok(())
+            }
+            34 if self.volume.table().entries.len() < 6 => self.start(),
+            35 => self.roll_back(),
+            36 => self.pipeline.end_holds(self.target()),
+            37 => self.drain(),
+            38 => self.finish(),
+            _ => self.step(),
+        }
+    }
+
     /// Background jobs run, parked writes that were admitted move on.
-    fn between(&mut self) {
+    pub fn between(&mut self) {
         kept::run_all();
         let mut actor = self.actor.borrow_mut();
         actor.pump();
