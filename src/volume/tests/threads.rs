@@ -40,7 +40,7 @@ impl Owner {
     fn run(&mut self, kind: RequestKind) -> Vec<u8> {
         let cookie = self.client.start(kind);
         loop {
-            for (number, outcome) in self.client.wait() {
+            if let Some((number, outcome)) = self.client.wait().into_iter().next() {
                 assert_eq!(number, cookie);
                 return super::rig::bytes_of(&outcome.unwrap());
             }

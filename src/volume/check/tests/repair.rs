@@ -14,8 +14,11 @@ fn with_twins() -> Fixture {
     let mut meta = volume.meta();
     meta.touch(crate::units::Extent(0));
     meta.checkpoint(&TagTable::new(vec![Generation(1); 16].into_iter())).unwrap();
+    meta.commit_superblock(|_| {}).unwrap();
     drop(meta);
     drop(volume);
+    // Twice: the newest of an even number of writes stands in B.
+    fixture.change_table(|_| {});
     fixture.change_table(|_| {});
     fixture
 }

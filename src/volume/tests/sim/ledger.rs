@@ -167,12 +167,4 @@ impl Ledger {
             _ => Ok(()),
         }
     }
-
-    /// The content as the newest versions have it.
-    pub fn newest(&self) -> Vec<u8> {
-        self.sectors
-            .iter()
-            .flat_map(|sector| sector.versions.last().map_or([0; SECTOR], |(_, bytes)| **bytes))
-            .collect()
-    }
 }

@@ -166,10 +166,6 @@ impl<N> World<N> {
         self.lock().wrongs.clone()
     }
 
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
-    }
-
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
     }
