@@ -39,7 +39,7 @@ fn make(name: &str) -> Image {
         keks.push(passphrase_kek(folder.path()));
     }
     // tmpfs vouches for 4096 bytes; a file on a disk for its logical block.
-    let small = name == "attached-512-idle" || name == "attached-512-rotating";
+    let small = name.starts_with("attached-512") || name.contains("on512");
     let parent = if small { std::env::temp_dir() } else { Path::new("/dev/shm").to_owned() };
     let place = tempfile::tempdir_in(parent).unwrap();
     let image = fresh(name, place.path(), &keks);
@@ -71,7 +71,7 @@ fn fresh(name: &str, place: &Path, keks: &Keks) -> Image {
         size: Some(SIZE),
         max_size: Some(2 << 20),
         extent_size: 64 << 10,
-        data_unit: if name.contains("-512-") { 512 } else { 4096 },
+        data_unit: if name.contains("-512") { 512 } else { 4096 },
         suite: if name.contains("-128-") { Suite::Aes128Xts } else { Suite::Aes256Xts },
         mode: if name.contains("journal") { ModeChoice::Journal } else { ModeChoice::InPlace },
         assume_zeroed: false,
@@ -118,14 +118,11 @@ fn rotate_and_crash(volume: &Arc<Volume>, keks: &Keks, data: &Arc<MemDisk>, clie
     }
     assert!(client.read_all() == plaintext(), "as long as nothing tears");
     let base = all(&**data).len() as u64 - 4096 - SIZE;
-    for (offset, len) in [(131_072, 4096), (331_776, 512), (327_680 + 4096, 2048)] {
-        let granule = u64::from(volume.shape().granule);
-        let (first, end) = (offset / granule * granule, (offset + len as u64).div_ceil(granule) * granule);
-        // 4096-byte granules tear whole; the pieces above are smaller than one, so only the first counts there.
-        if granule == 512 || end - first == len as u64 {
-            let range = (base + first) as usize..(base + end) as usize;
-            data.write_at(base + first, &before[range]).unwrap();
-        }
+    // A block of extent 2, and half a block of extent 5 where granules are that small.
+    let half = u64::from(2048 / volume.shape().granule * volume.shape().granule);
+    for (offset, len) in [(131_072, 4096), (331_776, half)] {
+        let range = (base + offset) as usize..(base + offset + len) as usize;
+        data.write_at(base + offset, &before[range]).unwrap();
     }
 }
 

@@ -17,7 +17,9 @@ use super::reader;
 /// Bytes of every golden volume: seven extents of 64 KiB and a short one.
 pub const SIZE: u64 = 15 << 15;
 /// Every golden image.
-pub const NAMES: [&str; 9] = [
+///
+/// The number is the data unit; `on512` says that the granule is 512 bytes, as on a disk with such sectors.
+pub const NAMES: [&str; 10] = [
     "attached-4096-idle",
     "attached-512-idle",
     "detached-4096-idle",
@@ -27,6 +29,7 @@ pub const NAMES: [&str; 9] = [
     "detached-journal-rotating",
     "attached-128-finalized",
     "attached-three-generations",
+    "attached-4096on512-rotating",
 ];
 
 /// What was written into every golden volume: (offset, bytes).
@@ -120,6 +123,7 @@ golden! {
     detached_journal_rotating: 6,
     attached_128_finalized: 7,
     attached_three_generations: 8,
+    attached_4096on512_rotating: 9,
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn images_are_what_their_names_say() {
         let (volume, _) = open(&image, &keks, true, EngineKind::AwsLc);
         let report = check(&image, &keks);
         assert_eq!(volume.is_detached(), name.starts_with("detached"), "{name}");
-        assert_eq!(volume.shape().data_unit == 512, name.contains("-512-"), "{name}");
+        assert_eq!(volume.shape().data_unit == 512, name.contains("-512"), "{name}");
         assert_eq!(volume.mode() == keymoult::format::layout::WriteMode::Journal, name.contains("journal"), "{name}");
         assert_eq!(report.live_intents.len() > 1, name.ends_with("rotating"), "{name}");
         let data = report.data.unwrap();

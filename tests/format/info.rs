@@ -45,7 +45,7 @@ fn an_idle_volume() {
 
 #[test]
 fn a_volume_in_the_middle_of_a_rotation() {
-    for name in ["attached-512-rotating", "detached-journal-rotating"] {
+    for name in ["attached-4096on512-rotating", "detached-journal-rotating"] {
         let info = of(&Image::load(name)).unwrap();
         let rotation = info.rotation.unwrap();
         assert_eq!((rotation.phase, rotation.target, rotation.rollback_to), ("running", 2, Some(1)));
