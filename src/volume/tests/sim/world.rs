@@ -163,8 +163,9 @@ impl<N> World<N> {
         self.lock().wrongs.clone()
     }
 
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
+    /// The number of the next event.
+    pub fn next_number(&self) -> u64 {
+        self.lock().next()
     }
 
     pub fn set_fault(&self, fault: Option<Fault>) {
