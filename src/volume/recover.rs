@@ -23,7 +23,7 @@ use crate::engine::{Buf, Pool};
 use crate::format::intents::Image;
 use crate::format::stamp;
 use crate::format::superblock::Superblock;
-use crate::units::{Extent, HOLE_SLICE};
+use crate::units::{Extent, Generation, HOLE_SLICE};
 
 /// Bytes of an image part: one pool buffer.
 const PART: u64 = 1 << 20;
@@ -92,7 +92,7 @@ pub fn recover(volume: &Volume, replay: Replay, stamp_behind: bool) -> Result<Re
     Ok(done)
 }
 
-fn settle_tag(volume: &Volume, extent: Extent, generation: crate::units::Generation) {
+fn settle_tag(volume: &Volume, extent: Extent, generation: Generation) {
     if volume.tags.current(extent) != generation {
         volume.tags.set_current(extent, generation);
     }
@@ -117,10 +117,14 @@ fn make_durable(volume: &Volume, replay: &Replay, stamp_behind: bool) -> Result<
         flush()?;
     }
     for live in replay.live.iter().filter(|live| keys_of(&volume.keyring, live).is_some()) {
-        let forward = rules::converts() == Side::Old;
-        settle_tag(volume, live.intent.extent, if forward { live.intent.new } else { live.intent.old });
+        settle_tag(volume, live.intent.extent, outcome(live));
     }
     volume.meta().checkpoint(&volume.tags)
+}
+
+/// The generation a live intent is brought to.
+fn outcome(live: &LiveIntent) -> Generation {
+    if rules::converts() == Side::Old { live.intent.new } else { live.intent.old }
 }
 
 /// An extent under its new generation: all of it, and the parts that differ from the device.
@@ -138,10 +142,8 @@ fn rolled_forward(
 ) -> Result<RolledForward, VolumeError> {
     let extent = live.intent.extent;
     let (first, end) = volume.shape.extent_range(extent.0);
-    let mut image = RolledForward {
-        whole: NewImage { extent, generation: new.generation, parts: Vec::new() },
-        changed: Vec::new(),
-    };
+    let mut image =
+        RolledForward { whole: NewImage { extent, generation: outcome(live), parts: Vec::new() }, changed: Vec::new() };
     let mut at = first;
     while at < end {
         let len = PART.min(end - at) as usize;

@@ -96,35 +96,30 @@ pub fn replay(
     checkpointed: impl Fn(Extent) -> Generation,
 ) -> Result<Replay, ReplayError> {
     let mut replay = Replay { last: tail, ..Replay::default() };
-    let mut live: BTreeMap<u32, LiveIntent> = BTreeMap::new();
+    let mut intents: BTreeMap<u32, Vec<LiveIntent>> = BTreeMap::new();
     for record in records {
         for commit in &record.commits {
             replay.tags.insert(commit.extent.0, commit.generation);
-            // The fence: a commit settles its intent and any older one; a newer intent stays.
-            if live.get(&commit.extent.0).is_some_and(|intent| rules::commit_settles(commit, intent.sequence)) {
-                live.remove(&commit.extent.0);
-            }
+            let known = intents.entry(commit.extent.0).or_default();
+            known.retain(|intent| !rules::commit_settles(commit, intent.sequence));
         }
         for intent in &record.intents {
-            let known = LiveIntent { sequence: record.sequence, intent: intent.clone() };
-            if live.insert(intent.extent.0, known).is_some() && rules::misfit_is_contradiction() {
+            let known = intents.entry(intent.extent.0).or_default();
+            if !known.is_empty() && rules::misfit_is_contradiction() {
                 return Err(ReplayError::Contradiction { sequence: record.sequence, extent: intent.extent });
             }
+            known.push(LiveIntent { sequence: record.sequence, intent: intent.clone() });
         }
         replay.last = record.sequence;
     }
-    for (extent, found) in &live {
-        let tag = replay.tags.get(extent).copied().unwrap_or_else(|| checkpointed(Extent(*extent)));
-        if found.intent.old != tag && rules::misfit_is_contradiction() {
-            return Err(ReplayError::Contradiction { sequence: found.sequence, extent: Extent(*extent) });
+    for (extent, known) in intents {
+        let extent = Extent(extent);
+        let tag = replay.tags.get(&extent.0).copied().unwrap_or_else(|| checkpointed(extent));
+        if let Some(misfit) = known.iter().find(|intent| intent.intent.old != tag && rules::misfit_is_contradiction()) {
+            return Err(ReplayError::Contradiction { sequence: misfit.sequence, extent });
         }
+        replay.live.extend(known.into_iter().rfind(|intent| intent.intent.old == tag));
     }
-    let tags = &replay.tags;
-    let fits = |live: &LiveIntent| {
-        let extent = live.intent.extent;
-        live.intent.old == tags.get(&extent.0).copied().unwrap_or_else(|| checkpointed(extent))
-    };
-    replay.live = live.into_values().filter(fits).collect();
     Ok(replay)
 }
 

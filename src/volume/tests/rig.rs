@@ -62,7 +62,13 @@ impl Disks {
     /// Writes a new volume on them.
     pub fn create(&self, shape: &Shape, suite: Suite, keks: &[Box<dyn KekProvider>]) {
         shape.check().unwrap();
-        let new = NewVolume { shape: *shape, granule_source: "test".into(), suite, keks, now: 1 };
+        let new = NewVolume {
+            shape: *shape,
+            granule_source: "a name so long that the superblock spans granules of 512 bytes ".repeat(6),
+            suite,
+            keks,
+            now: 1,
+        };
         create_on_disks(&new, &self.data, self.header.as_ref()).unwrap();
     }
 

@@ -35,6 +35,8 @@ pub struct Setting {
     pub suite: Suite,
     /// Top-level actions.
     pub actions: usize,
+    /// Once in so many actions the target changes or the holds are ended.
+    pub restless: u64,
 }
 
 impl Setting {
@@ -52,6 +54,7 @@ impl Setting {
             detached: rng.once_in(3),
             suite: if rng.once_in(4) { Suite::None } else { Suite::Aes256Xts },
             actions: 60,
+            restless: 10,
         }
     }
 
@@ -351,6 +354,15 @@ impl Run {
         Ok(())
     }
 
+    /// The first actions of it, with whatever is then under way.
+    pub fn begin(&mut self) {
+        self.start().expect("the disks are sound");
+        for number in 0..self.setting.actions {
+            self.any(number).expect("the disks are sound");
+            self.between();
+        }
+    }
+
     /// The same where operations may fail: goes on until the volume is poisoned. True if nothing reported an error.
     pub fn all_that_goes(&mut self) -> bool {
         let mut good = self.start().is_ok();
@@ -383,23 +395,21 @@ impl Run {
     }
 
     fn any(&mut self, number: usize) -> Result<(), VolumeError> {
-        match self.rng.below(40) {
-            0..24 => self.step(),
-            24..32 => {
-                self.act(1 + number % 3);
-                Ok(())
-            }
-            32..34 => {
-                self.actor.borrow_mut().flush();
-                Ok(())
-            }
-            34 if self.volume.table().entries.len() < 6 => self.start(),
-            35 => self.roll_back(),
-            36 => self.pipeline.end_holds(self.target()),
-            37 => self.drain(),
-            38 => self.finish(),
-            _ => self.step(),
+        if self.rng.once_in(self.setting.restless) {
+            return match self.rng.below(6) {
+                0 if self.volume.table().entries.len() < 8 => self.start(),
+                1 | 2 => self.roll_back(),
+                4 => self.drain(),
+                5 => self.finish(),
+                _ => self.pipeline.end_holds(self.target()),
+            };
         }
+        match self.rng.below(8) {
+            0..2 => self.act(1 + number % 3),
+            2 => self.actor.borrow_mut().flush(),
+            _ => return self.step(),
+        }
+        Ok(())
     }
 
     /// Background jobs run, parked writes that were admitted move on.

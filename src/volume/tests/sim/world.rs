@@ -97,15 +97,12 @@ struct Inner<N> {
     rng: Rng,
 }
 
-/// Called in the middle of operations.
-type Hook = Box<dyn FnMut(Kind)>;
-
 thread_local! {
-    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    static HOOK: RefCell<Option<Box<dyn FnMut(Kind)>>> = const { RefCell::new(None) };
 }
 
 /// From here `hook` is called in the middle of every operation of this thread, but not within itself.
-pub fn set_hook(hook: Option<Hook>) {
+pub fn set_hook(hook: Option<Box<dyn FnMut(Kind)>>) {
     HOOK.set(hook);
 }
 
@@ -164,6 +161,11 @@ impl<N> World<N> {
     /// Breaches of the disk's own contract.
     pub fn wrongs(&self) -> Vec<String> {
         self.lock().wrongs.clone()
+    }
+
+    /// The number of the next event.
+    pub fn next_number(&self) -> u64 {
+        self.lock().next()
     }
 
     pub fn set_fault(&self, fault: Option<Fault>) {
