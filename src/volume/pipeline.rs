@@ -101,6 +101,8 @@ pub struct Pipeline {
     skips: HashMap<Extent, u8>,
     patience: Patience,
     counters: Counters,
+    /// Known data of the volume: see [`Rewrite`].
+    dense: std::ops::Range<u64>,
     done: Vec<Done>,
 }
 
@@ -118,6 +120,7 @@ impl Pipeline {
             skips: HashMap::new(),
             patience: Patience::USUAL,
             counters: Counters::default(),
+            dense: 0..0,
             done: Vec::new(),
         }
     }
@@ -155,7 +158,7 @@ impl Pipeline {
             self.volume.may_rewrite()?;
         }
         let held = self.hold(candidates, target)?;
-        let mut rewrite = Rewrite::new(&self.volume, &self.pool, target);
+        let mut rewrite = Rewrite::new(&self.volume, &self.pool, target, self.dense.clone());
         for extent in &held {
             if let Err(error) = rewrite.read(&mut *self.engine, *extent, wanted(*extent, target, sample)) {
                 self.let_go(&held);
@@ -167,6 +170,7 @@ impl Pipeline {
             return Err(self.fail(&held, error));
         }
         let batch = rewrite.finish();
+        self.dense = batch.dense.clone();
         for (extent, _) in &batch.failed {
             self.volume.gates.release(*extent);
         }

@@ -3,6 +3,7 @@
 //! Invariant: fingerprints are of the ciphertext as read, before anything is changed, one per granule of the whole
 //! extent, holes included; the image holds data runs only, so rotation preserves thinness.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Volume;
@@ -74,6 +75,9 @@ pub struct Rewrite {
     hole_print: u64,
     works: Vec<Work>,
     reading: usize,
+    /// Known data of the volume, from an earlier look: on some file systems looking for a hole costs the length of the
+    /// data before it. If it is stale, a hole made meanwhile is read as zeros and written as zeros.
+    dense: Range<u64>,
 }
 
 /// Tokens of reads: apart from those of writes, which are small indexes.
@@ -81,12 +85,12 @@ const READ_BIT: u64 = 1 << 62;
 
 impl Rewrite {
     /// An empty batch towards `target`.
-    pub fn new(volume: &Arc<Volume>, pool: &Pool, target: Generation) -> Rewrite {
+    pub fn new(volume: &Arc<Volume>, pool: &Pool, target: Generation, dense: Range<u64>) -> Rewrite {
         let hole = vec![0u8; volume.shape.granule as usize];
         let hole_print = volume.prints.one(&hole);
         let new = volume.keyring.get(target);
         let (volume, pool) = (Arc::clone(volume), pool.clone());
-        Rewrite { volume, pool, target, new, hole_print, works: Vec::new(), reading: 0 }
+        Rewrite { volume, pool, target, new, hole_print, works: Vec::new(), reading: 0, dense }
     }
 
     /// Reads under way.
@@ -126,18 +130,21 @@ impl Rewrite {
     }
 
     /// The next run of data in `at..end`, whole units, at most one buffer long.
-    fn next_run(&self, at: u64, end: u64) -> Result<Option<(u64, u64)>, VolumeError> {
+    fn next_run(&mut self, at: u64, end: u64) -> Result<Option<(u64, u64)>, VolumeError> {
         if at >= end {
             return Ok(None);
         }
         let (base, unit) = (self.volume.data_offset, self.volume.io_unit.max(BLOCK));
-        let io = VolumeError::io("find data on the backing");
-        let Some(data) = self.volume.data.next_data(base + at, base + end).map_err(io)? else { return Ok(None) };
-        let from = align_down(data - base, unit).max(at);
+        if !self.dense.contains(&at) {
+            let io = VolumeError::io("find data on the backing");
+            let Some(data) = self.volume.data.next_data(base + at, base + end).map_err(io)? else { return Ok(None) };
+            let io = VolumeError::io("find holes on the backing");
+            let hole = self.volume.data.next_hole(data, base + self.volume.shape.size).map_err(io)?;
+            self.dense = data - base..hole - base;
+        }
+        let from = align_down(self.dense.start.max(at), unit).max(at);
         let limit = (align_down(from, PART) + PART).min(end);
-        let io = VolumeError::io("find holes on the backing");
-        let hole = self.volume.data.next_hole(base + from, base + limit).map_err(io)? - base;
-        let to = align_up(hole.max(from + 1), unit).min(limit);
+        let to = align_up(self.dense.end.max(from + 1), unit).min(limit);
         Ok(Some((from, to)))
     }
 
@@ -191,7 +198,7 @@ impl Rewrite {
 
     /// All reads are done: the images and their intents, and the extents that could not be read.
     pub fn finish(self) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch { dense: self.dense, ..Batch::default() };
         for work in self.works {
             if let Some(error) = work.failure {
                 batch.failed.push((work.extent, error));
@@ -220,6 +227,8 @@ pub struct Batch {
     pub intents: Vec<Intent>,
     /// Extents that could not be read; they are untouched.
     pub failed: Vec<(Extent, VolumeError)>,
+    /// For the next batch.
+    pub dense: Range<u64>,
 }
 
 fn whole(volume: &Volume, image: &Image) -> Vec<u8> {

@@ -97,12 +97,15 @@ struct Inner<N> {
     rng: Rng,
 }
 
+/// Called in the middle of operations.
+type Hook = Box<dyn FnMut(Kind)>;
+
 thread_local! {
-    static HOOK: RefCell<Option<Box<dyn FnMut(Kind)>>> = const { RefCell::new(None) };
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// From here `hook` is called in the middle of every operation of this thread, but not within itself.
-pub fn set_hook(hook: Option<Box<dyn FnMut(Kind)>>) {
+pub fn set_hook(hook: Option<Hook>) {
     HOOK.set(hook);
 }
 
