@@ -110,22 +110,22 @@ impl Rewrite {
             WriteMode::InPlace => vec![self.hole_print; granules],
             WriteMode::Journal => Vec::new(),
         };
-        let mut parts = Vec::new();
+        let index = self.works.len();
+        let digest = digest.then(Digest::default);
+        self.works.push(Work { extent, old, prints, digest, parts: Vec::new(), failure: None });
         let mut at = first;
         while let Some((from, to)) = self.next_run(at, end)? {
             let Some(buf) = self.pool.take((to - from) as usize) else {
                 return Err(VolumeError::Refused("no memory for a batch".into()));
             };
-            let token = READ_BIT | (self.works.len() as u64) << 32 | parts.len() as u64;
+            let token = READ_BIT | (index as u64) << 32 | self.works[index].parts.len() as u64;
             let disk = Arc::clone(&self.volume.data);
             let offset = self.volume.data_offset + from;
             engine.submit(token, Op::Read { disk, offset, buf, range: 0..(to - from) as usize });
             self.reading += 1;
-            parts.push(None);
+            self.works[index].parts.push(None);
             at = to;
         }
-        let digest = digest.then(Digest::default);
-        self.works.push(Work { extent, old, prints, digest, parts, failure: None });
         Ok(())
     }
 

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod ledger;
 pub mod pages;
 pub mod rng;
+pub mod setting;
 pub mod state;
 pub mod work;
 pub mod world;

@@ -7,61 +7,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::kek::OpenKek;
-use super::super::rig::{Client, Disks, bytes_of, shape, spec};
+use super::super::rig::{Client, Disks, bytes_of, spec};
 use super::engine::SimEngine;
 use super::ledger::{End, Ledger, Note};
 use super::rng::Rng;
+pub use super::setting::Setting;
 use super::state::DiskState;
 use super::world::{Event, SimDisk, World, set_hook};
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;
 use crate::format::generations::Phase;
-use crate::format::layout::{Shape, WriteMode, plan};
+use crate::format::layout::{Shape, plan};
 use crate::units::{Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::VolumeError;
 use crate::volume::background::kept;
 use crate::volume::executor::RequestKind;
 use crate::volume::pipeline::{Patience, Pipeline};
-
-/// What a run is like.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    pub seed: u64,
-    pub shape: Shape,
-    /// What the device replaces atomically: the shape's granule, unless a control lies about it.
-    pub device_granule: u32,
-    pub detached: bool,
-    pub suite: Suite,
-    /// Top-level actions.
-    pub actions: usize,
-    /// Once in so many actions the target changes or the holds are ended.
-    pub restless: u64,
-}
-
-impl Setting {
-    /// The setting a seed stands for.
-    pub fn new(seed: u64) -> Setting {
-        let mut rng = Rng::new(seed);
-        let extents = 5 + rng.below(4);
-        let size = extents * (64 << 10) - rng.below(12) * 4096;
-        let granule = rng.pick(&[512, 4096]);
-        let mode = if rng.once_in(4) { WriteMode::Journal } else { WriteMode::InPlace };
-        Setting {
-            seed,
-            shape: shape(size, rng.pick(&[512, 4096]), granule, mode),
-            device_granule: granule,
-            detached: rng.once_in(3),
-            suite: if rng.once_in(4) { Suite::None } else { Suite::Aes256Xts },
-            actions: 60,
-            restless: 10,
-        }
-    }
-
-    pub fn mode(self, mode: WriteMode) -> Setting {
-        Setting { shape: Shape { mode, ..self.shape }, ..self }
-    }
-}
 
 /// What a run leaves: where it started and all that happened.
 pub struct Recording {
