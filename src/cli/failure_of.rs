@@ -93,6 +93,7 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
             ErrorKind::NoSpace => ErrorKind::NoSpace,
             _ => ErrorKind::Io,
         },
+        VolumeError::NotReadBack { .. } => ErrorKind::Io,
         VolumeError::Shape(_) | VolumeError::NotAVolume { .. } | VolumeError::HeaderKind(_) => ErrorKind::BadInput,
         VolumeError::Newer { .. } => ErrorKind::Unsupported,
         VolumeError::WrongKey { .. } => ErrorKind::WrongKey,
@@ -130,6 +131,9 @@ fn hint(error: &VolumeError) -> Option<String> {
         }
         VolumeError::Poisoned(_) => {
             "reads are served; stop the daemon, mend the device, and run `keymoult volume check PATH --kek URI`"
+        }
+        VolumeError::NotReadBack { .. } => {
+            "the device has lost it: mend or replace the device, then `rotate resume`, `rotate verify` and `rotate finalize`"
         }
         VolumeError::NotAVolume { .. } => "is it the right path? `keymoult volume create` makes volumes",
         VolumeError::Io { source, .. } if io_kind(source) == ErrorKind::NoSpace => "free some space and try again",

@@ -60,8 +60,7 @@ fn failed(error: VolumeError) -> ApiError {
 fn rotation_of(served: &Served) -> api::Rotation {
     let volume = served.controller.volume();
     let status = served.controller.status();
-    let draining: Vec<Generation> = volume.census().into_keys().filter(|tag| *tag != status.rotation.target).collect();
-    words::rotation(&status, volume.extent_size(), &draining)
+    words::rotation(&status, volume.extent_size(), volume.table().previous_target())
 }
 
 fn volume_status(served: &Served) -> VolumeStatus {

@@ -127,14 +127,12 @@ fn verify_out(verify: VerifyMode) -> api::Verify {
     }
 }
 
-/// A rotation's record as `volume info` shows it, without a daemon: no figures.
-pub fn recorded(rotation: &crate::format::generations::Rotation) -> api::Rotation {
-    let previous = rotation.rollback_to;
+/// A rotation's record, without figures.
+fn recorded(rotation: &crate::format::generations::Rotation) -> api::Rotation {
     api::Rotation {
         epoch: rotation.id,
         to: Some(rotation.target.0).filter(|_| rotation.id > 0),
-        from: previous.map(|from| from.0),
-        rollback_to: previous.map(|back| back.0),
+        rollback_to: rotation.rollback_to.map(|back| back.0),
         order: order_out(&rotation.order),
         pace: pace_out(rotation.pace),
         verify: verify_out(rotation.verify),
@@ -144,8 +142,8 @@ pub fn recorded(rotation: &crate::format::generations::Rotation) -> api::Rotatio
     }
 }
 
-/// A rotation with its figures.
-pub fn rotation(status: &Status, extent_bytes: u64, draining: &[Generation]) -> api::Rotation {
+/// A rotation away from `from`, with its figures.
+pub fn rotation(status: &Status, extent_bytes: u64, from: Option<Generation>) -> api::Rotation {
     let (counters, progress) = (&status.progress.counters, &status.progress);
     let left = status.extents_total - status.extents_done;
     let moving = matches!(status.state, StateName::Running | StateName::RollingBack);
@@ -154,11 +152,10 @@ pub fn rotation(status: &Status, extent_bytes: u64, draining: &[Generation]) -> 
     let rewritten = counters.bytes;
     let amplification =
         if rewritten == 0 { 1.0 } else { (rewritten + progress.metadata_bytes) as f64 / rewritten as f64 };
-    let from = status.rotation.rollback_to.or_else(|| draining.last().copied());
     api::Rotation {
         state: state_out(status.state),
         why: status.why.clone(),
-        from: from.map(|from| from.0),
+        from: from.filter(|_| status.rotation.id > 0).map(|from| from.0),
         extents_total: status.extents_total,
         extents_done: status.extents_done,
         extents_verified: counters.verified.max(status.rotation.verified),

@@ -223,6 +223,13 @@ impl GenerationTable {
         self.entries.iter_mut().find(|entry| entry.generation == generation)
     }
 
+    /// What the rotation on record moves away from: of all other generations the one activated last.
+    pub fn previous_target(&self) -> Option<Generation> {
+        let keys = self.entries.iter().filter(|entry| entry.generation != Generation::METADATA && entry.activated > 0);
+        let others = keys.filter(|entry| entry.generation != self.rotation.target);
+        others.max_by_key(|entry| (entry.activated, entry.generation)).map(|entry| entry.generation)
+    }
+
     /// A canary slot no entry uses.
     pub fn free_slot(&self) -> Option<u16> {
         (0..GENERATIONS_MAX as u16).find(|slot| self.entries.iter().all(|entry| entry.canary_slot != *slot))

@@ -366,7 +366,12 @@ fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, pro
             let text = describe(&error);
             tracing::error!(volume = %volume.id(), error = %text, "rotation stopped");
             board.lock().progress.last_error = Some(text);
-            let _ = volume.update_rotation(|rotation| rotation.phase = Phase::Failed);
+            let unverified = matches!(error, VolumeError::ReadBack { .. } | VolumeError::NotReadBack { .. });
+            let _ = volume.update_rotation(|rotation| {
+                rotation.phase = Phase::Failed;
+                // What was not verified does not finalize itself, however the rotation goes on.
+                rotation.hold_finalize |= unverified;
+            });
         }
         // Decide under the lock: a command that set the phase to running meanwhile must not be lost.
         let mut state = board.lock();

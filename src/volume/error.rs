@@ -127,6 +127,14 @@ pub enum VolumeError {
         /// Which extent.
         extent: Extent,
     },
+    /// An extent could not be read back after its rewrite.
+    #[error("extent {extent} was re-encrypted, but cannot be read back")]
+    NotReadBack {
+        /// Which extent.
+        extent: Extent,
+        /// Why.
+        source: Box<VolumeError>,
+    },
     /// The generation table has no room.
     #[error("the generation table is full; retire and destroy old generations first")]
     TableFull,

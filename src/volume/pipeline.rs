@@ -174,9 +174,11 @@ impl Pipeline {
         for (extent, _) in &batch.failed {
             self.volume.gates.release(*extent);
         }
-        if let Err(error) = self.commit(batch.members, batch.intents) {
-            return Err(self.fail(&held, error));
-        }
+        let written = match self.commit(batch.members, batch.intents) {
+            Ok(written) => written,
+            Err(error) => return Err(self.fail(&held, error)),
+        };
+        self.read_back(&written)?;
         batch.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
@@ -352,8 +354,8 @@ impl Pipeline {
         }
     }
 
-    /// Steps 4 and 5, and what the flush has settled.
-    fn commit(&mut self, members: Vec<Member>, intents: Vec<Intent>) -> Result<(), VolumeError> {
+    /// Steps 4 and 5, and what the flush has settled. Gives the batch whose data is durable now.
+    fn commit(&mut self, members: Vec<Member>, intents: Vec<Intent>) -> Result<Vec<Member>, VolumeError> {
         self.current = members;
         if rules::commits_before_flush() {
             let written: Vec<Extent> = self.written.iter().map(|member| member.image.extent).collect();
@@ -375,7 +377,7 @@ impl Pipeline {
             self.volume.meta().name_checkpoint(&begun)?;
             self.checkpoint = Some(begun);
         }
-        self.read_back(&written)
+        Ok(written)
     }
 
     fn write_record(&mut self, intents: Vec<Intent>) -> Result<u64, VolumeError> {
@@ -446,21 +448,26 @@ impl Pipeline {
         flushed(bell.wait())
     }
 
-    /// Reads back what was chosen, past the cache, with the engine that did not write.
+    /// Reads back what was chosen, past the cache, with the engine that did not write. A device that gives a wrong answer
+    /// poisons the volume; one that gives none has lost what no recovery brings back, so clients may go on.
     fn read_back(&mut self, written: &[Member]) -> Result<(), VolumeError> {
+        let mut failed = None;
         for member in written {
             let Some(digest) = &member.digest else { continue };
             let extent = member.image.extent;
             let equal = digest.matches(&self.volume, &member.image);
             let touched = self.volume.gates.was_touched(extent);
             self.volume.gates.unwatch(extent);
-            match (touched, equal?) {
+            match (touched, equal) {
                 (true, _) => self.counters.verify_skipped += 1,
-                (false, true) => self.counters.verified += 1,
-                (false, false) => return Err(VolumeError::ReadBack { extent }),
+                (false, Ok(true)) => self.counters.verified += 1,
+                (false, Ok(false)) => return Err(self.fail(&[], VolumeError::ReadBack { extent })),
+                (false, Err(error)) => {
+                    failed.get_or_insert(VolumeError::NotReadBack { extent, source: Box::new(error) });
+                }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Something failed after intents were written or data issued: nobody may write until recovery has looked.

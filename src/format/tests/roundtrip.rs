@@ -288,3 +288,16 @@ fn overlapping_zones_are_seen() {
     zones.stamp.offset = zones.data.offset;
     assert!(zones.overlap(true));
 }
+
+#[test]
+fn what_a_rotation_moves_away_from_is_the_generation_activated_last_before_its_target() {
+    let mut table = sample::table();
+    let [_, first, second] = table.entries.as_mut_slice() else { panic!("three entries") };
+    (first.activated, second.activated) = (100, 200);
+    table.rotation.rollback_to = None; // finalized: nothing else remembers
+    assert_eq!(table.previous_target(), Some(Generation(1)));
+    (table.rotation.target, table.entries[1].activated) = (Generation(1), 200); // rolled back within the same second
+    assert_eq!(table.previous_target(), Some(Generation(2)));
+    table.entries[2].activated = 0; // prepared, never active
+    assert_eq!(table.previous_target(), None);
+}

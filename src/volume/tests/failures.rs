@@ -99,7 +99,6 @@ fn look(
 }
 
 #[test]
-#[ignore = "open defect: seed 1, journal mode, operation 67 failing with EIO: a read gives an older version of an extent"]
 fn every_operation_may_fail_once() {
     let ends = watched(|| {
         let mut ends: Vec<(End3, Kind)> = Vec::new();

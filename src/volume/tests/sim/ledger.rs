@@ -1,6 +1,7 @@
 //! What a client may find in every sector after a crash: the bytes it was told are durable, or any it has written since.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::units::Generation;
@@ -16,6 +17,8 @@ pub enum Note {
     Begun { id: u64, offset: u64, len: u64, bytes: Option<Arc<[u8]>>, fua: bool },
     /// It was answered with success.
     Done { id: u64 },
+    /// It was answered with an error: every sector of it may hold it or not.
+    Failed { id: u64 },
     /// Flush `id` was asked for.
     FlushBegun { id: u64 },
     /// It was answered with success.
@@ -35,12 +38,53 @@ pub enum End {
     Kill,
 }
 
+/// What a change makes of a sector.
+#[derive(Clone)]
+struct Version {
+    change: u64,
+    /// The bytes of the sector it replaces; the rest is what was there before.
+    replaces: Range<usize>,
+    failed: bool,
+    /// What the sector then holds. More than one thing if an earlier change failed: nobody knows what that one did.
+    contents: Vec<Bytes>,
+}
+
+impl Version {
+    /// What it makes of a sector that holds one of `before`.
+    fn over(&mut self, before: &[Bytes]) {
+        let own = Arc::clone(&self.contents[0]);
+        let mut contents: Vec<Bytes> = Vec::new();
+        for before in before {
+            let mut content = **before;
+            content[self.replaces.clone()].copy_from_slice(&own[self.replaces.clone()]);
+            contents.push(Arc::new(content));
+        }
+        if self.failed {
+            contents.extend(before.iter().cloned());
+        }
+        contents.dedup();
+        self.contents = contents;
+    }
+
+    fn holds(&self, found: &[u8]) -> bool {
+        self.contents.iter().any(|content| content[..found.len()] == *found)
+    }
+}
+
 #[derive(Clone)]
 struct Sector {
-    /// Every version since the durable one, which is the first; with the change that wrote it.
-    versions: Vec<(u64, Bytes)>,
+    /// Ascending; those before the durable one only as long as a change among them has no answer yet.
+    versions: Vec<Version>,
+    /// The newest version that is certainly durable.
+    durable: usize,
     /// The newest answered version.
     answered: usize,
+}
+
+impl Sector {
+    fn place(&self, change: u64) -> Option<usize> {
+        self.versions.iter().position(|version| version.change == change)
+    }
 }
 
 /// The ledger of one volume.
@@ -58,7 +102,8 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new(size: u64) -> Ledger {
-        let zeros = Sector { versions: vec![(0, Arc::new([0; SECTOR]))], answered: 0 };
+        let zeros = Version { change: 0, replaces: 0..SECTOR, failed: false, contents: vec![Arc::new([0; SECTOR])] };
+        let zeros = Sector { versions: vec![zeros], durable: 0, answered: 0 };
         let sectors = vec![zeros; size as usize / SECTOR];
         let (changes, flushes, unflushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Ledger { sectors, changes, flushes, unflushed, target: Some(Generation::FIRST) }
@@ -68,6 +113,7 @@ impl Ledger {
         match note {
             Note::Begun { id, offset, len, bytes, fua } => self.begin(*id, *offset, *len, bytes.as_deref(), *fua),
             Note::Done { id } => self.done(*id),
+            Note::Failed { id } => self.failed(*id),
             Note::FlushBegun { id } => {
                 self.flushes.insert(*id, self.unflushed.iter().map(|(sector, change)| (*sector, *change)).collect());
             }
@@ -88,16 +134,17 @@ impl Ledger {
         let (first, end) = (offset as usize / SECTOR, (offset + len).div_ceil(SECTOR as u64) as usize);
         for index in first..end {
             let sector = &mut self.sectors[index];
-            let mut content = sector.versions.last().map_or([0; SECTOR], |(_, bytes)| **bytes);
             let start = (index * SECTOR) as u64;
-            let from = offset.max(start);
-            let to = (offset + len).min(start + SECTOR as u64);
-            let into = &mut content[(from - start) as usize..(to - start) as usize];
-            match bytes {
-                Some(bytes) => into.copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]),
-                None => into.fill(0),
+            let (from, to) = (offset.max(start), (offset + len).min(start + SECTOR as u64));
+            let replaces = (from - start) as usize..(to - start) as usize;
+            let mut own = [0; SECTOR];
+            if let Some(bytes) = bytes {
+                own[replaces.clone()].copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
             }
-            sector.versions.push((id, Arc::new(content)));
+            let mut version = Version { change: id, replaces, failed: false, contents: vec![Arc::new(own)] };
+            let before = &sector.versions[sector.versions.len() - 1].contents;
+            version.over(before);
+            sector.versions.push(version);
         }
         self.changes.insert(id, (first, end - first, fua));
     }
@@ -106,33 +153,60 @@ impl Ledger {
         let Some((first, count, fua)) = self.changes.remove(&id) else { return };
         for index in first..first + count {
             let sector = &mut self.sectors[index];
-            let Some(place) = sector.versions.iter().position(|version| version.0 == id) else { continue };
+            let Some(place) = sector.place(id) else { continue };
             sector.answered = sector.answered.max(place);
-            let answered = sector.versions[sector.answered].0;
+            let answered = sector.versions[sector.answered].change;
             if fua {
                 self.settle(index, id);
             }
-            if self.sectors[index].answered > 0 {
+            let sector = &self.sectors[index];
+            if sector.answered > sector.durable {
                 self.unflushed.insert(index, answered);
             }
+            self.forget(index);
+        }
+    }
+
+    fn failed(&mut self, id: u64) {
+        let Some((first, count, _)) = self.changes.remove(&id) else { return };
+        for index in first..first + count {
+            let versions = &mut self.sectors[index].versions;
+            let Some(place) = versions.iter().position(|version| version.change == id) else { continue };
+            versions[place].failed = true;
+            for later in place..versions.len() {
+                let (earlier, later) = versions.split_at_mut(later);
+                later[0].over(&earlier[earlier.len() - 1].contents);
+            }
+            self.forget(index);
         }
     }
 
     fn settle(&mut self, index: usize, change: u64) {
         let sector = &mut self.sectors[index];
-        let Some(place) = sector.versions.iter().position(|version| version.0 == change) else { return };
-        sector.versions.drain(..place);
-        sector.answered = sector.answered.saturating_sub(place);
-        if sector.answered == 0 {
+        let Some(place) = sector.place(change) else { return };
+        sector.durable = sector.durable.max(place);
+        if sector.answered <= sector.durable {
             self.unflushed.remove(&index);
         }
+        self.forget(index);
     }
 
-    fn allowed(&self, index: usize, end: End) -> &[(u64, Bytes)] {
+    /// Drops versions before the durable one that nothing depends on any more.
+    fn forget(&mut self, index: usize) {
+        let sector = &mut self.sectors[index];
+        let unanswered = sector.versions.iter().position(|version| self.changes.contains_key(&version.change));
+        // The one before an unanswered change is what remains if it fails.
+        let needed = unanswered.map_or(sector.durable, |place| place.saturating_sub(1).min(sector.durable));
+        sector.versions.drain(..needed);
+        sector.durable -= needed;
+        sector.answered = sector.answered.saturating_sub(needed);
+    }
+
+    fn allowed(&self, index: usize, end: End) -> &[Version] {
         let sector = &self.sectors[index];
         match end {
-            End::Power => &sector.versions,
-            End::Kill => &sector.versions[sector.answered..],
+            End::Power => &sector.versions[sector.durable..],
+            End::Kill => &sector.versions[sector.answered.max(sector.durable)..],
         }
     }
 
@@ -142,15 +216,15 @@ impl Ledger {
         let mut wrong = Vec::new();
         for (index, bytes) in (first..).zip(found.chunks(SECTOR)) {
             let allowed = self.allowed(index, end);
-            if !allowed.iter().rev().any(|(_, version)| version[..bytes.len()] == *bytes) {
-                let newest = &self.sectors[index].versions;
-                let known = newest.iter().map(|version| version.0).collect::<Vec<_>>();
+            if !allowed.iter().rev().any(|version| version.holds(bytes)) {
+                let versions = &self.sectors[index].versions;
+                let known = versions.iter().map(|version| version.change).collect::<Vec<_>>();
                 wrong.push(format!(
                     "sector {index} (extent {}) begins {:02x?}, allowed are {} versions (changes {known:?}), the newest begins {:02x?}",
                     index * SECTOR / (64 << 10),
                     &bytes[..8.min(bytes.len())],
                     allowed.len(),
-                    newest.last().map(|version| version.1[..8].to_vec()),
+                    versions.last().map(|version| version.contents[0][..8].to_vec()),
                 ));
             }
         }

@@ -149,7 +149,9 @@ impl Actor {
                 Ok(reply) => reply,
                 Err(_) => {
                     self.failed += 1;
-                    self.asked.remove(&id);
+                    if let Some(Asked::Change) = self.asked.remove(&id) {
+                        self.note(Note::Failed { id });
+                    }
                     continue;
                 }
             };
