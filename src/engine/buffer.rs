@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::arena::{Arena, Block};
+use super::faults;
 use super::pages::{ORDERS, PAGE};
 
 /// Smallest buffer, bytes; also the alignment of every buffer.
@@ -65,6 +66,9 @@ impl Pool {
     /// A buffer of at least `len` bytes (the next class up), or `None` when the pool is over its budget now.
     /// `None` for more than [`CLASS_MAX`] too: such a length never fits.
     pub fn take(&self, len: usize) -> Option<Buf> {
+        if faults::no_buffer() {
+            return None;
+        }
         let order = order_for(len)?;
         let mut state = self.shared.lock();
         let block = state.take(order)?;

@@ -16,6 +16,7 @@ mod buffer;
 mod disk;
 mod driver;
 mod error;
+pub(crate) mod faults;
 mod inline;
 pub mod mem;
 mod op;

@@ -79,7 +79,7 @@ pub struct Zones {
     pub ring: Place,
     /// Ciphertext, identity mapped.
     pub data: Place,
-    /// Epoch stamp; length 0 where the backing has no room for one.
+    /// Epoch stamp, two copies (one in a zone of one block); length 0 where the backing has no room for one.
     pub stamp: Place,
 }
 
@@ -280,7 +280,7 @@ pub fn plan(shape: &Shape, detached: bool) -> Plan {
     let ring = Place { offset: tags.end(), length: u64::from(RING_SLOTS) * shape.slot_size() };
     let header_len = align_up(ring.end(), DATA_ALIGN);
     let data = Place { offset: if detached { 0 } else { header_len }, length: shape.size };
-    let stamp = Place { offset: align_up(data.end(), BLOCK), length: BLOCK };
+    let stamp = Place { offset: align_up(data.end(), BLOCK), length: 2 * BLOCK };
     Plan { zones: Zones { generations, canaries, tags, ring, data, stamp }, header_len, data_len: stamp.end() }
 }
 

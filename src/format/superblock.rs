@@ -126,7 +126,7 @@ impl Superblock {
         r.require(self.slot_size.is_multiple_of(BLOCK as u32) && self.slot_size <= 128 << 20, "slot size")?;
         r.require(zones.ring.length >= u64::from(self.ring_slots) * u64::from(self.slot_size), "ring zone")?;
         r.require(zones.data.length == self.shape.size, "data zone")?;
-        r.require(matches!(zones.stamp.length, 0 | BLOCK), "stamp zone")?;
+        r.require(zones.stamp.length <= 2 * BLOCK && zones.stamp.length.is_multiple_of(BLOCK), "stamp zone")?;
         r.require(!zones.overlap(self.detached), "zones (they overlap)")
     }
 }

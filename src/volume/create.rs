@@ -283,7 +283,11 @@ pub fn create_on_disks(
     let block = canary_for(&keys, &table.entries[1], &key)?.seal(&keys.seal, 1);
     let canary_place = layout.zones.canaries.offset + canary::SLOT;
     header.write_at(canary_place, &block).map_err(io("write the canary"))?;
-    data.write_at(layout.zones.stamp.offset, &stamp::seal(&keys.seal, 1)).map_err(io("write the epoch stamp"))?;
+    for epoch in [0, 1] {
+        // Both copies: what an earlier owner of the disk left there would look like tampering.
+        let place = stamp::place(&layout.zones.stamp, epoch);
+        data.write_at(place, &stamp::seal(&keys.seal, 1)).map_err(io("write the epoch stamp"))?;
+    }
     data.flush().map_err(io("flush the data backing"))?;
     let pages = vec![PageState { sequence: 0, copy: 1, dirty: true }; shape.tag_pages() as usize];
     let mut meta = Meta::new(MetaParts {

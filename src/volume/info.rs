@@ -22,7 +22,7 @@ use crate::format::envelope::{CANARY, RECORD, STAMP, peek};
 use crate::format::generations::GenerationTable;
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, VERSION};
-use crate::format::{canary, tags};
+use crate::format::{canary, stamp as stamp_block, tags};
 use crate::units::{BLOCK, Generation};
 
 /// Damaged tag pages named one by one, at most.
@@ -202,6 +202,7 @@ fn ring(header: &Bytes<'_>, superblock: &Superblock) -> RingInfo {
 fn stamp(data: Option<&Bytes<'_>>, superblock: &Superblock) -> Option<CopyInfo> {
     let zone = superblock.zones.stamp;
     let data = data.filter(|_| zone.length > 0)?;
-    let bytes = data.read(zone.offset, BLOCK);
-    Some(CopyInfo::of(&peek(STAMP, &bytes).map(|found| found.sequence)))
+    let blocks: Vec<_> = (0..zone.length / BLOCK).map(|copy| data.read(zone.offset + copy * BLOCK, BLOCK)).collect();
+    let epochs = blocks.iter().map(|block| peek(STAMP, block).map(|found| found.sequence)).collect();
+    Some(CopyInfo::of(&stamp_block::newest(epochs)))
 }

@@ -239,7 +239,8 @@ impl Volume {
         let zone = meta.superblock.zones.stamp;
         if zone.length > 0 {
             let block = stamp::seal(&meta.seal, meta.superblock.epoch);
-            self.data.write_at(zone.offset, &block).map_err(Error::io("write the epoch stamp"))?;
+            let place = stamp::place(&zone, meta.superblock.epoch);
+            self.data.write_at(place, &block).map_err(Error::io("write the epoch stamp"))?;
             self.data.flush().map_err(Error::io("flush the epoch stamp"))?;
         }
         Ok(())

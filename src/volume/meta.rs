@@ -3,6 +3,9 @@
 //! Invariants:
 //! - Superblock and table are written to the copy that does not count, then flushed; a torn write costs nothing. The
 //!   other copy is written only after that flush: two copies in the cache at once could both be torn.
+//! - Whatever names a target, an epoch or a poison is then written to the other copy too: once such a change is
+//!   acknowledged, no single copy that rots or is replayed brings the old state back in silence. Only a checkpoint writes
+//!   one superblock copy: its twin names an older tail, from which replay gives the same tags, or is refused.
 //! - A checkpoint is four durable steps in this order: (1) changed tag pages to the copies that do not count, committed
 //!   tags only; (2) flush; (3) superblock naming the new checkpoint, its digest and the new tail; (4) flush. Only after
 //!   (4) does the log learn that slots are free.
@@ -24,6 +27,9 @@ use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_P
 use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, seal_page};
 use crate::units::{BLOCK, Extent};
+
+/// Copies of superblock and generation table.
+const COPIES: usize = 2;
 
 /// One tag page's copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,26 +137,40 @@ impl Meta {
         Ok(())
     }
 
-    /// Commit point: changes the superblock, durably.
+    /// Commit point: changes the superblock, durably, in both copies.
     pub fn commit_superblock(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<(), VolumeError> {
         change(&mut self.superblock);
-        self.put_superblock()?;
-        self.flush()?;
-        self.superblock_cached = false;
+        for _ in 0..COPIES {
+            self.put_superblock()?;
+            self.flush()?;
+            self.superblock_cached = false;
+        }
         Ok(())
     }
 
-    /// Commit point: replaces the generation table, durably. On failure the old one stays in force in memory;
-    /// the caller poisons the volume, since nobody knows what the device holds.
+    /// Commit point: replaces the generation table, durably, in both copies. On failure the caller poisons the volume,
+    /// since nobody knows what the device holds; before the first copy is durable the old table stays in force in memory.
     pub fn commit_table(&mut self, table: GenerationTable) -> Result<(), VolumeError> {
+        self.put_table(&table)?;
+        self.table = table.clone();
+        self.put_table(&table)
+    }
+
+    /// Writes `table` to the copy that does not count, and flushes.
+    fn put_table(&mut self, table: &GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
         let bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
         let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
         self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
         self.table_sequence = sequence;
-        self.table = table;
         Ok(())
+    }
+
+    /// Writes the table's other copy again: a crash fell between the two, or the copy has rotted.
+    pub fn mend_table(&mut self) -> Result<(), VolumeError> {
+        let table = self.table.clone();
+        self.put_table(&table)
     }
 
     /// Writes `record` to its slot; durable after a flush.

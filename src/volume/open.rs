@@ -15,7 +15,7 @@ use super::gates::Gates;
 use super::keyring::{GenerationKey, Keyring};
 use super::lifecycle::check_canary;
 use super::meta::{Meta, MetaParts, PageState};
-use super::recover;
+use super::recover::{self, Behind};
 use super::replay::{SlotContent, live_records, replay};
 use super::tags::TagTable;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
@@ -103,7 +103,8 @@ pub fn open_disks(
     let (keys, superblock, table) = found.verify(keks)?;
     let caps = data.caps();
     let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine)?;
-    let epoch_behind = check_stamp(&keys.seal, &superblock.0, &*data)?;
+    let stamp = check_stamp(&keys.seal, &superblock.0, &*data)?;
+    let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_alone() };
     let (pages, page_sequence, tags) = read_tags(&keys, &superblock.0, &*header)?;
     check_tags(&table.0, &tags)?;
     let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
@@ -147,7 +148,7 @@ pub fn open_disks(
         recovered: recover::Recovered::default(),
         traffic: super::Traffic::default(),
     };
-    volume.recovered = recover::recover(&volume, replayed, epoch_behind)?;
+    volume.recovered = recover::recover(&volume, replayed, behind)?;
     Ok(volume)
 }
 
@@ -182,6 +183,18 @@ impl Found {
         let zone = superblock.zones.generations;
         let tables = [0, 1].map(|copy| read_or_empty(header, zone.offset + copy * GENERATIONS_COPY, GENERATIONS_COPY));
         Ok(Found { superblocks, tables, superblock })
+    }
+
+    /// Whether the table's copies say different things, or one says nothing: a crash fell between the two writes of a
+    /// commit, or a copy has rotted.
+    fn tables_differ(&self) -> bool {
+        let [a, b] = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
+        !matches!((a, b), (Ok(a), Ok(b)) if a.body == b.body)
+    }
+
+    /// Whether one superblock copy stands for both.
+    fn superblock_alone(&self) -> bool {
+        self.superblocks.iter().any(|bytes| peek(SUPERBLOCK, bytes).is_err())
     }
 
     fn fits(&self, detached: bool, header: &dyn Disk, data: &dyn Disk) -> Result<(), VolumeError> {
@@ -313,8 +326,9 @@ fn check_stamp(seal: &Seal, superblock: &Superblock, data: &dyn Disk) -> Result<
     if zone.length == 0 {
         return Ok(false);
     }
-    let bytes = read_or_empty(data, zone.offset, BLOCK);
-    let found = stamp::open(seal, &bytes).map_err(VolumeError::damaged("the epoch stamp at the end of the data"))?;
+    let blocks = (0..zone.length / BLOCK).map(|copy| read_or_empty(data, zone.offset + copy * BLOCK, BLOCK));
+    let found = stamp::newest(blocks.map(|block| stamp::open(seal, &block)).collect());
+    let found = found.map_err(VolumeError::damaged("the epoch stamp at the end of the data"))?;
     let stale = |meaning| VolumeError::StaleHeader { header: superblock.epoch, data: found, meaning };
     match superblock.epoch.checked_sub(found) {
         Some(0) => Ok(false),
@@ -322,6 +336,32 @@ fn check_stamp(seal: &Seal, superblock: &Superblock, data: &dyn Disk) -> Result<
         Some(_) => Err(stale("the data is older than the header, as after restoring an old copy of it")),
         None => Err(stale("the header is older than the data, as after restoring an old backup of it")),
     }
+}
+
+/// Tag pages read at once, or one by one where the device does not give all of them.
+enum Pages {
+    All(Vec<u8>),
+    Each(Vec<Vec<u8>>),
+}
+
+impl Pages {
+    /// A page's bytes; empty if it cannot be read.
+    fn page(&self, index: u32) -> &[u8] {
+        let at = index as usize * BLOCK as usize;
+        match self {
+            Pages::All(bytes) => bytes.get(at..at + BLOCK as usize).unwrap_or_default(),
+            Pages::Each(pages) => pages.get(index as usize).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
+}
+
+/// One unreadable page, as a power cut may leave it, must not hide its neighbours.
+fn read_pages(header: &dyn Disk, place: u64, count: u32) -> Pages {
+    let all = read_or_empty(header, place, u64::from(count) * BLOCK);
+    if !all.is_empty() {
+        return Pages::All(all);
+    }
+    Pages::Each((0..u64::from(count)).map(|index| read_or_empty(header, place + index * BLOCK, BLOCK)).collect())
 }
 
 /// Reads both copies of every tag page and takes exactly those the superblock's digest names.
@@ -341,12 +381,10 @@ pub(super) fn read_tags(
         let chunk = CHUNK.min(count - first);
         let copies = [0u64, 1].map(|copy| {
             let place = superblock.zones.tags.offset + (copy * u64::from(count) + u64::from(first)) * BLOCK;
-            read_or_empty(header, place, u64::from(chunk) * BLOCK)
+            read_pages(header, place, chunk)
         });
         for index in 0..chunk {
-            let at = index as usize * BLOCK as usize;
-            let block = |copy: &Vec<u8>| copy.get(at..at + BLOCK as usize).map(<[u8]>::to_vec).unwrap_or_default();
-            let found = copies.each_ref().map(|copy| open_page(&keys.seal, first + index, &block(copy)));
+            let found = copies.each_ref().map(|copy| open_page(&keys.seal, first + index, copy.page(index)));
             let sequences = found.each_ref().map(|page| page.as_ref().ok().map(|page| page.sequence));
             newest = sequences.iter().flatten().fold(newest, |newest, sequence| newest.max(*sequence));
             let newer = sequences.iter().flatten().any(|sequence| *sequence > superblock.checkpoint);

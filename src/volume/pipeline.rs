@@ -189,23 +189,36 @@ impl Pipeline {
         if let Err(error) = self.write_current(None) {
             return Err(self.fail(&[], error));
         }
-        while !self.awaiting_commit.is_empty() {
-            self.step(&[], target, 0)?;
-        }
-        Ok(())
+        let unread = self.step_while(target, |pipeline| !pipeline.awaiting_commit.is_empty())?;
+        unread.map_or(Ok(()), Err)
     }
 
     /// Steps without new candidates until nothing is under way; ends with every commit checkpointed.
     pub fn drain(&mut self, target: Generation) -> Result<(), VolumeError> {
-        while !self.is_idle() {
-            self.step(&[], target, 0)?;
+        let unread = self.step_while(target, |pipeline| !pipeline.is_idle())?;
+        if self.volume.meta().log.in_use() > 0 {
+            self.refuse_if_poisoned()?;
+            let done = self.volume.meta().checkpoint(&self.volume.tags);
+            done.map_err(|error| self.fail(&[], error))?;
         }
-        if self.volume.meta().log.in_use() == 0 {
-            return Ok(());
+        unread.map_or(Ok(()), Err)
+    }
+
+    /// Steps without new candidates for as long as there is `more` to do. What cannot be read back is told at the end:
+    /// it must not leave an extent held that nobody comes back for.
+    fn step_while(
+        &mut self,
+        target: Generation,
+        more: impl Fn(&Pipeline) -> bool,
+    ) -> Result<Option<VolumeError>, VolumeError> {
+        let mut unread = None;
+        while more(self) {
+            match self.step(&[], target, 0) {
+                Err(error @ VolumeError::NotReadBack { .. }) => unread = unread.or(Some(error)),
+                stepped => stepped?,
+            }
         }
-        self.refuse_if_poisoned()?;
-        let done = self.volume.meta().checkpoint(&self.volume.tags);
-        done.map_err(|error| self.fail(&[], error))
+        Ok(unread)
     }
 
     /// A flush that failed, whoever asked for it, may have lost what this pipeline wrote: nothing may build on it.
@@ -475,6 +488,15 @@ impl Pipeline {
         self.volume.poison(&format!("re-encryption failed: {error}"));
         self.let_go(held);
         error
+    }
+}
+
+impl Drop for Pipeline {
+    /// A panic in the middle must not leave writes waiting behind holds that nobody will end.
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.holds_any() {
+            self.volume.poison("re-encryption broke off in the middle of a batch");
+        }
     }
 }
 

@@ -55,8 +55,19 @@ fn keys_of(keyring: &Keyring, live: &LiveIntent) -> Option<(Arc<GenerationKey>, 
     Some((keyring.get(live.intent.old)?, keyring.get(live.intent.new)?))
 }
 
+/// What a crash between two writes that belong together left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The epoch stamp is one epoch behind the superblock.
+    pub stamp: bool,
+    /// The generation table's other copy does not say the same as the one that counts.
+    pub table: bool,
+    /// The superblock's other copy cannot be read, or is none.
+    pub superblock: bool,
+}
+
 /// Applies `replay` to an open volume.
-pub fn recover(volume: &Volume, replay: Replay, stamp_behind: bool) -> Result<Recovered, VolumeError> {
+pub fn recover(volume: &Volume, replay: Replay, behind: Behind) -> Result<Recovered, VolumeError> {
     let mut done = Recovered {
         records: replay.last - volume.meta().superblock.tail,
         committed: replay.tags.len() as u64,
@@ -87,7 +98,7 @@ pub fn recover(volume: &Volume, replay: Replay, stamp_behind: bool) -> Result<Re
         }
     }
     if !volume.read_only {
-        make_durable(volume, &replay, stamp_behind)?;
+        make_durable(volume, &replay, behind)?;
     }
     Ok(done)
 }
@@ -100,15 +111,26 @@ fn settle_tag(volume: &Volume, extent: Extent, generation: Generation) {
     volume.meta().touch(extent);
 }
 
-/// Steps 3 and 4.
-fn make_durable(volume: &Volume, replay: &Replay, stamp_behind: bool) -> Result<(), VolumeError> {
+/// Steps 3 and 4; before them what a crash between two copies left undone.
+fn make_durable(
+    volume: &Volume,
+    replay: &Replay,
+    Behind { stamp, table, superblock }: Behind,
+) -> Result<(), VolumeError> {
+    if superblock {
+        // Before any page is written: a copy that can be read again later would name pages that are gone.
+        volume.meta().commit_superblock(|_| {})?;
+    }
     let flush = || volume.data.flush().map_err(VolumeError::io("flush recovered data"));
-    if stamp_behind {
+    if stamp {
         let meta = volume.meta();
         let block = stamp::seal(&meta.seal, meta.superblock.epoch);
-        let place = meta.superblock.zones.stamp.offset;
+        let place = stamp::place(&meta.superblock.zones.stamp, meta.superblock.epoch);
         volume.data.write_at(place, &block).map_err(VolumeError::io("write the epoch stamp"))?;
         flush()?;
+    }
+    if table && volume.poisoned().is_none() {
+        volume.meta().mend_table()?;
     }
     if replay.last == volume.meta().superblock.tail {
         return Ok(());
@@ -148,15 +170,18 @@ fn rolled_forward(
     while at < end {
         let len = PART.min(end - at) as usize;
         let mut buf = take(pool, len)?;
-        let place = volume.data_offset + at;
-        volume.data.read_at(place, &mut buf[..len]).map_err(VolumeError::io("read an extent to recover"))?;
         let changed = match &live.intent.image {
             Image::Ciphertext(ciphertext) => {
+                // Not read: what stands there may be torn, even unreadable.
                 let from = (at - first) as usize;
                 buf[..len].copy_from_slice(&ciphertext[from..from + len]);
                 true
             }
-            Image::Fingerprints(_) => convert(volume, live, old, new, at, &mut buf[..len]),
+            Image::Fingerprints(_) => {
+                let place = volume.data_offset + at;
+                volume.data.read_at(place, &mut buf[..len]).map_err(VolumeError::io("read an extent to recover"))?;
+                convert(volume, live, old, new, at, &mut buf[..len])
+            }
         };
         let part = Part { offset: at, len, buf: Arc::new(buf) };
         if changed {

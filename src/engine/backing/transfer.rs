@@ -9,7 +9,7 @@ use std::sync::{MutexGuard, PoisonError};
 use memmap2::MmapMut;
 
 use super::Backing;
-use crate::engine::sys;
+use crate::engine::{faults, sys};
 
 /// Bytes of the bounce buffer.
 const BOUNCE: usize = 1 << 20;
@@ -58,14 +58,14 @@ impl Backing {
     pub(super) fn write_all(&self, offset: u64, data: &[u8], call: WriteCall) -> io::Result<()> {
         self.check_aligned(offset, data.len() as u64)?;
         if self.memory_fits(data) {
-            return write_exact(&self.file, data, offset, call);
+            return self.write_exact(data, offset, call);
         }
         let mut bounce = self.bounce();
         let bounce = filled(&mut bounce)?;
         for (index, part) in data.chunks(BOUNCE).enumerate() {
             let through = &mut bounce[..part.len()];
             through.copy_from_slice(part);
-            write_exact(&self.file, through, offset + (index * BOUNCE) as u64, call)?;
+            self.write_exact(through, offset + (index * BOUNCE) as u64, call)?;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Backing {
         let mut done = 0;
         while done < len {
             let part = (len - done).min(zeros().len() as u64);
-            write_exact(&self.file, &zeros()[..part as usize], offset + done, plain)?;
+            self.write_exact(&zeros()[..part as usize], offset + done, plain)?;
             done += part;
         }
         Ok(())
@@ -84,13 +84,28 @@ impl Backing {
 
     fn read_through(&self, mut data: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !data.is_empty() {
-            match self.file.read_at(data, offset) {
+            match faults::transfer(self.file.read_at(data, offset), self.caps.align) {
                 // A direct read that is short by less than a block has met the end too.
                 Ok(moved) if moved < data.len() && (moved == 0 || !moved.is_multiple_of(self.caps.align)) => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(moved) => {
                     data = &mut data[moved..];
+                    offset += moved as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_exact(&self, mut data: &[u8], mut offset: u64, call: WriteCall) -> io::Result<()> {
+        while !data.is_empty() {
+            match faults::transfer(call(&self.file, data, offset), self.caps.align) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(moved) => {
+                    data = &data[moved..];
                     offset += moved as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -122,19 +137,4 @@ fn filled(bounce: &mut Option<MmapMut>) -> io::Result<&mut MmapMut> {
         Some(map) => Ok(map),
         None => Ok(bounce.insert(MmapMut::map_anon(BOUNCE)?)),
     }
-}
-
-fn write_exact(file: &File, mut data: &[u8], mut offset: u64, call: WriteCall) -> io::Result<()> {
-    while !data.is_empty() {
-        match call(file, data, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(moved) => {
-                data = &data[moved..];
-                offset += moved as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 
 use super::slot::Next;
 use super::{CANCEL, RingEngine, WAKE};
-use crate::engine::Done;
+use crate::engine::{Done, faults};
 
 impl RingEngine {
     pub(super) fn arm_bell(&mut self) {
@@ -25,13 +25,13 @@ impl RingEngine {
         self.stats.enters += 1;
         (self.urgent, self.put_off) = (false, false);
         let submitter = self.ring.submitter();
-        let entered = match timeout.filter(|_| want > 0) {
+        let entered = faults::enter().and_then(|()| match timeout.filter(|_| want > 0) {
             None => submitter.submit_and_wait(want),
             Some(timeout) => {
                 let time = Timespec::from(timeout);
                 submitter.submit_with_args(want, &SubmitArgs::new().timespec(&time))
             }
-        };
+        });
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             Ok(_) | Err((Some(libc::EINTR), _)) => Ok(false),
             Err((Some(libc::ETIME), _)) => Ok(true),
@@ -82,6 +82,7 @@ impl RingEngine {
     fn completed(&mut self, index: u32, result: i32) -> Option<Done> {
         let slot = self.slots.get_mut(index as usize)?;
         slot.in_flight = false;
+        let result = faults::completion(result, slot.align);
         match slot.completed(result) {
             Next::Finish(result) => self.retire(index, result),
             Next::Again if self.closing => self.retire(index, Err(io::ErrorKind::Interrupted.into())),

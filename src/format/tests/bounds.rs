@@ -53,7 +53,7 @@ fn superblock_fields() {
         (92, &4096u64.to_le_bytes(), "tag zone"),
         (100, &(1u64 << 62).to_le_bytes(), "ring zone"),
         (124, &4096u64.to_le_bytes(), "data zone"),
-        (140, &8192u64.to_le_bytes(), "stamp zone"),
+        (140, &12288u64.to_le_bytes(), "stamp zone"),
         (148, &0u32.to_le_bytes(), "ring slots"),
         (148, &1025u32.to_le_bytes(), "ring slots"),
         (148, &17u32.to_le_bytes(), "ring zone"),

@@ -73,9 +73,9 @@ pub(super) fn scan(
         let bytes = match Bytes::of(header).try_read(offset, size) {
             Ok(bytes) => bytes,
             Err(error) => {
-                report.add(Severity::Error, "ring-unreadable", place, error.to_string(), None);
+                // As opening sees it: a record that a power cut interrupted. If it was not the last one, there is a gap.
+                report.add(Severity::Warning, "ring-unreadable", place, error.to_string(), None);
                 scan.slots.push(SlotContent::Invalid);
-                believed = false;
                 continue;
             }
         };

@@ -189,15 +189,16 @@ pub(super) fn stamp(report: &mut CheckReport, superblock: &Superblock, seal: Opt
         return;
     }
     let place = format!("epoch stamp, data offset {}", zone.offset);
-    let bytes = match Bytes::of(data).try_read(zone.offset, BLOCK) {
-        Ok(bytes) => bytes,
-        Err(error) => return report.add(Severity::Error, "stamp-unreadable", place, error.to_string(), None),
+    let copies = (0..zone.length / BLOCK).map(|copy| Bytes::of(data).try_read(zone.offset + copy * BLOCK, BLOCK));
+    let (readable, unreadable): (Vec<_>, Vec<_>) = copies.partition(Result::is_ok);
+    if let (true, Some(Err(error))) = (readable.is_empty(), unreadable.first()) {
+        return report.add(Severity::Error, "stamp-unreadable", place, error.to_string(), None);
+    }
+    let open = |block: &Vec<u8>| match seal {
+        Some(seal) => stamp_block::open(seal, block),
+        None => envelope::peek(envelope::STAMP, block).map(|found| found.sequence),
     };
-    let epoch = match seal {
-        Some(seal) => stamp_block::open(seal, &bytes),
-        None => envelope::peek(envelope::STAMP, &bytes).map(|found| found.sequence),
-    };
-    let epoch = match epoch {
+    let epoch = match stamp_block::newest(readable.iter().flatten().map(open).collect()) {
         Ok(epoch) => epoch,
         Err(damage) => {
             let hint = damage.is_tampering().then_some(TAMPERED);

@@ -1,27 +1,72 @@
-//! Crashes of the real code on simulated disks, at every operation. `KEYMOULT_CRASH_RUNS` sets the number of workloads,
-//! `KEYMOULT_CRASH_SEED` the first seed; a failure prints the seed that replays it.
+//! Crashes of the real code on simulated disks, at every operation, until enough images were looked at:
+//! `KEYMOULT_CRASH_IMAGES` says how many (`tools/crash` for a million), `KEYMOULT_CRASH_SEED` is the first seed. A failure
+//! prints the seed that replays it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::sim::crash::{Effort, Tally, every_crash};
+use super::sim::order::Order;
 use super::sim::work::{Setting, record};
+use crate::volume::rules::{Rule, drop_rule};
+
+/// Images that CI looks at.
+const IMAGES: u64 = 20_000;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-#[test]
-fn no_crash_loses_or_garbles_anything() {
-    let (first, runs) = (number("KEYMOULT_CRASH_SEED", 1), number("KEYMOULT_CRASH_RUNS", 8));
+/// Workloads from `next` on, on this thread, until `images` have been looked at by all.
+fn look(next: &AtomicU64, seen: &AtomicU64, images: u64) -> Result<Tally, String> {
     let effort = Effort { per_operation: 1, depth: 2 };
     let mut tally = Tally::default();
+    while seen.load(Relaxed) < images {
+        let seed = next.fetch_add(1, Relaxed);
+        let more = every_crash(&record(Setting::new(seed)), effort)
+            .map_err(|wrong| format!("KEYMOULT_CRASH_SEED={seed} KEYMOULT_CRASH_IMAGES=1: {wrong}"))?;
+        seen.fetch_add(more.images, Relaxed);
+        tally.add(&more);
+    }
+    Ok(tally)
+}
+
+#[test]
+fn no_crash_loses_or_garbles_anything() {
+    let (first, images) = (number("KEYMOULT_CRASH_SEED", 1), number("KEYMOULT_CRASH_IMAGES", IMAGES));
+    let threads = if images == 1 { 1 } else { std::thread::available_parallelism().map_or(1, |count| count.get()) };
+    let (next, seen) = (AtomicU64::new(first), AtomicU64::new(0));
     let began = Instant::now();
-    for seed in first..first + runs {
-        let recording = record(Setting::new(seed));
-        match every_crash(&recording, effort) {
-            Ok(more) => tally.add(&more),
-            Err(wrong) => panic!("KEYMOULT_CRASH_SEED={seed} KEYMOULT_CRASH_RUNS=1: {wrong}"),
+    let looked: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| look(&next, &seen, images))).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    let mut tally = Tally::default();
+    for result in looked {
+        tally.add(&result.unwrap_or_else(|wrong| panic!("{wrong}")));
+    }
+    println!("seeds {first}..{}: {tally:?} in {:?}", next.load(Relaxed), began.elapsed());
+    assert!(tally.images >= images);
+    if images >= IMAGES {
+        let each =
+            [tally.power, tally.kill, tally.during_recovery, tally.rolled_forward, tally.carried_on, tally.inspected];
+        assert!(each.iter().all(|count| *count > images / 100), "some kind of image is rare: {tally:?}");
+    }
+}
+
+/// The device's own watch over the order of writes sees each rule of it that is dropped, without any crash.
+#[test]
+fn the_device_sees_a_write_that_comes_too_early() {
+    for rule in [Rule::R0, Rule::SlotReuse, Rule::IntentBeforeData, Rule::DataBeforeCommit] {
+        let seen = (1..=60).find_map(|seed| {
+            drop_rule(Some(rule));
+            let recording = record(Setting { restless: 3, ..Setting::new(seed) });
+            drop_rule(None);
+            recording.wrongs.into_iter().find(|wrong| wrong.starts_with(Order::TOO_EARLY))
+        });
+        match seen {
+            Some(wrong) => println!("{rule:?} dropped: {wrong}"),
+            None => panic!("{rule:?} dropped, and the device sees nothing"),
         }
     }
-    println!("{tally:?} in {:?}", began.elapsed());
 }

@@ -1,5 +1,6 @@
 //! Tests of the volume as a whole: against a plain vector, and against crashes and failing devices.
 
+mod answers;
 mod controls;
 mod crashes;
 mod failures;
@@ -7,6 +8,7 @@ mod kek;
 mod model;
 mod poison;
 mod rig;
+mod rot;
 mod sessions;
 mod sim;
 mod threads;

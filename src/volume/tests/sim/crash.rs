@@ -15,6 +15,7 @@ use crate::crypto::EngineKind;
 use crate::units::Extent;
 use crate::volume::Volume;
 use crate::volume::background::kept;
+use crate::volume::check::{Depth, Severity, check_disks};
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Tally {
     pub rolled_forward: u64,
     /// Images from which the rotation was carried on to its end.
     pub carried_on: u64,
+    /// Images that were checked before they were opened.
+    pub inspected: u64,
     /// Operations of the workloads.
     pub operations: u64,
 }
@@ -41,6 +44,7 @@ impl Tally {
         self.during_recovery += other.during_recovery;
         self.rolled_forward += other.rolled_forward;
         self.carried_on += other.carried_on;
+        self.inspected += other.inspected;
         self.operations += other.operations;
     }
 }
@@ -105,6 +109,7 @@ impl Checker<'_> {
     fn check(&mut self, image: Vec<DiskState>, ledger: &Ledger, end: End, depth: u32) -> Result<(), String> {
         self.tally.images += 1;
         let base = 1 << (40 - depth); // attempts at recovery come one after another
+        self.inspect(&image, depth)?;
         let world = World::new(image.clone(), base);
         let disks = disks_of(&world, self.recording.setting.detached);
         let opened = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
@@ -129,6 +134,23 @@ impl Checker<'_> {
         }
         match world.wrongs().first() {
             Some(wrong) => Err(wrong.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// `volume check` finds no fault with what a crash leaves, before anything has recovered it.
+    fn inspect(&mut self, image: &[DiskState], depth: u32) -> Result<(), String> {
+        if !self.rng.once_in(1 + u64::from(depth == 0)) {
+            return Ok(());
+        }
+        self.tally.inspected += 1;
+        let disks = disks_of(&World::new(image.to_vec(), 0), self.recording.setting.detached);
+        let keks = OpenKek::list();
+        let depth = Depth { keks: Some(&keks), full: false, repair: false };
+        let report = check_disks(disks.data, disks.header, depth, &mut |_, _| {});
+        let report = report.map_err(|error| format!("it cannot be checked: {}", in_full(&error)))?;
+        match report.findings.iter().find(|finding| finding.severity == Severity::Error) {
+            Some(finding) => Err(format!("check finds {} at {}: {}", finding.name, finding.place, finding.what)),
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::order;
 use super::rng::Rng;
 use crate::engine::{Done, Engine, EngineOptions, EngineReport, EngineStats, IoKind, Op, Waker, open};
 
@@ -11,6 +12,8 @@ pub struct SimEngine {
     rng: Rng,
     /// Whether writes may stay in the queue.
     pub lazy: bool,
+    /// Whether its writes are the rotation's.
+    rotating: bool,
     waker: Waker,
 }
 
@@ -21,7 +24,13 @@ thread_local! {
 
 impl SimEngine {
     pub fn new(seed: u64, lazy: bool) -> SimEngine {
-        SimEngine { queue: Vec::new(), rng: Rng::new(seed), lazy, waker: WAKER.with(Waker::clone) }
+        let waker = WAKER.with(Waker::clone);
+        SimEngine { queue: Vec::new(), rng: Rng::new(seed), lazy, rotating: false, waker }
+    }
+
+    /// The pipeline's.
+    pub fn rotating(seed: u64) -> SimEngine {
+        SimEngine { rotating: true, ..SimEngine::new(seed, true) }
     }
 }
 
@@ -53,7 +62,9 @@ impl Engine for SimEngine {
             let eager = matches!(op, Op::Read { .. } | Op::Flush { .. });
             if !self.lazy || eager || index == must || self.rng.once_in(3) {
                 let mut op = op;
+                let before = order::rotating(self.rotating);
                 let result = run(&mut op);
+                order::rotating(before);
                 done.push(Done { token, result, op });
             } else {
                 self.queue.push((token, op));

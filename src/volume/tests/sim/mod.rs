@@ -4,9 +4,11 @@
 pub mod crash;
 pub mod engine;
 pub mod ledger;
+pub mod order;
 pub mod pages;
 pub mod rng;
 pub mod setting;
 pub mod state;
 pub mod work;
 pub mod world;
+pub mod zones;

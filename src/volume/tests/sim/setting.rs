@@ -18,6 +18,8 @@ pub struct Setting {
     pub actions: usize,
     /// Once in so many actions the target changes or the holds are ended.
     pub restless: u64,
+    /// Whether the device watches the order of writes.
+    pub watched: bool,
 }
 
 impl Setting {
@@ -36,6 +38,7 @@ impl Setting {
             suite: if rng.once_in(4) { Suite::None } else { Suite::Aes256Xts },
             actions: 60,
             restless: 10,
+            watched: true,
         }
     }
 

@@ -1,14 +1,17 @@
 //! What a simulated disk holds: durable bytes, and the versions of every granule that only the cache holds.
 //!
 //! The fault model: at a crash every granule resolves on its own to its durable bytes, to any version written since, or
-//! to the newest one. A flush makes what was written before it *began* durable, when it ends. A flush that failed leaves
+//! to the newest one; where its zone is frail, also to a shorn one, to garbage or to a read error. A flush makes what was written before it *began* durable, when it ends. A flush that failed leaves
 //! the versions of that time in doubt for ever: no later flush vouches for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::ledger::SECTOR;
 use super::pages::Pages;
 use super::rng::Rng;
+use super::zones::{Frailties, Frailty};
 
 /// Written bytes: a slice of a write's data from this byte on, or zeros.
 #[derive(Clone)]
@@ -27,12 +30,54 @@ pub struct DiskState {
     pub visible: Pages,
     durable: Pages,
     pending: BTreeMap<u64, Vec<Version>>,
+    frailties: Frailties,
+    /// Granules that cannot be read until they are written again.
+    unreadable: BTreeSet<u64>,
 }
 
 impl DiskState {
     pub fn new(len: u64, granule: usize, claimed: u32) -> DiskState {
         let pages = Pages::new(len);
-        DiskState { granule, claimed, visible: pages.clone(), durable: pages, pending: BTreeMap::new() }
+        DiskState {
+            granule,
+            claimed,
+            visible: pages.clone(),
+            durable: pages,
+            pending: BTreeMap::new(),
+            frailties: Frailties::default(),
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// The same disk with zones where worse may happen than atomic granules allow.
+    pub fn frail(self, frailties: Frailties) -> DiskState {
+        DiskState { frailties, ..self }
+    }
+
+    /// Whether all of the range can be read.
+    pub fn is_readable(&self, offset: u64, len: u64) -> bool {
+        let size = self.granule as u64;
+        self.unreadable.range(offset / size..(offset + len).div_ceil(size)).next().is_none()
+    }
+
+    /// Durable bytes.
+    pub fn durable_bytes(&self, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.durable.read(offset, &mut bytes);
+        bytes
+    }
+
+    /// The first write to the range, of those `wanted`, that is in the cache only.
+    pub fn first_pending(&self, range: Range<u64>, wanted: impl Fn(u64) -> bool) -> Option<u64> {
+        let size = self.granule as u64;
+        let granules = self.pending.range(range.start / size..range.end.div_ceil(size));
+        granules.flat_map(|(_, versions)| versions).map(|version| version.number).find(|number| wanted(*number))
+    }
+
+    /// Replaces bytes behind everybody's back, durably.
+    pub fn tamper(&mut self, offset: u64, bytes: &[u8]) {
+        self.durable.write(offset, bytes);
+        self.visible.write(offset, bytes);
     }
 
     /// Write `number` is under way: it is visible, and may survive or not.
@@ -52,6 +97,7 @@ impl DiskState {
         assert!(offset.is_multiple_of(size) && len.is_multiple_of(size), "write of {len} at {offset} is not granular");
         for granule in offset / size..(offset + len) / size {
             let bytes = part((granule * size - offset) as usize);
+            self.unreadable.remove(&granule);
             self.pending.entry(granule).or_default().push(Version { number, bytes, lost: false });
         }
     }
@@ -91,6 +137,27 @@ impl DiskState {
         self.pending.values_mut().flatten().for_each(|version| version.lost = true);
     }
 
+    /// The power failed while a granule was being written.
+    fn break_granule(&mut self, granule: u64, newest: &Version, frailty: Frailty, rng: &mut Rng) {
+        let place = granule * self.granule as u64;
+        let mut bytes = self.durable_bytes(place, self.granule);
+        match rng.below(if frailty == Frailty::Fragile { 3 } else { 1 }) {
+            0 => {
+                let step = if frailty == Frailty::Fragile { 1 } else { SECTOR };
+                let cut = rng.below((self.granule / step) as u64) as usize * step;
+                match &newest.bytes {
+                    Some((new, from)) => bytes[..cut].copy_from_slice(&new[*from..*from + cut]),
+                    None => bytes[..cut].fill(0),
+                }
+            }
+            1 => bytes.chunks_mut(8).for_each(|word| word.copy_from_slice(&rng.next().to_le_bytes())),
+            _ => {
+                self.unreadable.insert(granule);
+            }
+        }
+        self.durable.write(place, &bytes);
+    }
+
     /// The disk after a power cut.
     pub fn crash(&self, rng: &mut Rng) -> DiskState {
         let mut after = self.clone();
@@ -99,6 +166,10 @@ impl DiskState {
             // 0: the durable bytes; n: the n-th version since.
             if let Some(version) = policy.survivor(rng, *granule, versions).checked_sub(1) {
                 after.make_durable(*granule, &versions[version]);
+            }
+            let frailty = self.frailties.at(granule * self.granule as u64);
+            if frailty != Frailty::Atomic && rng.once_in(6) {
+                after.break_granule(*granule, &versions[versions.len() - 1], frailty, rng);
             }
         }
         after.pending.clear();

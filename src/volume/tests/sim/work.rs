@@ -10,10 +10,12 @@ use super::super::kek::OpenKek;
 use super::super::rig::{Client, Disks, bytes_of, spec};
 use super::engine::SimEngine;
 use super::ledger::{End, Ledger, Note};
+use super::order::Order;
 use super::rng::Rng;
 pub use super::setting::Setting;
 use super::state::DiskState;
 use super::world::{Event, SimDisk, World, set_hook};
+use super::zones::Frailties;
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;
 use crate::format::generations::Phase;
@@ -192,7 +194,7 @@ pub struct Run {
 
 /// A pipeline that waits for no clock.
 pub fn pipeline(volume: &Arc<Volume>, seed: u64) -> Pipeline {
-    let mut pipeline = Pipeline::new(Arc::clone(volume), Box::new(SimEngine::new(seed, true)));
+    let mut pipeline = Pipeline::new(Arc::clone(volume), Box::new(SimEngine::rotating(seed)));
     pipeline.set_patience(Patience::NONE);
     pipeline
 }
@@ -217,7 +219,7 @@ fn fill(actor: &mut Actor, shape: &Shape) {
             0 | 1 => actor.write_at(first, (end - first) as usize),
             2 => {
                 actor.write_at(first + 4096, 4096);
-                actor.write_at(first + 20480, 3000);
+                actor.write_at(first + 12288, 3000);
             }
             _ => {}
         }
@@ -246,9 +248,13 @@ impl Run {
         let mut rng = Rng::new(setting.seed ^ 0x5eed);
         let plan = plan(&setting.shape, setting.detached);
         let (granule, claimed) = (setting.device_granule as usize, setting.shape.granule);
-        let mut states = vec![DiskState::new(plan.data_len, granule, claimed)];
+        let disk = |len, header| {
+            let frailties = Frailties::of(&plan, setting.shape.mode, setting.detached, header);
+            DiskState::new(len, granule, claimed).frail(frailties)
+        };
+        let mut states = vec![disk(plan.data_len, false)];
         if setting.detached {
-            states.push(DiskState::new(plan.header_len, granule, claimed));
+            states.push(disk(plan.header_len, true));
         }
         let world = World::new(states, 0);
         let disks = disks_of(&world, setting.detached);
@@ -268,6 +274,9 @@ impl Run {
         };
         fill(&mut actor, &setting.shape);
         let (start, ledger) = (world.start_over(), actor.ledger.clone());
+        if setting.watched {
+            world.watch_order(Order::of(&setting));
+        }
         let pipeline = pipeline(&volume, rng.next());
         Run { setting, volume, pipeline, actor: Rc::new(RefCell::new(actor)), world, rng, start, ledger }
     }

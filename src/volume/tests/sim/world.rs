@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::order::{Order, Write};
 use super::rng::Rng;
 use super::state::DiskState;
 use crate::engine::{Disk, DiskCaps, InlinePolicy};
@@ -95,6 +96,7 @@ struct Inner<N> {
     fault: Option<Fault>,
     failed: Option<Kind>,
     rng: Rng,
+    order: Option<Order>,
 }
 
 /// Called in the middle of operations.
@@ -130,6 +132,7 @@ impl<N> World<N> {
             fault: None,
             failed: None,
             rng: Rng::new(0),
+            order: None,
         };
         Arc::new(World { inner: Mutex::new(inner) })
     }
@@ -171,6 +174,11 @@ impl<N> World<N> {
         self.lock().next()
     }
 
+    /// From here the order of writes is watched.
+    pub fn watch_order(&self, order: Order) {
+        self.lock().order = Some(order);
+    }
+
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
     }
@@ -206,6 +214,15 @@ impl<N> Inner<N> {
         self.history.push(event);
     }
 
+    /// Asks the watch over the order of writes, if there is one.
+    fn in_order(&mut self, disk: usize, offset: u64, bytes: Option<&[u8]>) {
+        let number = self.next();
+        let Some(order) = &mut self.order else { return };
+        if let Err(wrong) = order.judge(&self.disks, &Write { disk, offset, bytes, number }) {
+            self.wrongs.push(format!("{}{wrong}", Order::TOO_EARLY));
+        }
+    }
+
     fn watch(&mut self, disk: usize, range: &Range<u64>, what: &str) {
         for (other, busy) in &self.underway {
             if *other == disk && busy.start < range.end && range.start < busy.end {
@@ -239,6 +256,10 @@ impl<N: Clone + Send + 'static> SimDisk<N> {
                 return Err(error);
             }
             inner.watch(self.index, &range, "write");
+            match event(range.clone()) {
+                Event::Put { bytes, .. } => inner.in_order(self.index, range.start, Some(&bytes)),
+                _ => inner.in_order(self.index, range.start, None),
+            }
             inner.underway.push((self.index, range.clone()));
             inner.happen(event(range.clone()));
         }
@@ -284,6 +305,9 @@ impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
         let range = offset..offset + data.len() as u64;
         if range.end > inner.disks[self.index].visible.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !inner.disks[self.index].is_readable(offset, range.end - range.start) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         inner.watch(self.index, &range, "read");
         inner.disks[self.index].visible.read(offset, data);
