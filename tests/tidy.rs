@@ -181,3 +181,17 @@ fn dead_files_canary() {
     ];
     assert_caught(rules::dead_files(&files), 2);
 }
+
+#[test]
+fn documents_name_tests_that_exist() {
+    let notes: Vec<File> = committed().into_iter().filter(|file| file.path.starts_with("kernel-notes/")).collect();
+    assert!(notes.iter().any(|file| file.text.contains("::")), "the notes name no test at all");
+    assert_none(rules::named_tests(&notes, &rust(&["src", "tests"])));
+}
+
+#[test]
+fn named_tests_canary() {
+    let notes = [File::fake("kernel-notes/a.md", "see `nbd::tests::gone`, `nbd::tests::here` and `session`")];
+    let files = [File::fake("src/nbd/tests/session.rs", "fn here() {} // gone")];
+    assert_caught(rules::named_tests(&notes, &files), 1);
+}

@@ -1,10 +1,13 @@
 """Counting what reaches the file system and the device, independent of what the daemon says of itself.
 
 Ring operations make no system calls that strace could see, so syncs are counted where ext4 receives them (a tracepoint in
-a trace instance of our own, filtered by inode), and bytes and device flushes from the block device's statistics.
+a trace instance of our own, filtered by inode), and bytes and device flushes from the block device's statistics. Where nobody
+has mounted tracefs it is mounted in a folder of our own for as long as it is needed.
 """
 
 import os
+import subprocess
+import tempfile
 import time
 
 TRACING = "/sys/kernel/tracing"
@@ -15,14 +18,23 @@ class SyncTrace:
 
     def __init__(self, path):
         self.inode = os.stat(path).st_ino
-        self.folder = os.path.join(TRACING, "instances", "keymoult-bench-%d" % os.getpid())
+        self.mounted = self.folder = None
         self.count = None
+
+    def _tracing(self):
+        """Where tracefs is; mounts it if it is nowhere."""
+        if os.path.isdir(os.path.join(TRACING, "instances")):
+            return TRACING
+        self.mounted = tempfile.mkdtemp(prefix="kmtrace")
+        subprocess.run(["mount", "-t", "tracefs", "none", self.mounted], stderr=subprocess.DEVNULL, check=False)
+        return self.mounted
 
     def _write(self, name, text):
         with open(os.path.join(self.folder, name), "w") as file:
             file.write(text)
 
     def __enter__(self):
+        self.folder = os.path.join(self._tracing(), "instances", "keymoult-bench-%d" % os.getpid())
         try:
             os.mkdir(self.folder)
             event = "events/ext4/ext4_sync_file_enter/"
@@ -41,11 +53,9 @@ class SyncTrace:
                 self.count = sum("ext4_sync_file_enter" in line for line in trace if not line.startswith("#"))
         if os.path.isdir(self.folder):
             os.rmdir(self.folder)
-
-
-def tracing_available():
-    """Whether tracefs is there and writable; mounts nothing."""
-    return os.access(os.path.join(TRACING, "instances"), os.W_OK)
+        if self.mounted:
+            subprocess.run(["umount", self.mounted], stderr=subprocess.DEVNULL, check=False)
+            os.rmdir(self.mounted)
 
 
 def device_of(path):

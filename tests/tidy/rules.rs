@@ -264,3 +264,24 @@ fn declares_by_path(other: &File, file: &File) -> bool {
         .strip_prefix(&format!("{folder}/"))
         .is_some_and(|inside| other.text.contains(&format!("#[path = \"{inside}\"]")))
 }
+
+/// Tests that the documents name, as `module::name`, must be there under that name.
+pub fn named_tests(documents: &[File], files: &[File]) -> Vec<String> {
+    let there = |name: &str| {
+        files.iter().any(|file| {
+            let place = file.path.trim_end_matches(".rs").split('/').any(|part| part == name);
+            place || words(&code_of(&file.text)).any(|(_, word)| word == name)
+        })
+    };
+    let mut wrong = Vec::new();
+    for document in documents {
+        for token in document.text.split('`').skip(1).step_by(2) {
+            let is_path = token.contains("::") && token.chars().all(|c| c.is_alphanumeric() || "_:".contains(c));
+            let last = token.rsplit("::").next().unwrap_or_default();
+            if is_path && !there(last) {
+                wrong.push(format!("{}: no test or module {token}", document.path));
+            }
+        }
+    }
+    wrong
+}
