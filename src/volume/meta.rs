@@ -5,7 +5,8 @@
 //!   other copy is written only after that flush: two copies in the cache at once could both be torn.
 //! - A checkpoint is four durable steps in this order: (1) changed tag pages to the copies that do not count, committed
 //!   tags only; (2) flush; (3) superblock naming the new checkpoint, its digest and the new tail; (4) flush. Only after
-//!   (4) does the log learn that slots are free.
+//!   (4) does the log learn that slots are free. Before (1) a superblock in the cache is flushed: the pages it has given up
+//!   are those the durable one names.
 //! - Sequences are never reused: the next checkpoint is newer than any page ever seen, so a page of a checkpoint that a
 //!   crash cut off can never count later (such pages are rewritten by the next one).
 
@@ -148,6 +149,10 @@ impl Meta {
 
     /// Step 1 of a checkpoint: writes changed pages with the committed tags of now. A flush comes next.
     pub fn begin_checkpoint(&mut self, tags: &TagTable) -> Result<Checkpoint, VolumeError> {
+        if self.copies.pages_wait() {
+            self.flush()?;
+            self.copies.superblock_durable();
+        }
         let begun = self.copies.begin(self.superblock.checkpoint, self.log.tail_after_checkpoint());
         for index in &begun.pages {
             self.write_page(*index, begun.sequence, tags)?;
