@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "tidy/model.rs"]
+mod model;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -180,4 +182,38 @@ fn dead_files_canary() {
         File::fake("src/ghost.rs", "//! Only a comment names it."),
     ];
     assert_caught(rules::dead_files(&files), 2);
+}
+
+#[test]
+fn the_model_runs_the_product() {
+    assert_none(model::model_shares(&rust(&["src"])));
+}
+
+#[test]
+fn the_model_runs_the_product_canary() {
+    let shared = model::model_shares(&[]).len();
+    let own = [
+        File::fake(
+            "src/volume/tests/exhaustive/a.rs",
+            "use crate::volume::replay::{Side, classify};\nfn live_records() {}",
+        ),
+        File::fake("src/volume/replay.rs", "pub fn classify() {}"),
+    ];
+    assert_caught(model::model_shares(&own), shared);
+}
+
+#[test]
+fn every_rule_has_a_control() {
+    assert_none(model::every_rule_has_a_control(&rust(&["src"])));
+}
+
+#[test]
+fn every_rule_has_a_control_canary() {
+    let files = [
+        File::fake("src/volume/rules.rs", "pub enum Rule { R0, Fence }\npub fn r0_holds() {}\npub fn settles() {}"),
+        File::fake("src/volume/tests/exhaustive/controls.rs", "// Fence\ndrops(R0);"),
+        File::fake("src/volume/replay.rs", "if settles() {}"),
+        File::fake("src/volume/pipeline.rs", "if r0_holds() {}"),
+    ];
+    assert_caught(model::every_rule_has_a_control(&files), 2);
 }

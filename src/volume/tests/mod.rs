@@ -2,6 +2,7 @@
 
 mod controls;
 mod crashes;
+mod exhaustive;
 mod failures;
 mod kek;
 mod model;
