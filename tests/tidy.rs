@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "tidy/model.rs"]
+mod model;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -194,4 +196,38 @@ fn named_tests_canary() {
     let notes = [File::fake("kernel-notes/a.md", "see `nbd::tests::gone`, `nbd::tests::here` and `session`")];
     let files = [File::fake("src/nbd/tests/session.rs", "fn here() {} // gone")];
     assert_caught(rules::named_tests(&notes, &files), 1);
+}
+
+#[test]
+fn the_model_runs_the_product() {
+    assert_none(model::model_shares(&rust(&["src"])));
+}
+
+#[test]
+fn the_model_runs_the_product_canary() {
+    let shared = model::model_shares(&[]).len();
+    let own = [
+        File::fake(
+            "src/volume/tests/exhaustive/a.rs",
+            "use crate::volume::replay::{Side, classify};\nfn live_records() {}",
+        ),
+        File::fake("src/volume/replay.rs", "pub fn classify() {}"),
+    ];
+    assert_caught(model::model_shares(&own), shared);
+}
+
+#[test]
+fn every_rule_has_a_control() {
+    assert_none(model::every_rule_has_a_control(&rust(&["src"])));
+}
+
+#[test]
+fn every_rule_has_a_control_canary() {
+    let files = [
+        File::fake("src/volume/rules.rs", "pub enum Rule { R0, Fence }\npub fn r0_holds() {}\npub fn settles() {}"),
+        File::fake("src/volume/tests/exhaustive/controls.rs", "// Fence\ndrops(R0);"),
+        File::fake("src/volume/replay.rs", "if settles() {}"),
+        File::fake("src/volume/pipeline.rs", "if r0_holds() {}"),
+    ];
+    assert_caught(model::every_rule_has_a_control(&files), 2);
 }

@@ -6,6 +6,7 @@
 use std::io;
 
 /// Where a fault can strike.
+#[cfg_attr(not(test), allow(dead_code, reason = "only tests arm faults"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// A completion of the ring.
@@ -19,6 +20,7 @@ pub enum Point {
 }
 
 /// What happens there.
+#[cfg_attr(not(test), allow(dead_code, reason = "only tests arm faults"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Half of a transfer is reported.

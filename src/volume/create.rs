@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint::PageState;
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
 use super::lifecycle::{canary_for, wrap_for_all};
 use super::log::IntentLog;
-use super::meta::{Meta, MetaParts, PageState};
+use super::meta::{Meta, MetaParts};
 use super::open::MetadataKeys;
 use super::tags::TagTable;
 use crate::crypto::{EngineKind, Secret, Suite, new_key};

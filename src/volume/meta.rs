@@ -8,13 +8,15 @@
 //!   one superblock copy: its twin names an older tail, from which replay gives the same tags, or is refused.
 //! - A checkpoint is four durable steps in this order: (1) changed tag pages to the copies that do not count, committed
 //!   tags only; (2) flush; (3) superblock naming the new checkpoint, its digest and the new tail; (4) flush. Only after
-//!   (4) does the log learn that slots are free.
+//!   (4) does the log learn that slots are free. Before (1) a superblock in the cache is flushed: the pages it has given up
+//!   are those the durable one names.
 //! - Sequences are never reused: the next checkpoint is newer than any page ever seen, so a page of a checkpoint that a
 //!   crash cut off can never count later (such pages are rewritten by the next one).
 
 use std::io;
 use std::sync::Arc;
 
+use super::checkpoint::{Checkpoint, Copies, PageState};
 use super::error::VolumeError;
 use super::log::IntentLog;
 use super::tags::TagTable;
@@ -31,24 +33,6 @@ use crate::units::{BLOCK, Extent};
 /// Copies of superblock and generation table.
 const COPIES: usize = 2;
 
-/// One tag page's copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageState {
-    /// Sequence of the copy that counts.
-    pub sequence: u64,
-    /// Which copy counts: 0 or 1.
-    pub copy: u8,
-    /// Whether it must be written by the next checkpoint.
-    pub dirty: bool,
-}
-
-/// A checkpoint between its steps.
-pub struct Checkpoint {
-    sequence: u64,
-    tail: u64,
-    pages: Vec<u32>,
-}
-
 /// The metadata of an open volume.
 pub struct Meta {
     /// What seals structures.
@@ -61,12 +45,8 @@ pub struct Meta {
     pub log: IntentLog,
     digest_key: MacKey,
     header: Arc<dyn Disk>,
-    superblock_sequence: u64,
-    /// The newest superblock is not known to be durable: the other copy is the one a crash falls back to.
-    superblock_cached: bool,
+    copies: Copies,
     table_sequence: u64,
-    pages: Vec<PageState>,
-    page_sequence: u64,
     written: u64,
 }
 
@@ -100,11 +80,8 @@ impl Meta {
             log: parts.log,
             digest_key: parts.digest_key,
             header: parts.header,
-            superblock_sequence: parts.superblock.1,
-            superblock_cached: false,
+            copies: Copies::new(parts.superblock.1, parts.pages, parts.page_sequence),
             table_sequence: parts.table.1,
-            pages: parts.pages,
-            page_sequence: parts.page_sequence,
             written: 0,
         }
     }
@@ -125,15 +102,14 @@ impl Meta {
 
     /// Writes the superblock to the copy that does not count; durable after a flush.
     fn put_superblock(&mut self) -> Result<(), VolumeError> {
-        if super::rules::flushes_superblock_first(self.superblock_cached) {
+        if self.copies.superblock_waits() {
             self.flush()?;
         }
-        let sequence = self.superblock_sequence + 1;
+        let sequence = self.copies.next_superblock();
         let bytes = self.superblock.seal(&self.seal, sequence);
         let place = [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)];
         self.write(place, &bytes).map_err(VolumeError::io("write the superblock"))?;
-        self.superblock_sequence = sequence;
-        self.superblock_cached = true;
+        self.copies.superblock_written();
         Ok(())
     }
 
@@ -143,7 +119,7 @@ impl Meta {
         for _ in 0..COPIES {
             self.put_superblock()?;
             self.flush()?;
-            self.superblock_cached = false;
+            self.copies.superblock_durable();
         }
         Ok(())
     }
@@ -188,55 +164,49 @@ impl Meta {
 
     /// The page of `extent` must go into the next checkpoint.
     pub fn touch(&mut self, extent: Extent) {
-        if let Some(page) = self.pages.get_mut((extent.0 / TAGS_PER_PAGE) as usize) {
-            page.dirty = true;
-        }
+        self.copies.touch(extent.0 / TAGS_PER_PAGE);
     }
 
     /// Step 1 of a checkpoint: writes changed pages with the committed tags of now. A flush comes next.
     pub fn begin_checkpoint(&mut self, tags: &TagTable) -> Result<Checkpoint, VolumeError> {
-        let sequence = self.page_sequence.max(self.superblock.checkpoint) + 1;
-        self.page_sequence = sequence; // also if this checkpoint fails: its pages may be on the device
-        let tail = self.log.tail_after_checkpoint();
-        let dirty: Vec<u32> =
-            (0u32..).zip(&self.pages).filter(|(_, page)| page.dirty).map(|(index, _)| index).collect();
-        for index in &dirty {
-            self.write_page(*index, sequence, tags)?;
+        if self.copies.pages_wait() {
+            self.flush()?;
+            self.copies.superblock_durable();
         }
-        Ok(Checkpoint { sequence, tail, pages: dirty })
+        let begun = self.copies.begin(self.superblock.checkpoint, self.log.tail_after_checkpoint());
+        for index in &begun.pages {
+            self.write_page(*index, begun.sequence, tags)?;
+        }
+        Ok(begun)
     }
 
     fn write_page(&mut self, index: u32, sequence: u64, tags: &TagTable) -> Result<(), VolumeError> {
         let first = index * TAGS_PER_PAGE;
         let committed = tags.committed_range(first, first + TAGS_PER_PAGE);
         let page = seal_page(&self.seal, index, sequence, committed.into_iter());
-        let copy = u64::from(1 - self.pages[index as usize].copy);
+        let copy = u64::from(self.copies.spare(index));
         self.write(self.page_place(index, copy), &page).map_err(VolumeError::io("write a tag page"))?;
-        self.pages[index as usize].dirty = false;
+        self.copies.page_written(index);
         Ok(())
     }
 
     fn page_place(&self, index: u32, copy: u64) -> u64 {
-        let pages = self.pages.len() as u64;
+        let pages = self.copies.pages() as u64;
         self.superblock.zones.tags.offset + (copy * pages + u64::from(index)) * BLOCK
     }
 
     /// Step 3, after the flush: writes the superblock that makes the pages count. Another flush comes next.
     pub fn name_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), VolumeError> {
-        for index in &checkpoint.pages {
-            let page = &mut self.pages[*index as usize];
-            page.copy = 1 - page.copy;
-            page.sequence = checkpoint.sequence;
-        }
+        self.copies.name(checkpoint);
         self.superblock.checkpoint = checkpoint.sequence;
         self.superblock.tail = checkpoint.tail;
-        self.superblock.tag_digest = digest(&self.digest_key, self.pages.iter().map(|page| page.sequence));
+        self.superblock.tag_digest = digest(&self.digest_key, self.copies.sequences());
         self.put_superblock()
     }
 
     /// After step 4, the second flush: the slots up to the tail are free.
     pub fn end_checkpoint(&mut self, checkpoint: &Checkpoint) {
-        self.superblock_cached = false;
+        self.copies.superblock_durable();
         self.log.checkpointed(checkpoint.tail);
     }
 

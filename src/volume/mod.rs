@@ -8,7 +8,7 @@
 //! | `gates`, `flush`, `inbox` | who may touch an extent, who is behind a flush, who is told |
 //! | `log`, `replay` | the intent ring's rules, pure: planner and recovery share them with the crash models |
 //! | `pipeline`, `image`, `holes` | rewriting extents in batches |
-//! | `meta`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
+//! | `meta`, `checkpoint`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
@@ -18,6 +18,7 @@
 
 mod background;
 pub mod check;
+mod checkpoint;
 pub mod create;
 pub mod error;
 pub mod executor;

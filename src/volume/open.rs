@@ -9,12 +9,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Volume;
+use super::checkpoint::PageState;
 use super::error::VolumeError;
 use super::flush::FlushGroup;
 use super::gates::Gates;
 use super::keyring::{GenerationKey, Keyring};
 use super::lifecycle::check_canary;
-use super::meta::{Meta, MetaParts, PageState};
+use super::meta::{Meta, MetaParts};
 use super::recover::{self, Behind};
 use super::replay::{SlotContent, live_records, replay};
 use super::tags::TagTable;
@@ -27,7 +28,7 @@ use crate::format::generations::{Entry, GenerationTable};
 use crate::format::intents::Record;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
 use crate::format::superblock::Superblock;
-use crate::format::tags::{counting_copy, digest, open_page};
+use crate::format::tags::{digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
@@ -387,22 +388,20 @@ pub(super) fn read_tags(
             let found = copies.each_ref().map(|copy| open_page(&keys.seal, first + index, copy.page(index)));
             let sequences = found.each_ref().map(|page| page.as_ref().ok().map(|page| page.sequence));
             newest = sequences.iter().flatten().fold(newest, |newest, sequence| newest.max(*sequence));
-            let newer = sequences.iter().flatten().any(|sequence| *sequence > superblock.checkpoint);
-            let counting = counting_copy(superblock.checkpoint, sequences);
+            let state = PageState::found(superblock.checkpoint, sequences);
             let [a, b] = found;
-            if a.is_err() && b.is_err() || counting.is_none() {
+            let Some(state) = state else {
                 let damage = a.err().or(b.err()).unwrap_or(Damage::Crc { what: "tag page" });
                 return Err(VolumeError::damaged(format!("tag page {} (both copies)", first + index))(damage));
-            }
+            };
             let rotten =
                 |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
             if rotten(&a) || rotten(&b) {
                 suspects.push(first + index);
             }
-            let copy = counting.unwrap_or(0);
-            let page = if copy == 0 { a } else { b };
+            let page = if state.copy == 0 { a } else { b };
             let page = page.map_err(VolumeError::damaged(format!("tag page {}", first + index)))?;
-            pages.push(PageState { sequence: page.sequence, copy: copy as u8, dirty: newer });
+            pages.push(state);
             let left = extents - tags.len();
             tags.extend(page.tags.into_iter().take(left.min(TAGS_PER_PAGE as usize)));
         }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Volume;
+use super::checkpoint::Checkpoint;
 use super::error::VolumeError;
 use super::flush::Ask;
 use super::gates::Held;
 use super::image::{Image, Part};
 use super::inbox::{Bell, Call, Ticket};
-use super::meta::Checkpoint;
 use super::rewrite::{Digest, Rewrite};
 use super::rules;
 use crate::engine::{Data, Done, Engine, Op, Pool};

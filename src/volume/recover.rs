@@ -145,7 +145,7 @@ fn make_durable(
 }
 
 /// The generation a live intent is brought to.
-fn outcome(live: &LiveIntent) -> Generation {
+pub(super) fn outcome(live: &LiveIntent) -> Generation {
     if rules::converts() == Side::Old { live.intent.new } else { live.intent.old }
 }
 

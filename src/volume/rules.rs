@@ -40,6 +40,8 @@ pub enum Rule {
     OneIntent,
     /// One superblock copy at most is in the cache.
     OneSuperblock,
+    /// Tag pages are written only while the newest superblock is durable.
+    PagesBehindSuperblock,
 }
 
 #[cfg(test)]
@@ -144,4 +146,10 @@ pub fn allows_second_intent() -> bool {
 /// Whether the superblock in the cache must be flushed before its other copy is written.
 pub fn flushes_superblock_first(cached: bool) -> bool {
     cached && !dropped(Rule::OneSuperblock)
+}
+
+/// Whether the superblock in the cache must be flushed before tag pages are written: the pages it no longer names are the
+/// ones that count if a crash takes it.
+pub fn flushes_superblock_before_pages(cached: bool) -> bool {
+    cached && !dropped(Rule::PagesBehindSuperblock)
 }

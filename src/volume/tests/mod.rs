@@ -3,6 +3,7 @@
 mod answers;
 mod controls;
 mod crashes;
+mod exhaustive;
 mod failures;
 mod kek;
 mod model;
