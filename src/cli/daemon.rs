@@ -232,7 +232,9 @@ fn io_kind(choice: Option<IoChoice>) -> Option<IoKind> {
 /// The crypto engine of a choice.
 pub fn crypto_engine(choice: Option<CryptoChoice>) -> EngineKind {
     match choice {
-        None | Some(CryptoChoice::AwsLc) => EngineKind::AwsLc,
+        None | Some(CryptoChoice::Auto) => EngineKind::best(),
+        Some(CryptoChoice::Vaes) => EngineKind::Vaes,
+        Some(CryptoChoice::AwsLc) => EngineKind::AwsLc,
         Some(CryptoChoice::Portable) => EngineKind::Portable,
     }
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::control::api::{ApiError, ErrorKind};
+use crate::crypto::CryptoError;
 use crate::engine::EngineError;
 use crate::keys::{KeyError, KeyErrorClass};
 use crate::nbd::NbdError;
@@ -98,6 +99,7 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
         VolumeError::Newer { .. } => ErrorKind::Unsupported,
         VolumeError::WrongKey { .. } => ErrorKind::WrongKey,
         VolumeError::Key(error) => key_kind(error),
+        VolumeError::Crypto(CryptoError::EngineMissing(_)) => ErrorKind::Unsupported,
         VolumeError::Crypto(_) | VolumeError::Log(_) => ErrorKind::Internal,
         VolumeError::Damaged { .. }
         | VolumeError::Truncated { .. }
@@ -120,6 +122,7 @@ fn hint(error: &VolumeError) -> Option<String> {
         VolumeError::Backing(EngineError::RingForbidden { .. } | EngineError::RingMissing { .. }) => {
             "allow io_uring, or use --io posix"
         }
+        VolumeError::Crypto(CryptoError::EngineMissing(_)) => "leave --crypto-engine out: the best one is chosen",
         VolumeError::WrongKey { .. } => "give the KEK it was created with: --kek file:/path or --kek passphrase:",
         VolumeError::Truncated { .. } => {
             "make the backing as long as it was (truncate -s does, without touching what is there) and try again"

@@ -19,15 +19,7 @@ use crate::crypto::error::CryptoError;
 use crate::crypto::locked::lock_in_place;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::Suite;
-use crate::crypto::xex::{self, Block, Ciphers, Direction, Tweaks};
-
-/// Data to work on: in place, or from one buffer to another of the same length.
-pub(super) enum Io<'a> {
-    /// Read and written where it is.
-    InPlace(&'a mut [u8]),
-    /// Read from the first, written to the second.
-    To(&'a [u8], &'a mut [u8]),
-}
+use crate::crypto::xex::{self, Block, Ciphers, Direction, Io, Tweaks};
 
 /// One EVP cipher context with its key.
 struct Context {

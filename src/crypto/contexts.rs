@@ -9,11 +9,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::crypto::awslc::{Contexts, Io};
+use crate::crypto::awslc::Contexts;
 use crate::crypto::error::CryptoError;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::Suite;
-use crate::crypto::xex::{Direction, Tweaks};
+use crate::crypto::xex::{Direction, Io, Tweaks};
 
 /// Threads that can use one key at the same moment without waiting.
 const SLOTS: usize = 16;

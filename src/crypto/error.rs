@@ -2,7 +2,7 @@
 //!
 //! A message says what was refused and which bound it broke; it never contains key bytes.
 
-use crate::crypto::suite::Suite;
+use crate::crypto::suite::{EngineKind, Suite};
 
 /// An error of the cryptographic layer.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum CryptoError {
     /// Key_1 equals Key_2, which IEEE 1619 and SP 800-38E forbid.
     #[error("Key_1 equals Key_2: not an XTS key")]
     EqualHalves,
+    /// The CPU lacks what the engine is made of.
+    #[error("this CPU cannot run the {0} engine")]
+    EngineMissing(EngineKind),
     /// A data unit of a size no suite here serves.
     #[error("data units of {0} bytes are not served (512 or 4096)")]
     DataUnit(u32),

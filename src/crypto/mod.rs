@@ -4,15 +4,16 @@
 //! |---|---|
 //! | `suite` | names and ids of suites and engines, the tweak rule |
 //! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
-//! | `xts` | the one narrow interface to both engines |
-//! | `awslc`, `contexts` | the fast engine: AWS-LC's EVP |
-//! | `portable`, `xex` | the second engine: pure Rust |
+//! | `xts` | the one narrow interface to all engines |
+//! | `vaes` | our own vector code, where the CPU has VAES and AVX-512 |
+//! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
+//! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
 //! | [`canary`] | both engines agree about a fresh key before it is used |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
-//! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the two
-//! engines share neither the block cipher nor the code that steps the tweak, so that one can check the other:
+//! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
+//! engines share neither the block cipher nor the code that steps the tweak, so that any can check any other:
 //! AES-256 is AWS-LC's XTS against our `xex` over the `aes` crate; AES-128 (which AWS-LC's EVP lacks as XTS) is `xex`
 //! over AWS-LC's ECB against `xts-mode` over the `aes` crate.
 
@@ -29,6 +30,8 @@ mod secret;
 pub mod selftest;
 pub mod speed;
 mod suite;
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_vaes.rs")]
+mod vaes;
 mod vectors;
 pub mod wrap;
 mod xex;

@@ -1,18 +1,17 @@
 //! Known-answer tests of every primitive, run at each start: a failed one refuses to start.
 //!
-//! They take a few milliseconds. XTS is tried with both engines in both directions, one buffer and two.
+//! They take a few milliseconds. XTS is tried with every engine this CPU can run, in both directions, one buffer and two.
 
 use aes_kw::{KeyInit, KwpAes192, KwpAes256};
 use argon2::{Algorithm, Argon2, Params, Version};
 use xxhash_rust::xxh3::xxh3_64_with_secret;
 
-use crate::crypto::awslc::Io;
 use crate::crypto::kdf;
 use crate::crypto::mac::MacKey;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::{EngineKind, Suite};
 use crate::crypto::vectors::{self, KwpVector, XtsVector, hex};
-use crate::crypto::xex::{Direction, Tweaks};
+use crate::crypto::xex::{Direction, Io, Tweaks};
 use crate::crypto::xts::Cipher;
 
 /// A primitive gave another answer than the published one; nothing it computes can be trusted.
@@ -29,7 +28,7 @@ pub struct SelfTestError {
 pub fn run() -> Result<(), SelfTestError> {
     let vectors = vectors::xts().map_err(|line| failed("XTS-AES", &format!("line {line} of the built-in vectors")))?;
     for vector in &vectors {
-        for engine in EngineKind::ALL {
+        for engine in EngineKind::available() {
             xts(engine, vector)?;
         }
     }
@@ -163,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_wrong_answer_is_caught_with_either_engine() {
-        for engine in EngineKind::ALL {
+        for engine in EngineKind::available() {
             for mut vector in vectors::xts().unwrap() {
                 let last = vector.cipher.len() - 1;
                 vector.cipher[last] ^= 1;

@@ -79,6 +79,8 @@ impl FromStr for Suite {
 /// Which implementation computes a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {
+    /// Our own vector code, for CPUs with VAES and AVX-512.
+    Vaes,
     /// AWS-LC, through `aws-lc-sys`: assembly for the CPU at hand.
     AwsLc,
     /// Pure Rust: the `aes` crate.
@@ -86,14 +88,29 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// Both engines, the fast one first.
-    pub const ALL: [EngineKind; 2] = [EngineKind::AwsLc, EngineKind::Portable];
+    /// Every engine, the fastest first.
+    pub const ALL: [EngineKind; 3] = [EngineKind::Vaes, EngineKind::AwsLc, EngineKind::Portable];
+
+    /// Whether this CPU can run it.
+    pub fn is_available(self) -> bool {
+        self != EngineKind::Vaes || crate::crypto::vaes::available()
+    }
+
+    /// The engines this CPU can run, the fastest first.
+    pub fn available() -> impl Iterator<Item = EngineKind> {
+        EngineKind::ALL.into_iter().filter(|engine| engine.is_available())
+    }
+
+    /// What does the work unless something else is asked for.
+    pub fn best() -> EngineKind {
+        if EngineKind::Vaes.is_available() { EngineKind::Vaes } else { EngineKind::AwsLc }
+    }
 
     /// The engine that checks what this one wrote.
     pub const fn other(self) -> EngineKind {
         match self {
+            EngineKind::Vaes | EngineKind::Portable => EngineKind::AwsLc,
             EngineKind::AwsLc => EngineKind::Portable,
-            EngineKind::Portable => EngineKind::AwsLc,
         }
     }
 }
@@ -101,6 +118,7 @@ impl EngineKind {
 impl fmt::Display for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            EngineKind::Vaes => "vaes",
             EngineKind::AwsLc => "aws-lc",
             EngineKind::Portable => "portable",
         })
@@ -112,12 +130,13 @@ impl FromStr for EngineKind {
 
     fn from_str(name: &str) -> Result<EngineKind, CryptoError> {
         match name {
+            "vaes" => Ok(EngineKind::Vaes),
             "aws-lc" => Ok(EngineKind::AwsLc),
             "portable" => Ok(EngineKind::Portable),
             _ => Err(CryptoError::UnknownName {
                 kind: "crypto engine",
                 name: name.to_owned(),
-                known: "aws-lc, portable",
+                known: "vaes, aws-lc, portable",
             }),
         }
     }

@@ -21,6 +21,14 @@ pub(super) enum Direction {
     Decrypt,
 }
 
+/// Data to work on: in place, or from one buffer to another of the same length.
+pub(super) enum Io<'a> {
+    /// Read and written where it is.
+    InPlace(&'a mut [u8]),
+    /// Read from the first, written to the second.
+    To(&'a [u8], &'a mut [u8]),
+}
+
 /// Where the data units of one call start counting, and by how much the tweak grows per unit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tweaks {

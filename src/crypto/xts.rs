@@ -1,4 +1,4 @@
-//! XTS over the data units of a volume: the one narrow interface to both engines.
+//! XTS over the data units of a volume: the one narrow interface to all engines.
 //!
 //! Invariants: an [`Xts`] exists only with Key_1 ≠ Key_2, a data unit that is served, and a tweak rule that gives each
 //! data unit its own tweak. Offsets and lengths are whole data units: a caller that breaks this has a bug, and is
@@ -6,13 +6,13 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::crypto::awslc::Io;
 use crate::crypto::contexts::AwsLc;
 use crate::crypto::error::CryptoError;
 use crate::crypto::portable::Portable;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::{EngineKind, Suite, TweakRule};
-use crate::crypto::xex::{Direction, Tweaks};
+use crate::crypto::vaes::Vaes;
+use crate::crypto::xex::{Direction, Io, Tweaks};
 
 /// One key of a volume, ready to encrypt and decrypt its data units, from any thread.
 pub struct Xts {
@@ -28,7 +28,7 @@ impl Xts {
     ///
     /// # Errors
     /// A key of another length, Key_1 equal to Key_2 (compared in constant time), a data unit that is not served, a
-    /// tweak rule that would repeat a tweak, or AWS-LC out of memory.
+    /// tweak rule that would repeat a tweak, an engine this CPU cannot run, or AWS-LC out of memory.
     pub fn new(
         engine: EngineKind,
         suite: Suite,
@@ -119,10 +119,11 @@ impl Xts {
     }
 }
 
-/// A keyed cipher of either engine, under data units of any whole number of blocks.
+/// A keyed cipher of any engine, under data units of any whole number of blocks.
 pub(super) enum Cipher {
     /// Plaintext.
     Identity,
+    Vaes(Vaes),
     AwsLc(Box<AwsLc>),
     Portable(Portable),
 }
@@ -133,6 +134,7 @@ impl Cipher {
         check_key(suite, key)?;
         Ok(match (suite, engine) {
             (Suite::None, _) => Cipher::Identity,
+            (_, EngineKind::Vaes) => Cipher::Vaes(Vaes::new(suite, key).ok_or(CryptoError::EngineMissing(engine))?),
             (_, EngineKind::AwsLc) => Cipher::AwsLc(Box::new(AwsLc::new(suite, key)?)),
             (_, EngineKind::Portable) => Cipher::Portable(Portable::new(suite, key)?),
         })
@@ -142,6 +144,7 @@ impl Cipher {
     #[inline]
     pub(super) fn crypt(&self, way: Direction, tweaks: Tweaks, unit: usize, io: Io<'_>) {
         match (self, io) {
+            (Cipher::Vaes(engine), io) => engine.crypt(way, tweaks, unit, io),
             (Cipher::AwsLc(engine), io) => engine.crypt(way, tweaks, unit, io),
             (Cipher::Portable(engine), Io::InPlace(data)) => {
                 engine.crypt(way, tweaks, unit, data);

@@ -28,14 +28,10 @@ impl GenerationKey {
     /// Builds both ciphers of an entry from its unwrapped key.
     pub fn new(engine: EngineKind, entry: &Entry, suite: Suite, key: &Secret) -> Result<GenerationKey, CryptoError> {
         let tweak = TweakRule { unit: entry.tweak_unit, base: entry.tweak_base };
-        let other = match engine {
-            EngineKind::AwsLc => EngineKind::Portable,
-            EngineKind::Portable => EngineKind::AwsLc,
-        };
         Ok(GenerationKey {
             generation: entry.generation,
             cipher: Xts::new(engine, suite, key, entry.data_unit, tweak)?,
-            other: Xts::new(other, suite, key, entry.data_unit, tweak)?,
+            other: Xts::new(engine.other(), suite, key, entry.data_unit, tweak)?,
             bytes: AtomicU64::new(entry.bytes_reserved),
             reserved: AtomicU64::new(entry.bytes_reserved),
         })

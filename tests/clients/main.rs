@@ -46,7 +46,7 @@ macro_rules! over_variants {
     ($($test:path as $name:ident,)*) => {
         over_variants!(@ aws_lc, Variant { crypto_engine: "aws-lc", io: None }, $($test as $name,)*);
         over_variants!(@ portable, Variant { crypto_engine: "portable", io: None }, $($test as $name,)*);
-        over_variants!(@ posix, Variant { crypto_engine: "aws-lc", io: Some("posix") }, $($test as $name,)*);
+        over_variants!(@ posix, Variant { crypto_engine: "auto", io: Some("posix") }, $($test as $name,)*);
     };
     (@ $module:ident, $variant:expr, $($test:path as $name:ident,)*) => {
         mod $module {

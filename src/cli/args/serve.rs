@@ -21,9 +21,13 @@ pub enum IoChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CryptoChoice {
-    /// AWS-LC, the fast one
+    /// The fastest this CPU can run
+    Auto,
+    /// Our own vector code, for VAES and AVX-512
+    Vaes,
+    /// AWS-LC, fast on any CPU
     AwsLc,
-    /// Pure Rust, the independent one
+    /// Pure Rust
     Portable,
 }
 
@@ -61,7 +65,7 @@ pub struct ServeArgs {
     /// I/O engine [default: ring where it works]
     #[arg(long, value_enum)]
     pub io: Option<IoChoice>,
-    /// Crypto engine that writes [default: aws-lc]
+    /// Crypto engine that writes [default: auto]
     #[arg(long, value_enum)]
     pub crypto_engine: Option<CryptoChoice>,
     /// How backings are cached [default: auto]

@@ -83,7 +83,7 @@ proptest! {
         prop_assume!(check_key(case.suite, &key).is_ok());
         let offset = case.first_unit * u64::from(case.data_unit);
         let expected = third_opinion(&case);
-        for engine in EngineKind::ALL {
+        for engine in EngineKind::available() {
             let xts = Xts::new(engine, case.suite, &key, case.data_unit, case.rule).unwrap();
             let mut place = case.data.clone();
             xts.encrypt(offset, &mut place);
@@ -103,7 +103,7 @@ proptest! {
         let key = Secret::filled(case.key.len(), |bytes| bytes.copy_from_slice(&case.key));
         prop_assume!(check_key(case.suite, &key).is_ok());
         let offset = case.first_unit * u64::from(case.data_unit);
-        for engine in EngineKind::ALL {
+        for engine in EngineKind::available() {
             let xts = Xts::new(engine, case.suite, &key, case.data_unit, case.rule).unwrap();
             let (mut whole, mut split) = (case.data.clone(), case.data.clone());
             xts.encrypt(offset, &mut whole);

@@ -18,7 +18,7 @@ fn child_holds_many_secrets() {
     let secrets: Vec<Secret> = (0..20_000).map(|_| Secret::random(64).unwrap()).collect();
     let keys: Vec<Xts> = (0..200)
         .map(|i| {
-            let (suite, engine) = (Suite::Aes256Xts, EngineKind::ALL[i % 2]);
+            let (suite, engine) = (Suite::Aes256Xts, [EngineKind::AwsLc, EngineKind::Portable][i % 2]);
             let key = new_key(suite).unwrap();
             let xts = Xts::new(engine, suite, &key, 4096, TweakRule::own(4096)).unwrap();
             xts.encrypt(0, &mut vec![0; 4096]);

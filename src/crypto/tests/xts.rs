@@ -4,7 +4,7 @@ use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts, chec
 
 fn refusal(suite: Suite, key: &Secret, unit: u32, rule: TweakRule) -> Vec<String> {
     let refuse = |engine| Xts::new(engine, suite, key, unit, rule).err().unwrap().to_string();
-    EngineKind::ALL.map(refuse).to_vec()
+    EngineKind::available().map(refuse).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn odd_units_are_refused() {
 
 #[test]
 fn plaintext_is_the_identity_on_both_engines() {
-    for engine in EngineKind::ALL {
+    for engine in EngineKind::available() {
         let xts = Xts::new(engine, Suite::None, &Secret::zeroed(0), 512, TweakRule::own(512)).unwrap();
         let data: Vec<u8> = (0..1024).map(|i| i as u8).collect();
         let (mut place, mut to) = (data.clone(), vec![0; 1024]);
@@ -73,7 +73,7 @@ fn plaintext_is_the_identity_on_both_engines() {
 #[test]
 fn unaligned_calls_stop_before_a_byte_changes() {
     let key = new_key(Suite::Aes256Xts).unwrap();
-    for engine in EngineKind::ALL {
+    for engine in EngineKind::available() {
         let xts = Xts::new(engine, Suite::Aes256Xts, &key, 4096, TweakRule::own(4096)).unwrap();
         for (offset, len) in [(512, 4096), (0, 512), (0, 4097), (4095, 0)] {
             let mut data = vec![7; len];
