@@ -12,12 +12,13 @@ pub const COMMANDS: &str = "\
 Volumes on this machine:
   volume create PATH --size 10GiB --kek URI   make an encrypted volume
   volume info PATH                            say what a volume is, with or without a key
-  volume check PATH [--kek URI] [--full]      check a volume that nobody serves
+  volume check PATH [--kek URI] [--full]      check a volume that nobody serves; --repair mends what is safe
   serve [NAME=]PATH… --kek URI                serve volumes over NBD until told to stop
   serve --config FILE                         the same, from a configuration file
 
 A running daemon:
   status [VOLUME] [--watch]                   show the daemon and its volumes
+  volume check VOLUME --online [--full]       check a volume while it is served
   key list VOLUME                             list the keys of a volume
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it

@@ -1,6 +1,6 @@
 //! Keys: every wrap that a given KEK could open is opened, and every key is held against its canary by both engines.
 
-use super::report::{CheckReport, Severity};
+use super::report::{CheckReport, Place, Severity};
 use crate::crypto::{EngineKind, Secret, Suite};
 use crate::engine::Disk;
 use crate::format::canary;
@@ -74,7 +74,7 @@ fn canary(
     header: &dyn Disk,
 ) -> bool {
     let offset = superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
-    let place = format!("canary of generation {}, header offset {offset}", entry.generation);
+    let place = Place::header(format_args!("canary of generation {}", entry.generation), offset);
     let block = match Bytes::of(header).try_read(offset, canary::SLOT) {
         Ok(block) => block,
         Err(error) => {
