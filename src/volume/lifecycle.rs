@@ -102,7 +102,12 @@ pub(super) fn check_canary(
     same_canary(&keys.canary, entry, key, &canary)
 }
 
-pub(super) fn same_canary(secret: &Secret, entry: &Entry, key: &GenerationKey, canary: &Canary) -> Result<(), VolumeError> {
+pub(super) fn same_canary(
+    secret: &Secret,
+    entry: &Entry,
+    key: &GenerationKey,
+    canary: &Canary,
+) -> Result<(), VolumeError> {
     let text = canary_text(secret, entry);
     for cipher in [&key.cipher, &key.other] {
         let mut plain = canary.ciphertext.clone();

@@ -117,7 +117,8 @@ impl<'a> Reader<'a> {
     ) -> bool {
         let read = self.runs(report, extent, range.clone(), keys, live);
         if let Err((at, error)) = &read {
-            let place = Place::data(format_args!("extent {extent}, generation {tag}"), self.superblock.zones.data.offset + at);
+            let place =
+                Place::data(format_args!("extent {extent}, generation {tag}"), self.superblock.zones.data.offset + at);
             let what = format!("the device does not give back byte {at} of the volume: {error}");
             report.add(Severity::Error, "data-unreadable", place, what, None);
         }
@@ -204,7 +205,8 @@ impl<'a> Reader<'a> {
                 same = false;
                 let at = self.plain[0].iter().zip(&self.plain[1]).position(|(a, b)| a != b).unwrap_or(0) as u64;
                 let base = self.superblock.zones.data.offset;
-                let place = Place::data(format_args!("extent {extent}, generation {}", key.generation), base + offset + at);
+                let place =
+                    Place::data(format_args!("extent {extent}, generation {}", key.generation), base + offset + at);
                 let what = format!("the engines decrypt byte {} of the volume differently", offset + at);
                 report.add(Severity::Error, "engines-disagree", place, what, None);
             }

@@ -108,12 +108,7 @@ impl Checker {
     }
 }
 
-fn outcome(
-    volume: &Volume,
-    keks: &[Box<dyn KekProvider>],
-    options: OnlineOptions,
-    board: &Mutex<Board>,
-) -> JobState {
+fn outcome(volume: &Volume, keks: &[Box<dyn KekProvider>], options: OnlineOptions, board: &Mutex<Board>) -> JobState {
     let mut progress = |done, total| {
         let mut board = lock(board);
         (board.status.done, board.status.total) = (done, total);

@@ -16,8 +16,8 @@
 
 mod data;
 mod metadata;
-mod pages;
 mod pace;
+mod pages;
 mod ring;
 
 use std::collections::BTreeMap;

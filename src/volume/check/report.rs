@@ -208,7 +208,8 @@ impl CheckReport {
         let Place { text, on } = place.into();
         let (backing, offset) = (on.map(|(backing, _)| backing.to_owned()), on.map(|(_, offset)| offset));
         let (name, what) = ("ok".into(), what.into());
-        let finding = Finding { severity: Severity::Ok, name, place: text, backing, offset, what, means: None, hint: None };
+        let finding =
+            Finding { severity: Severity::Ok, name, place: text, backing, offset, what, means: None, hint: None };
         self.findings.push(finding);
     }
 

@@ -14,9 +14,11 @@ use crate::volume::info::{Bytes, Copies};
 
 const TAMPERED: &str = "somebody changed it, or it is another volume's: restore the header from a backup you trust";
 /// Nothing else on the backing proves that header and data are of one time, so nothing may put the stamp back.
-const NO_STAMP: &str = "restore header and data of one time from a backup: nothing else proves that they belong together";
+const NO_STAMP: &str =
+    "restore header and data of one time from a backup: nothing else proves that they belong together";
 const REPAIR: &str = "volume check --repair rewrites it from its twin";
-const UNREADABLE_TWIN: &str = "it may be the newer one, so --repair leaves it alone: copy the backing to a sound device first";
+const UNREADABLE_TWIN: &str =
+    "it may be the newer one, so --repair leaves it alone: copy the backing to a sound device first";
 
 /// Which copy counts, and what is wrong with the other one that `repair` may mend.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::keys::Keys;
-use super::report::{CheckReport, Severity};
 use super::references::{Counts, references};
+use super::report::{CheckReport, Severity};
 use super::ring::RingScan;
 use super::structures::{self, Twins};
 use super::tags::TagScan;

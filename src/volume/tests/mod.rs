@@ -5,6 +5,7 @@ mod crashes;
 mod failures;
 mod kek;
 mod model;
+mod online;
 mod poison;
 mod rig;
 mod sessions;

@@ -25,37 +25,49 @@ impl Online<'_> {
     /// Both superblock copies, and that the newest is the daemon's.
     pub(super) fn superblocks(&self, report: &mut CheckReport) {
         let header = Bytes::of(&*self.volume.header);
-        self.settled(report, || Copies::superblocks(&header), |report, meta, copies| {
-            structures::judge(report, "superblock", copies, Some(&self.seal));
-            structures::same_volume(report, copies);
-            let same = |copy: usize| {
-                let found = copies.peek()[copy].as_ref().ok().and_then(|copy| Superblock::decode(copy).ok());
-                found.as_ref() == Some(&meta.superblock)
-            };
-            differs(report, "superblock", copies, meta.superblock_sequence(), same);
-        });
+        self.settled(
+            report,
+            || Copies::superblocks(&header),
+            |report, meta, copies| {
+                structures::judge(report, "superblock", copies, Some(&self.seal));
+                structures::same_volume(report, copies);
+                let same = |copy: usize| {
+                    let found = copies.peek()[copy].as_ref().ok().and_then(|copy| Superblock::decode(copy).ok());
+                    found.as_ref() == Some(&meta.superblock)
+                };
+                differs(report, "superblock", copies, meta.superblock_sequence(), same);
+            },
+        );
     }
 
     /// Both table copies, and that the newest is the daemon's.
     pub(super) fn tables(&self, report: &mut CheckReport) {
         let header = Bytes::of(&*self.volume.header);
         let superblock = self.meta().superblock.clone();
-        self.settled(report, || Copies::tables(&header, &superblock), |report, meta, copies| {
-            structures::judge(report, "table", copies, Some(&self.seal));
-            let same = |copy: usize| {
-                let found = copies.peek()[copy].as_ref().ok().and_then(|copy| GenerationTable::decode(copy).ok());
-                found.as_ref() == Some(&meta.table)
-            };
-            differs(report, "table", copies, meta.table_sequence(), same);
-        });
+        self.settled(
+            report,
+            || Copies::tables(&header, &superblock),
+            |report, meta, copies| {
+                structures::judge(report, "table", copies, Some(&self.seal));
+                let same = |copy: usize| {
+                    let found = copies.peek()[copy].as_ref().ok().and_then(|copy| GenerationTable::decode(copy).ok());
+                    found.as_ref() == Some(&meta.table)
+                };
+                differs(report, "table", copies, meta.table_sequence(), same);
+            },
+        );
     }
 
     /// The epoch stamp at the end of the data.
     pub(super) fn stamp(&self, report: &mut CheckReport) {
         let superblock = self.meta().superblock.clone();
-        self.settled(report, || structures::read_stamp(&superblock, &*self.volume.data), |report, meta, bytes| {
-            structures::stamp(report, &meta.superblock, Some(&self.seal), bytes);
-        });
+        self.settled(
+            report,
+            || structures::read_stamp(&superblock, &*self.volume.data),
+            |report, meta, bytes| {
+                structures::stamp(report, &meta.superblock, Some(&self.seal), bytes);
+            },
+        );
     }
 
     /// Whether the KEKs still open every wrap, and every canary under the keys the wraps hold and those in memory.
@@ -81,7 +93,8 @@ impl Online<'_> {
         let loaded = table.entries.iter().filter(|entry| entry.state.is_loaded());
         for entry in loaded.filter(|entry| entry.generation != Generation::METADATA) {
             let offset = superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
-            let place = Place::header(format_args!("canary of generation {} in memory's eyes", entry.generation), offset);
+            let place =
+                Place::header(format_args!("canary of generation {} in memory's eyes", entry.generation), offset);
             let Some(key) = self.volume.keyring.get(entry.generation) else {
                 let what = format!("it is {}, but its key is not loaded", entry.state.name());
                 report.add(Severity::Warning, "key-not-loaded", format!("generation {}", entry.generation), what, None);
@@ -109,13 +122,7 @@ impl Online<'_> {
 }
 
 /// The copy that counts must be the one the daemon wrote last.
-fn differs(
-    report: &mut CheckReport,
-    what: &'static str,
-    copies: &Copies,
-    wrote: u64,
-    same: impl Fn(usize) -> bool,
-) {
+fn differs(report: &mut CheckReport, what: &'static str, copies: &Copies, wrote: u64, same: impl Fn(usize) -> bool) {
     let counting = copies.newest();
     let sequence = counting.and_then(|copy| copies.peek()[copy].as_ref().ok().map(|found| found.sequence));
     if sequence == Some(wrote) && counting.is_some_and(same) {

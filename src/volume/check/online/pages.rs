@@ -29,7 +29,8 @@ impl Online<'_> {
         let mut tally = Tally::new();
         for index in 0..pages {
             let read = || tags::read(header, &superblock, index, Some(&self.seal));
-            let found = self.settled(report, read, |report, meta, copies| self.page(report, meta, index, copies, slots));
+            let found =
+                self.settled(report, read, |report, meta, copies| self.page(report, meta, index, copies, slots));
             for tag in found {
                 *tally.entry(tag).or_insert(0) += 1;
             }
@@ -37,7 +38,9 @@ impl Online<'_> {
         }
         let meta = self.meta();
         match meta.digest_fits() {
-            true => report.good("tag pages", format!("{pages} pages, each the one the daemon named, its tags as in memory")),
+            true => {
+                report.good("tag pages", format!("{pages} pages, each the one the daemon named, its tags as in memory"))
+            }
             false => {
                 let what = "the digest in the superblock is not that of the pages the daemon named";
                 report.add(Severity::Error, "tag-digest", "the daemon's memory", what, None);

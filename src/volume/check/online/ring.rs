@@ -189,7 +189,8 @@ impl Online<'_> {
             report.live_intents.push(LiveIntentReport { extent, old, new, record: *sequence });
             [intent.old, intent.new].into_iter().for_each(|generation| *live.entry(generation).or_insert(0) += 1);
         }
-        let what = format!("{} records after the tail {}, {} live intents", records.len(), span.tail, replayed.live.len());
+        let what =
+            format!("{} records after the tail {}, {} live intents", records.len(), span.tail, replayed.live.len());
         report.good("intent ring", what);
         (naming, live)
     }
@@ -203,11 +204,13 @@ impl Online<'_> {
         let only_there = on_disk.difference(&known).filter(|_| !self.volume.read_only);
         let only_known = known.difference(&on_disk);
         for (extent, record, old, new) in only_there {
-            let what = format!("extent {extent}: record {record} ({old} to {new}) is live there, but not for the daemon");
+            let what =
+                format!("extent {extent}: record {record} ({old} to {new}) is live there, but not for the daemon");
             report.add(Severity::Error, "ring-differs", "intent ring", what, None);
         }
         for (extent, record, old, new) in only_known {
-            let what = format!("extent {extent}: record {record} ({old} to {new}) is live for the daemon, but not there");
+            let what =
+                format!("extent {extent}: record {record} ({old} to {new}) is live for the daemon, but not there");
             report.add(Severity::Error, "ring-differs", "intent ring", what, None);
         }
     }

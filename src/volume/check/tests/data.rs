@@ -12,10 +12,10 @@ use crate::units::Generation;
 use crate::volume::check::{Depth, Severity, check_disks};
 
 /// A disk that cannot read a range, or vouches for less.
-struct Worn {
-    disk: Arc<dyn Disk>,
-    gone: Range<u64>,
-    granule: u32,
+pub struct Worn {
+    pub disk: Arc<dyn Disk>,
+    pub gone: Range<u64>,
+    pub granule: u32,
 }
 
 impl Disk for Worn {
@@ -80,7 +80,8 @@ fn an_extent_the_device_does_not_give_back() {
     clean(&check_disks(Arc::clone(&worn), None, depth(false), &mut |_, _| {}).unwrap());
     let report = check_disks(worn, None, depth(true), &mut |_, _| {}).unwrap();
     let finding = only(&report, "data-unreadable", Severity::Error);
-    assert_eq!(finding.place, "extent 4, generation 1");
+    assert_eq!(finding.place, format!("extent 4, generation 1, data offset {}", base + (4 << 16) + 8192));
+    assert_eq!((finding.backing.as_deref(), finding.offset), (Some("data"), Some(base + (4 << 16) + 8192)));
     assert_eq!(report.data.unwrap().extents_unread, 1);
     assert!(!report.passed);
 }

@@ -265,7 +265,7 @@ fn fixture_check_without_open(fixture: &Fixture) -> crate::volume::check::CheckR
 
 #[test]
 fn tags_of_a_generation_that_must_not_have_any() {
-    for state in [KeyState::Prepared, KeyState::Empty, KeyState::Disabled, KeyState::Scheduled] {
+    for state in [KeyState::Prepared, KeyState::Empty, KeyState::Disabled, KeyState::Scheduled, KeyState::Destroyed] {
         let fixture = Fixture::new();
         fixture.rotate(1);
         fixture.change_table(|table| {
