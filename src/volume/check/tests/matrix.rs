@@ -108,9 +108,10 @@ fn a_flipped_bit_in_every_class_of_field() {
             };
             println!("{} {field}", structure.name);
             found(&report, &structure, kind, severity);
-            // Where the copy that counts is lost, an older one does, and stamp and tags tell that it is too old.
-            let passes = severity == Severity::Warning && !structure.counts;
-            assert_eq!(report.passed, passes, "{field}: {:#?}", bad(&report));
+            // Where the copy that counts is lost an older one does; what that says may fail the check by itself.
+            if !structure.counts {
+                assert!(report.passed == (severity == Severity::Warning), "{field}: {:#?}", bad(&report));
+            }
         }
     }
     clean_but_for_the_rotation(&fixture.check());
@@ -148,6 +149,12 @@ fn a_zeroed_block() {
         match structure.name {
             // A slot of zeros is like one never written: what names it is the gap.
             "ring" => assert!(only(&report, "ring-gap", Severity::Error).what.contains("record 2")),
+            // Copy B was never written: now both are zero.
+            "tag-page" => {
+                let zero: Vec<_> = report.named("tag-page-zero").map(|finding| finding.offset).collect();
+                assert!(zero.len() == 2 && zero.contains(&Some(structure.place)), "{zero:?}");
+                only(&report, "tag-page-lost", Severity::Error);
+            }
             _ => found(&report, &structure, "zero", structure.accident),
         }
     }
@@ -233,9 +240,9 @@ fn a_ring_record_of_another_volume() {
     let (fixture, other) = (Fixture::new(), Fixture::new());
     fixture.rotate(3);
     other.rotate(3);
-    let volume = fixture.open(true);
-    let (zone, size) = (volume.meta().superblock.zones.ring, u64::from(volume.meta().superblock.slot_size));
-    let place = zone.offset + u64::from(slot_of(3, volume.meta().superblock.ring_slots)) * size;
+    let superblock = fixture.open(true).meta().superblock.clone();
+    let size = u64::from(superblock.slot_size);
+    let place = superblock.zones.ring.offset + u64::from(slot_of(3, superblock.ring_slots)) * size;
     fixture.data.write_at(place, &read(&*other.data, place, size)).unwrap();
     at(&fixture.check(), "ring-mac", Severity::Error, place);
 }
