@@ -83,7 +83,10 @@ pub fn check_online(args: &CheckArgs, global: &Global, output: &Output) -> Resul
     progress.end();
     let Some(report) = status.report else {
         let why = status.why.unwrap_or_else(|| "another check has taken its place".into());
-        return Err(Failure::new(Exit::NotReached, "the check did not come to an end").at(name).hint(why));
+        return Err(Failure::new(Exit::NotReached, "the check did not come to an end")
+            .at(format!("volume {name}"))
+            .at(format!("because: {why}"))
+            .hint("nothing was changed; ask again"));
     };
     output.result(&report, |report| format!("{name}, while it is served: {}", check_text(report, args.full)))?;
     Ok(if report.passed { Exit::Ok } else { Exit::Damaged })

@@ -12,7 +12,7 @@ pub const COMMANDS: &str = "\
 Volumes on this machine:
   volume create PATH --size 10GiB --kek URI   make an encrypted volume
   volume info PATH                            say what a volume is, with or without a key
-  volume check PATH [--kek URI] [--full]      check a volume that nobody serves; --repair mends what is safe
+  volume check PATH [--kek URI] [--full]      check a volume that nobody serves
   serve [NAME=]PATH… --kek URI                serve volumes over NBD until told to stop
   serve --config FILE                         the same, from a configuration file
 

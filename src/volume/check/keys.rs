@@ -3,15 +3,14 @@
 use super::report::{CheckReport, Place, Severity};
 use crate::crypto::{EngineKind, Secret, Suite};
 use crate::engine::Disk;
-use crate::format::canary;
+use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::superblock::Superblock;
 use crate::keys::{KekProvider, KeyErrorClass, ProviderKind, WrapPurpose};
 use crate::units::{Generation, VolumeId};
-use crate::volume::error::VolumeError;
 use crate::volume::info::Bytes;
 use crate::volume::keyring::{GenerationKey, Keyring};
-use crate::volume::lifecycle::check_canary;
+use crate::volume::lifecycle::same_canary;
 use crate::volume::open::MetadataKeys;
 
 /// Keys that opened.
@@ -82,17 +81,19 @@ fn canary(
             return false;
         }
     };
-    match check_canary(&keys.derived, entry, key, &block) {
-        Ok(()) => {
-            report.good(place, "both engines decrypt it to what it must be");
-            return true;
+    let found = match Canary::open(&keys.derived.seal, u32::from(entry.canary_slot), &block) {
+        Ok(found) => found,
+        Err(damage) => {
+            report.damage(Severity::Error, "canary", place, &damage, None);
+            return false;
         }
-        Err(VolumeError::Damaged { source, .. }) => {
-            report.damage(Severity::Error, "canary", place, &source, None);
-        }
+    };
+    let proven = same_canary(&keys.derived.canary, entry, key, &found);
+    match &proven {
+        Ok(()) => report.good(place, "both engines decrypt it to what it must be"),
         Err(error) => report.add(Severity::Error, "canary-wrong", place, error.to_string(), None),
     }
-    false
+    proven.is_ok()
 }
 
 /// Opens every wrap of an entry that one of the KEKs could open; all must give the same key.
