@@ -71,7 +71,7 @@ fn check_status_of(served: &Served) -> CheckStatus {
     let (state, report, why) = match job.state {
         JobState::None => (CheckState::None, None, None),
         JobState::Running => (CheckState::Running, None, None),
-        JobState::Done(report) => (CheckState::Done, Some(report), None),
+        JobState::Done(report) => (CheckState::Done, Some(*report), None),
         JobState::Failed(why) => (CheckState::Failed, None, Some(why)),
     };
     CheckStatus {

@@ -20,7 +20,7 @@ pub enum JobState {
     /// Looking.
     Running,
     /// It has looked at everything.
-    Done(CheckReport),
+    Done(Box<CheckReport>),
     /// It could not look at everything, and says why.
     Failed(String),
 }
@@ -115,7 +115,7 @@ fn outcome(volume: &Volume, keks: &[Box<dyn KekProvider>], options: OnlineOption
         !board.stopping
     };
     match catch_unwind(AssertUnwindSafe(|| volume.check_online(keks, options, &mut progress))) {
-        Ok(Ok(report)) => JobState::Done(report),
+        Ok(Ok(report)) => JobState::Done(Box::new(report)),
         Ok(Err(error)) => {
             let mut why = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
