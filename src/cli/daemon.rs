@@ -1,8 +1,8 @@
 //! `keymoult serve`: opens the volumes, starts the two planes, waits for a signal, ends in order.
 //!
 //! Order of starting: hardening, self-test, keys, volumes (recovery happens here), NBD, rotations that a restart
-//! interrupted, control. Order of ending: control, NBD (in-flight requests finish), rotations (batches in flight finish),
-//! volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
+//! interrupted, control. Order of ending: control, NBD (in-flight requests finish), checks (cut short), rotations (batches
+//! in flight finish), volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::keys::{self, KekProvider, KekUri, NewKek};
 use crate::nbd::{self, Exports};
 use crate::rotation::Controller;
 use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
+use crate::volume::check::Checker;
 use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
 use crate::volume::{Volume, VolumeError};
@@ -75,6 +76,7 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
                 name: planned.name.clone(),
                 path: planned.path.display().to_string(),
                 header: planned.header.as_ref().map(|path| path.display().to_string()),
+                checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })
         })
@@ -102,6 +104,7 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     control.stop();
     let clean = server.stop();
     for served in &volumes {
+        served.checker.stop();
         served.controller.stop();
         if let Err(error) = served.controller.volume().settle_counters() {
             tracing::warn!(name = served.name, %error, "byte counters could not be put on record");

@@ -1,17 +1,22 @@
 //! `keymoult volume info` and `keymoult volume check`: what can be said of a volume that is not (or is) being served.
 //!
-//! Invariants: the JSON is the volume layer's own report, whole; the text for people is made from it alone. `check`
-//! ends with exit code 5 when an error was found, and with 0 when not.
+//! Invariants: the JSON is the volume layer's own report, whole, whether the check was made here or by the daemon that
+//! serves the volume; the text for people is made from it alone. `check` ends with exit code 5 when an error was found, and
+//! with 0 when not; a check that could not look at everything ends with 10.
 
-use super::args::{CheckArgs, InfoArgs};
+use std::time::Duration;
+
+use super::args::{CheckArgs, Global, InfoArgs};
 use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, properties, row, table};
 use super::progress::Progress;
-use super::{failure_of, size, words};
-use crate::engine::CacheMode;
+use super::{failure_of, remote, size, words};
+use crate::control::api::{CheckRequest, CheckState};
+use crate::engine::{CacheMode, EngineError};
 use crate::keys::NewKek;
+use crate::volume::VolumeError;
 use crate::volume::check::{self, CheckOptions, CheckReport, Depth, Finding, Severity};
 use crate::volume::info::{self, CopyInfo, GenerationInfo, Info, RotationInfo};
 
@@ -39,8 +44,51 @@ pub fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
         progress.advance(done);
     });
     progress.end();
-    let report = report.map_err(|error| failure_of::volume(&error).at(args.path.display().to_string()))?;
+    let report = report.map_err(|error| refused(&error).at(args.path.display().to_string()))?;
     output.result(&report, |report| format!("{}: {}", args.path.display(), check_text(report, args.full)))?;
+    Ok(if report.passed { Exit::Ok } else { Exit::Damaged })
+}
+
+/// A volume in use can be checked all the same: by whoever serves it.
+fn refused(error: &VolumeError) -> Failure {
+    match error {
+        VolumeError::Backing(EngineError::InUse { .. }) => failure_of::volume(error)
+            .hint("a daemon serves it: `keymoult volume check NAME --online` has it checked there, by its export name"),
+        _ => failure_of::volume(error),
+    }
+}
+
+/// Bytes per second an online check reads at most, unless told otherwise.
+const RATE: u64 = 200 << 20;
+/// Pause between two looks at a check that runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Runs `volume check --online`: the daemon checks, this waits for the outcome.
+pub fn check_online(args: &CheckArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let client = remote::client(global)?;
+    let name = args.path.display().to_string();
+    let bytes_per_s = args.rate.map_or(Some(RATE), |rate| rate.0);
+    let begun = client.check(&name, &CheckRequest { full: args.full, bytes_per_s, reason: None })?;
+    let mut progress = Progress::new(output);
+    progress.begin("checking", begun.bytes_total);
+    let mut status = begun;
+    while status.state == CheckState::Running {
+        std::thread::sleep(LOOK_EVERY);
+        status = client.check_status(&name)?;
+        if status.bytes_total > 0 {
+            progress.resize(status.bytes_total);
+            progress.advance(status.bytes_done);
+        }
+    }
+    progress.end();
+    let Some(report) = status.report else {
+        let why = status.why.unwrap_or_else(|| "another check has taken its place".into());
+        return Err(Failure::new(Exit::NotReached, "the check did not come to an end")
+            .at(format!("volume {name}"))
+            .at(format!("because: {why}"))
+            .hint("nothing was changed; ask again"));
+    };
+    output.result(&report, |report| format!("{name}, while it is served: {}", check_text(report, args.full)))?;
     Ok(if report.passed { Exit::Ok } else { Exit::Damaged })
 }
 
@@ -174,6 +222,7 @@ fn finding_text(finding: &Finding) -> String {
         Severity::Error => "error",
     };
     let mut text = format!("  {word} [{}] {}: {}\n", finding.name, finding.place, finding.what);
+    text.extend(finding.means.iter().map(|means| format!("    means: {means}\n")));
     text.extend(finding.hint.iter().map(|hint| format!("    hint: {hint}\n")));
     text
 }
@@ -191,7 +240,7 @@ fn references(report: &CheckReport) -> String {
         };
         row([
             &reference.generation.to_string(),
-            reference.state,
+            &reference.state,
             &reference.suite,
             &reference.extents.to_string(),
             &reference.ring_records.to_string(),

@@ -133,7 +133,7 @@ fn hint(error: &VolumeError) -> Option<String> {
             "nothing was changed; `keymoult volume check PATH --kek URI` says what is left, a header backup may help"
         }
         VolumeError::Poisoned(_) => {
-            "reads are served; stop the daemon, mend the device, and run `keymoult volume check PATH --kek URI`"
+            "reads are served; stop the daemon, mend the device, and run `keymoult volume check PATH --kek URI --full --repair`"
         }
         VolumeError::NotReadBack { .. } => {
             "the device has lost it: mend or replace the device, then `rotate resume`, `rotate verify` and `rotate finalize`"

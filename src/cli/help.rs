@@ -18,6 +18,7 @@ Volumes on this machine:
 
 A running daemon:
   status [VOLUME] [--watch]                   show the daemon and its volumes
+  volume check VOLUME --online [--full]       check a volume while it is served
   key list VOLUME                             list the keys of a volume
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it

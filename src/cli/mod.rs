@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = cli.global;
     let output = Output::new(global.json);
     match cli.command {
-        Command::Volume { command } => volume::run(&command, &output),
+        Command::Volume { command } => volume::run(&command, &global, &output),
         Command::Serve(args) => serve::run(&args, &global, &output),
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),

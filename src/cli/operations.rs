@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
-    self, ActionResult, ApiError, DaemonStatus, ErrorKind, IoReport, KeyInfo, PaceRequest, ReasonRequest, RotateStart,
-    RotationPlan, VerifyRequest, VolumeStatus,
+    self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, IoReport, KeyInfo,
+    PaceRequest, ReasonRequest, RotateStart, RotationPlan, VerifyRequest, VolumeStatus,
 };
 use crate::crypto::{EngineKind, Suite};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
@@ -15,6 +15,7 @@ use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
 use crate::rotation::Controller;
 use crate::units::Generation;
 use crate::volume::VolumeError;
+use crate::volume::check::{Checker, JobState, OnlineOptions};
 use crate::volume::lifecycle::RotationSpec;
 
 /// One volume of the daemon.
@@ -27,6 +28,8 @@ pub struct Served {
     pub header: Option<String>,
     /// Its rotation.
     pub controller: Controller,
+    /// Its checks.
+    pub checker: Checker,
 }
 
 /// What the control plane can do with this daemon.
@@ -61,6 +64,26 @@ fn rotation_of(served: &Served) -> api::Rotation {
     let volume = served.controller.volume();
     let status = served.controller.status();
     words::rotation(&status, volume.extent_size(), volume.table().previous_target())
+}
+
+fn check_status_of(served: &Served) -> CheckStatus {
+    let job = served.checker.status();
+    let (state, report, why) = match job.state {
+        JobState::None => (CheckState::None, None, None),
+        JobState::Running => (CheckState::Running, None, None),
+        JobState::Done(report) => (CheckState::Done, Some(*report), None),
+        JobState::Failed(why) => (CheckState::Failed, None, Some(why)),
+    };
+    CheckStatus {
+        volume: served.name.clone(),
+        state,
+        full: job.options.full,
+        started: words::time(job.started),
+        bytes_done: job.done,
+        bytes_total: job.total,
+        report,
+        why,
+    }
 }
 
 fn volume_status(served: &Served) -> VolumeStatus {
@@ -252,6 +275,17 @@ impl Operations for DaemonOperations {
         let note =
             |generation: &Generation| format!("generation {generation} is empty: no extent or record refers to it");
         Ok(self.result(served, true, emptied.iter().map(note).collect()))
+    }
+
+    fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ApiError> {
+        let served = self.find(volume)?;
+        let options = OnlineOptions { full: request.full, bytes_per_s: request.bytes_per_s };
+        served.checker.start(options, words::now()).map_err(failed)?;
+        Ok(check_status_of(served))
+    }
+
+    fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError> {
+        Ok(check_status_of(self.find(volume)?))
     }
 
     fn ready(&self) -> Result<(), ApiError> {

@@ -56,6 +56,14 @@ impl Progress {
         }
     }
 
+    /// The work is of `total` bytes, as is known by now.
+    pub fn resize(&mut self, total: u64) {
+        self.total = total;
+        if let Style::Bar(bar) = &self.style {
+            bar.set_length(total);
+        }
+    }
+
     /// `done` of the total bytes are done; rate and forecast are computed from the run so far.
     pub fn advance(&mut self, done: u64) {
         let elapsed = self.started.elapsed().as_secs_f64();

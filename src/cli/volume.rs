@@ -1,6 +1,6 @@
 //! `keymoult volume …` and `keymoult speed`: arguments in, [`super::local`] does it, the result out.
 
-use super::args::{CreateArgs, SpeedArgs, VolumeCommand};
+use super::args::{CreateArgs, Global, SpeedArgs, VolumeCommand};
 use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::output::Output;
@@ -8,10 +8,11 @@ use super::progress::Progress;
 use super::{examine, local, report};
 
 /// Runs a `volume` command.
-pub fn run(command: &VolumeCommand, output: &Output) -> Result<Exit, Failure> {
+pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
     match command {
         VolumeCommand::Create(args) => create(args, output),
         VolumeCommand::Info(args) => examine::info(args, output),
+        VolumeCommand::Check(args) if args.online => examine::check_online(args, global, output),
         VolumeCommand::Check(args) => examine::check(args, output),
     }
 }

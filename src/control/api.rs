@@ -4,6 +4,7 @@
 //! grow fields, so readers tolerate unknown ones; request bodies refuse unknown fields. Units stand in the names:
 //! `_bytes`, `_s`, `bytes_per_s`.
 
+mod check;
 mod error;
 mod keys;
 mod requests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::audit::{Head, Record};
 
+pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};

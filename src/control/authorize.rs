@@ -91,6 +91,8 @@ verbs! {
     RotationShow = "rotation-show", View;
     /// Forecast a rotation.
     RotatePlan = "rotate-plan", View;
+    /// Show the check of a volume.
+    CheckShow = "check-show", View;
     /// Read the audit log.
     AuditShow = "audit-show", View;
     /// Start a rotation.
@@ -107,6 +109,8 @@ verbs! {
     RotateVerify = "rotate-verify", Act;
     /// End the way back.
     RotateFinalize = "rotate-finalize", Act;
+    /// Check a volume while it is served.
+    VolumeCheck = "volume-check", Act;
     /// Start the daemon; recorded by the daemon itself, no route leads here.
     DaemonStart = "daemon-start", Act;
     /// Stop the daemon; recorded by the daemon itself, no route leads here.

@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{
-    ActionResult, ApiError, AuditPage, AuditQuery, DaemonStatus, KeyList, PaceRequest, ReasonRequest, RotateStart,
-    Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyList, PaceRequest,
+    ReasonRequest, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// How long one request may take.
@@ -133,6 +133,16 @@ impl Client {
     /// Ends the way back.
     pub fn finalize(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/finalize"), request)
+    }
+
+    /// Begins a check of a served volume.
+    pub fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ClientError> {
+        self.post(&volume_path(volume, "/check"), request)
+    }
+
+    /// The check that runs, or the last one.
+    pub fn check_status(&self, volume: &str) -> Result<CheckStatus, ClientError> {
+        self.get(&volume_path(volume, "/check"))
     }
 
     /// Records of the audit log.

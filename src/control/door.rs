@@ -219,8 +219,8 @@ macro_rules! reasoned {
     )*};
 }
 
-use crate::control::api::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
-reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest);
+use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
+reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest);
 
 #[cfg(test)]
 #[path = "tests/door.rs"]

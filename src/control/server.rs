@@ -153,6 +153,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new().route("/healthz", get(|| async { health(Ok(())) })).route("/readyz", get(ready));
     for route in ROUTES {
+        // Two methods of one path are two routes; axum merges them.
         router = router.route(route.path, endpoint(route));
     }
     router

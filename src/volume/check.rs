@@ -4,31 +4,24 @@
 //! both engines, the epoch stamp, tag pages against digest and generations, the ring against the tags, and with `full`
 //! every extent read from the device and decrypted by both engines. Reports per generation what still refers to it.
 //!
-//! | finding | what it means |
-//! |---|---|
-//! | `superblock-…`, `table-…`, `stamp-…`, `canary-…`, `tag-page-…`, `ring-…` | a structure is `zero`, `missing`, `newer`, `crc` (torn or rotten), `mac` (tampered or moved), `field` (out of bounds) or `unreadable` |
-//! | `superblock-place`, `superblock-twin`, `table-place`, `table-twin` | a copy stands where its sequence does not belong, or is not its twin's predecessor |
-//! | `header-kind`, `backing-truncated` | the files given are not, or not wholly, this volume's |
-//! | `granule-unvouched` | the device's atomic writes are smaller than the volume counts on |
-//! | `key-missing`, `wrap-untried`, `wrap-unavailable`, `wrap-tampered`, `wrap-differs`, `suite-unknown` | keys and their wraps |
-//! | `canary-wrong` | the key is not the one that encrypted |
-//! | `epoch-behind`, `epoch-stale` | header and data are not of the same time |
-//! | `table-target`, `table-rotation` | the table contradicts itself or the tags |
-//! | `tag-page-lost`, `tag-digest`, `tag-unknown`, `tag-state`, `checkpoint-cut-off` | tags |
-//! | `ring-gap`, `ring-contradiction`, `ring-generation`, `ring-live`, `ring-torn` | intents |
-//! | `data-unreadable`, `data-key`, `data-not-read`, `engines-disagree` | data |
-//! | `poisoned`, `no-key` | the volume refuses writes; nothing was authenticated |
+//! [`catalogue`] lists every finding with what it means and what to do; [`repair`] argues what may be mended;
+//! [`online`] checks a volume that is being served, and [`Checker`] runs that beside it on a thread.
 //!
-//! Order: survey, then repair of bad twins, then a second survey, then the poison. Invariants: nothing is written unless
-//! `repair` is asked for; a repair only ever overwrites a copy that does not count, from the one that does and is
-//! authentic, and only while no other metadata are in error; poison is cleared only by a passed full check with keys.
+//! Order: survey, then repair of what does not count, then a second survey of what the device now holds, then the data,
+//! then the poison. Invariants: nothing is written unless `repair` is asked for, and only while nothing is in error; a
+//! repair never writes to the only copy that counts; poison is cleared only by a passed `full` check with keys, since what
+//! a failed flush has lost may be anything.
 //!
 //! Structures are read, not mapped: a file map would turn a failing or truncated backing into a signal, and a finding that
 //! names the place is what this command is for. It would also read through the page cache, while the question is what
 //! the device holds.
 
+mod catalogue;
 mod data;
+mod job;
 mod keys;
+mod online;
+mod references;
 mod repair;
 mod report;
 mod ring;
@@ -43,6 +36,8 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use job::{Checker, JobState, JobStatus};
+pub use online::OnlineOptions;
 pub use report::{CheckReport, DataReport, Finding, LiveIntentReport, Reference, Severity};
 
 use super::error::VolumeError;
@@ -112,6 +107,7 @@ pub fn check_disks(
     if depth.repair && found.report.errors() == 0 {
         repaired = repair::twins(&survey, &found)?;
         if !repaired.is_empty() {
+            settle(&*survey.header, false)?; // what is looked at next is what the device holds
             found = survey.run();
         }
     }

@@ -56,6 +56,11 @@ impl Copies {
         Copies { superblock, superblock_cached: false, pages, page_sequence }
     }
 
+    /// The copies of one page.
+    pub fn page(&self, index: u32) -> Option<PageState> {
+        self.pages.get(index as usize).copied()
+    }
+
     /// Tag pages.
     pub fn pages(&self) -> usize {
         self.pages.len()

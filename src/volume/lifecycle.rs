@@ -102,7 +102,12 @@ pub(super) fn check_canary(
     same_canary(&keys.canary, entry, key, &canary)
 }
 
-fn same_canary(secret: &Secret, entry: &Entry, key: &GenerationKey, canary: &Canary) -> Result<(), VolumeError> {
+pub(super) fn same_canary(
+    secret: &Secret,
+    entry: &Entry,
+    key: &GenerationKey,
+    canary: &Canary,
+) -> Result<(), VolumeError> {
     let text = canary_text(secret, entry);
     for cipher in [&key.cipher, &key.other] {
         let mut plain = canary.ciphertext.clone();
@@ -199,9 +204,13 @@ impl Volume {
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
         self.prove_canary(&entry, &key)?;
-        self.commit_table(|table| table.entries.push(entry))?;
+        // Loaded first: whoever finds the generation in the table finds its key.
         self.keyring.insert(key);
-        Ok(generation)
+        let committed = self.commit_table(|table| table.entries.push(entry));
+        if committed.is_err() {
+            self.keyring.remove(generation);
+        }
+        committed.map(|()| generation)
     }
 
     /// Writes the canary, reads it back from the device and lets both engines decrypt it.

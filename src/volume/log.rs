@@ -109,6 +109,18 @@ impl IntentLog {
         self.live.len()
     }
 
+    /// Intents no written record settles: what a replay of the ring as written finds live. Extent, record, old, new.
+    pub fn uncommitted(&self) -> impl Iterator<Item = (Extent, u64, Generation, Generation)> + '_ {
+        let open = self.live.iter().filter(|(_, live)| !matches!(live.stage, Stage::Committing { .. }));
+        open.map(|(extent, live)| (Extent(*extent), live.sequence, live.old, live.new))
+    }
+
+    /// What the commit of `extent` says that is written but not known to be durable, if there is one.
+    pub fn committing(&self, extent: Extent) -> Option<Generation> {
+        let live = self.live.get(&extent.0)?;
+        matches!(live.stage, Stage::Committing { .. }).then_some(live.settled)
+    }
+
     /// Extents with live intents and the generations those name.
     pub fn live_references(&self) -> impl Iterator<Item = (Extent, Generation, Generation)> + '_ {
         self.live.iter().map(|(extent, live)| (Extent(*extent), live.old, live.new))

@@ -35,8 +35,8 @@ const COPIES: usize = 2;
 
 /// The metadata of an open volume.
 pub struct Meta {
-    /// What seals structures.
-    pub seal: Seal,
+    /// What seals structures; shared with whoever judges them without holding the metadata.
+    pub seal: Arc<Seal>,
     /// The superblock as last written.
     pub superblock: Superblock,
     /// The generation table as last written.
@@ -74,7 +74,7 @@ impl Meta {
     /// From what an open or a create found.
     pub fn new(parts: MetaParts) -> Meta {
         Meta {
-            seal: parts.seal,
+            seal: Arc::new(parts.seal),
             superblock: parts.superblock.0,
             table: parts.table.0,
             log: parts.log,
@@ -89,6 +89,26 @@ impl Meta {
     /// Metadata bytes written since open: the numerator of write amplification.
     pub fn bytes_written(&self) -> u64 {
         self.written
+    }
+
+    /// Sequence of the superblock as last written.
+    pub fn superblock_sequence(&self) -> u64 {
+        self.copies.next_superblock() - 1
+    }
+
+    /// Sequence of the generation table as last written.
+    pub fn table_sequence(&self) -> u64 {
+        self.table_sequence
+    }
+
+    /// Which copy of tag page `index` counts.
+    pub fn page(&self, index: u32) -> Option<PageState> {
+        self.copies.page(index)
+    }
+
+    /// Whether the superblock's digest is that of the pages that count.
+    pub fn digest_fits(&self) -> bool {
+        digest(&self.digest_key, self.copies.sequences()) == self.superblock.tag_digest
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

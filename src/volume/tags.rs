@@ -83,6 +83,16 @@ impl TagTable {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).census.clone()
     }
 
+    /// Counts all current tags and compares with the census: both, if they differ. Nothing moves meanwhile.
+    pub fn recount(&self) -> Result<(), [BTreeMap<Generation, u64>; 2]> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = BTreeMap::new();
+        for tag in &self.current {
+            *counted.entry(Generation(tag.load(Ordering::Acquire))).or_insert(0) += 1;
+        }
+        if counted == books.census { Ok(()) } else { Err([books.census.clone(), counted]) }
+    }
+
     /// Committed tags of the extents `first..end`, in order, for a checkpoint.
     pub fn committed_range(&self, first: u32, end: u32) -> Vec<Generation> {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,11 +19,45 @@ pub struct Fake {
     pub not_ready: bool,
     /// What the next verb meets instead of doing anything.
     pub fault: Mutex<Option<ApiError>>,
+    /// Whether the check asked for and not yet looked at is a full one.
+    pub check: Mutex<Option<bool>>,
+}
+
+/// A report with something of everything.
+fn report() -> CheckReport {
+    let finding = |severity: &str, name: &str, hint: bool| {
+        let mut finding = serde_json::json!({
+            "severity": severity, "name": name, "place": "superblock copy A, header offset 0",
+            "backing": "header", "offset": 0, "what": "superblock is damaged"
+        });
+        if hint {
+            finding["means"] = "an accident".into();
+            finding["hint"] = "volume check --repair rewrites it from its twin".into();
+        }
+        finding
+    };
+    serde_json::from_value(serde_json::json!({
+        "passed": false, "online": true, "with_keys": true, "volume": "00000000-0000-4000-8000-000000000000",
+        "findings": [finding("ok", "ok", false), finding("error", "superblock-differs", true)],
+        "census": {"1": 3, "2": 1},
+        "references": [{"generation": 1, "state": "draining", "suite": "aes-256-xts", "is_target": false, "extents": 3,
+            "page_tags": 3, "ring_records": 1, "live_intents": 1, "proven_empty": false}],
+        "live_intents": [{"extent": 2, "old": 1, "new": 2, "record": 7}],
+        "data": {"extents": 4, "bytes_read": 8192, "bytes_holes": 4096, "bytes_agreed": 4096, "bytes_moving": 4096,
+            "extents_unread": 1, "granules_old": 0, "granules_new": 0},
+        "repaired": [], "poisoned": "a flush failed", "poison_cleared": false
+    }))
+    .unwrap()
 }
 
 impl Default for Fake {
     fn default() -> Fake {
-        Fake { rotation: Mutex::new(Rotation::default()), not_ready: false, fault: Mutex::new(None) }
+        Fake {
+            rotation: Mutex::new(Rotation::default()),
+            not_ready: false,
+            fault: Mutex::new(None),
+            check: Mutex::new(None),
+        }
     }
 }
 
@@ -59,6 +93,19 @@ impl Fake {
             Vec::new()
         };
         Ok(ActionResult { volume: volume.into(), changed: *rotation != before, notes, rotation: rotation.clone() })
+    }
+
+    fn checking(&self, volume: &str, state: CheckState, full: bool) -> CheckStatus {
+        CheckStatus {
+            volume: volume.into(),
+            state,
+            full,
+            started: Some("2026-01-02T03:04:05Z".into()),
+            bytes_done: 4096,
+            bytes_total: 8192,
+            report: (state == CheckState::Done).then(report),
+            why: (state == CheckState::Failed).then(|| "the check was cut short".into()),
+        }
     }
 
     /// The rotation, one step further.
@@ -228,6 +275,24 @@ impl Operations for Fake {
             rotation.state = RotationState::Finalized;
             rotation.rollback_to = None;
         })
+    }
+
+    fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ApiError> {
+        self.known(volume)?;
+        *self.check.lock().unwrap() = Some(request.full);
+        Ok(self.checking(volume, CheckState::Running, request.full))
+    }
+
+    /// Running at the first look, done at the next; a full check fails.
+    fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError> {
+        self.known(volume)?;
+        let asked = self.check.lock().unwrap().take();
+        let state = match asked {
+            None => CheckState::Done,
+            Some(true) => CheckState::Failed,
+            Some(false) => CheckState::Running,
+        };
+        Ok(self.checking(volume, state, asked == Some(true)))
     }
 
     fn ready(&self) -> Result<(), ApiError> {

@@ -39,6 +39,11 @@ fn rollback() {
 }
 
 #[test]
+fn check() {
+    with_daemon("tests/cli/cmd/daemon/check.trycmd");
+}
+
+#[test]
 fn audit() {
     with_daemon("tests/cli/cmd/daemon/audit.trycmd");
 }

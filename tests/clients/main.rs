@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod copy;
 mod filesystem;
 mod fio;
@@ -61,6 +62,7 @@ over_variants! {
     info::export_is_listed as nbdinfo_list,
     info::allocation_map as nbdinfo_map_allocation,
     info::generation_map as nbdinfo_map_generation,
+    check::while_served as check_online,
     copy::both_ways as nbdcopy_both_ways,
     copy::stays_sparse as nbdcopy_sparse,
     shell::unaligned as nbdsh_unaligned,

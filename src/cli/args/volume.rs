@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::cli::failure::{Failure, bad_input};
@@ -19,7 +19,7 @@ pub enum VolumeCommand {
     Create(CreateArgs),
     /// Say what a volume is; without a key, what can be said without one
     Info(InfoArgs),
-    /// Check a volume that nobody serves
+    /// Check a volume that nobody serves; with --online, one that a daemon serves
     Check(CheckArgs),
 }
 
@@ -189,8 +189,9 @@ pub struct InfoArgs {
 
 /// Arguments of `volume check`.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("keys").args(["keks", "online"])))]
 pub struct CheckArgs {
-    /// Backing of the volume
+    /// Backing of the volume; with --online its export name
     pub path: PathBuf,
     /// Its detached header
     #[arg(long, value_name = "FILE")]
@@ -198,12 +199,18 @@ pub struct CheckArgs {
     /// Key to authenticate the metadata with; repeatable
     #[arg(long = "kek", value_name = "URI")]
     pub keks: Vec<String>,
-    /// Read everything: each tag page, each ring record, each extent; needs a key
-    #[arg(long, requires = "keks")]
+    /// Read everything: each tag page, each ring record, each extent; needs a key, or a daemon
+    #[arg(long, requires = "keys")]
     pub full: bool,
     /// Rewrite a damaged twin copy from the good one; with --full, let a poisoned volume that passes be written again
     #[arg(long, requires = "keks")]
     pub repair: bool,
+    /// Have the daemon check it while it serves it: clients are not stopped, its own keys are used
+    #[arg(long, conflicts_with_all = ["keks", "header", "repair"])]
+    pub online: bool,
+    /// With --online: read at most so much per second, or unlimited [default: 200MiB]
+    #[arg(long, value_name = "RATE", requires = "online", value_parser = size::parse_rate)]
+    pub rate: Option<size::Rate>,
 }
 
 /// Arguments of `speed`.

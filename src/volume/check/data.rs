@@ -4,9 +4,10 @@
 //! at hand, and that both engines make the same plaintext of it. Extents with a live intent are classified granule by
 //! granule and decrypted under both keys.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::report::{CheckReport, DataReport, Severity};
+use super::report::{CheckReport, DataReport, Place, Severity};
 use super::ring::against_tags;
 use super::survey::{Found, Survey};
 use crate::crypto::fingerprint::Fingerprinter;
@@ -18,14 +19,16 @@ use crate::volume::keyring::{GenerationKey, Keyring};
 use crate::volume::replay::{LiveIntent, Side, classify, expected};
 
 /// Bytes read at a time.
-const STEP: u64 = 1 << 20;
+pub(super) const STEP: u64 = 1 << 20;
 
-struct Reader<'a> {
+/// Reads ranges of a volume and decrypts them twice.
+pub(super) struct Reader<'a> {
     disk: &'a dyn Disk,
     superblock: &'a Superblock,
     keyring: &'a Keyring,
-    prints: Fingerprinter,
-    report: DataReport,
+    prints: Option<Fingerprinter>,
+    /// What was read so far.
+    pub report: DataReport,
     buf: Vec<u8>,
     plain: [Vec<u8>; 2],
 }
@@ -43,7 +46,7 @@ pub(super) fn read_all(survey: &Survey<'_>, found: &mut Found, progress: &mut dy
     let prints = Fingerprinter::new(crate::crypto::Secret::filled(keys.derived.prints.len(), |bytes| {
         bytes.copy_from_slice(keys.derived.prints.expose());
     }));
-    let mut reader = Reader::new(&*survey.data, superblock, &keys.ring, prints);
+    let mut reader = Reader::new(&*survey.data, superblock, &keys.ring, Some(prints));
     let size = superblock.shape.size;
     for (extent, tag) in (0u32..).zip(&tags.tags) {
         let live = effective.live.binary_search_by_key(&extent, |live| live.intent.extent.0);
@@ -52,83 +55,102 @@ pub(super) fn read_all(survey: &Survey<'_>, found: &mut Found, progress: &mut dy
         progress(superblock.shape.extent_range(extent).1, size);
     }
     let data = reader.report;
-    let what = format!(
+    summary(&mut found.report, data);
+}
+
+/// Enters what was read.
+pub(super) fn summary(report: &mut CheckReport, data: DataReport) {
+    let mut what = format!(
         "{} extents: {} bytes read, {} bytes of holes, {} bytes decrypted alike by both engines",
         data.extents, data.bytes_read, data.bytes_holes, data.bytes_agreed
     );
-    if data.extents_unread == 0 {
-        found.report.good("data", what);
-    } else {
-        found.report.add(Severity::Note, "data-partly", "data", what, None);
+    if data.bytes_moving > 0 {
+        what.push_str(&format!(", {} bytes being rewritten at that moment", data.bytes_moving));
     }
-    found.report.data = Some(data);
+    match data.extents_unread {
+        0 => report.good("data", what),
+        _ => report.add(Severity::Note, "data-partly", "data", what, None),
+    }
+    report.data = Some(data);
 }
 
 impl<'a> Reader<'a> {
-    fn new(disk: &'a dyn Disk, superblock: &'a Superblock, keyring: &'a Keyring, prints: Fingerprinter) -> Reader<'a> {
+    /// A reader of the data zone of `disk`; `prints` tells the sides of live intents.
+    pub fn new(
+        disk: &'a dyn Disk,
+        superblock: &'a Superblock,
+        keyring: &'a Keyring,
+        prints: Option<Fingerprinter>,
+    ) -> Reader<'a> {
         let buf = vec![0; STEP as usize];
-        Reader {
-            disk,
-            superblock,
-            keyring,
-            prints,
-            report: DataReport::default(),
-            buf,
-            plain: [Vec::new(), Vec::new()],
-        }
+        let report = DataReport::default();
+        Reader { disk, superblock, keyring, prints, report, buf, plain: [Vec::new(), Vec::new()] }
     }
 
     fn extent(&mut self, report: &mut CheckReport, extent: u32, tag: u32, live: Option<&LiveIntent>) {
         self.report.extents += 1;
-        let place = format!("extent {extent}, generation {tag}");
         let generations = match live {
             Some(live) => vec![live.intent.old, live.intent.new],
             None => vec![crate::units::Generation(tag)],
         };
         let keys: Vec<_> = generations.iter().filter_map(|generation| self.keyring.get(*generation)).collect();
-        if keys.len() < generations.len() {
-            self.report.extents_unread += 1;
+        let whole = if keys.len() < generations.len() {
             let what = "its key is not at hand, so it was not read";
-            return report.add(Severity::Error, "data-key", place, what, None);
-        }
-        match self.runs(report, extent, &keys, live) {
-            Ok(()) => {}
-            Err(error) => {
-                self.report.extents_unread += 1;
-                let what = format!("the device does not give it back: {error}");
-                report.add(
-                    Severity::Error,
-                    "data-unreadable",
-                    place,
-                    what,
-                    Some("replace the device; restore the extent from a backup"),
-                );
-            }
-        }
+            report.add(Severity::Error, "data-key", format!("extent {extent}, generation {tag}"), what, None);
+            false
+        } else {
+            let (first, end) = self.superblock.shape.extent_range(extent);
+            self.range(report, extent, tag, first..end, &keys, live)
+        };
+        self.report.extents_unread += u64::from(!whole);
     }
 
+    /// Reads the bytes `range` of the volume, all of them in `extent`; false if the device does not give them back.
+    pub fn range(
+        &mut self,
+        report: &mut CheckReport,
+        extent: u32,
+        tag: u32,
+        range: Range<u64>,
+        keys: &[Arc<GenerationKey>],
+        live: Option<&LiveIntent>,
+    ) -> bool {
+        let read = self.runs(report, extent, range.clone(), keys, live);
+        if let Err((at, error)) = &read {
+            let place =
+                Place::data(format_args!("extent {extent}, generation {tag}"), self.superblock.zones.data.offset + at);
+            let what = format!("the device does not give back byte {at} of the volume: {error}");
+            report.add(Severity::Error, "data-unreadable", place, what, None);
+        }
+        read.is_ok()
+    }
+
+    /// The error names the first byte of the volume that cannot be had, to a block.
     fn runs(
         &mut self,
         report: &mut CheckReport,
         extent: u32,
+        range: Range<u64>,
         keys: &[Arc<GenerationKey>],
         live: Option<&LiveIntent>,
-    ) -> std::io::Result<()> {
-        let (first, end) = self.superblock.shape.extent_range(extent);
+    ) -> Result<(), (u64, std::io::Error)> {
+        let first = self.superblock.shape.extent_range(extent).0;
         let base = self.superblock.zones.data.offset;
-        let mut at = first;
+        let (mut at, end) = (range.start, range.end);
         while at < end {
-            let data = self.disk.next_data(base + at, base + end)?;
+            let data = self.disk.next_data(base + at, base + end).map_err(|error| (at, error))?;
             // Whole blocks: a run may begin or end inside one where the device's own blocks are smaller.
             let from = data.map_or(end, |data| align_down(data - base, BLOCK).max(at));
             self.report.bytes_holes += from - at;
             if from >= end {
                 break;
             }
-            let hole = self.disk.next_hole(base + from, base + end)? - base;
+            let hole = self.disk.next_hole(base + from, base + end).map_err(|error| (from, error))? - base;
             let to = align_up(hole.max(from + 1), BLOCK).min(end).min(from + STEP);
             let len = (to - from) as usize;
-            self.disk.read_at(base + from, &mut self.buf[..len])?;
+            if let Err(error) = self.disk.read_at(base + from, &mut self.buf[..len]) {
+                return Err((self.first_bad(from, to), error));
+            }
             self.report.bytes_read += len as u64;
             if let Some(live) = live {
                 self.sides(live, from - first, len);
@@ -139,11 +161,26 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The first block of `from..to` that cannot be read alone.
+    fn first_bad(&mut self, from: u64, to: u64) -> u64 {
+        let base = self.superblock.zones.data.offset;
+        let mut blocks = (from..to).step_by(BLOCK as usize);
+        let bad = blocks.find(|at| {
+            let len = BLOCK.min(to - at) as usize;
+            self.disk.read_at(base + at, &mut self.buf[..len]).is_err()
+        });
+        bad.unwrap_or(from)
+    }
+
     fn sides(&mut self, live: &LiveIntent, inside: u64, len: usize) {
         let granule = self.superblock.shape.granule as usize;
         let index = inside as usize / granule;
         for (step, bytes) in self.buf[..len].chunks(granule).enumerate() {
-            match expected(&live.intent, index + step).map(|print| classify(&self.prints, print, bytes)) {
+            let side = match (&self.prints, expected(&live.intent, index + step)) {
+                (Some(prints), Some(print)) => Some(classify(prints, print, bytes)),
+                _ => None,
+            };
+            match side {
                 Some(Side::Old) => self.report.granules_old += 1,
                 Some(Side::New) | None => self.report.granules_new += 1,
                 Some(Side::Hole) => {}
@@ -167,15 +204,11 @@ impl<'a> Reader<'a> {
             if self.plain[0] != self.plain[1] {
                 same = false;
                 let at = self.plain[0].iter().zip(&self.plain[1]).position(|(a, b)| a != b).unwrap_or(0) as u64;
-                let place = format!("extent {extent}, generation {}", key.generation);
+                let base = self.superblock.zones.data.offset;
+                let place =
+                    Place::data(format_args!("extent {extent}, generation {}", key.generation), base + offset + at);
                 let what = format!("the engines decrypt byte {} of the volume differently", offset + at);
-                report.add(
-                    Severity::Error,
-                    "engines-disagree",
-                    place,
-                    what,
-                    Some("a cipher or this machine is broken"),
-                );
+                report.add(Severity::Error, "engines-disagree", place, what, None);
             }
         }
         if same {
@@ -192,8 +225,7 @@ pub(super) fn read_extents_for_test(
     keyring: &Keyring,
     report: &mut CheckReport,
 ) -> DataReport {
-    let prints = Fingerprinter::new(crate::crypto::Secret::zeroed(crate::crypto::fingerprint::SECRET_LEN));
-    let mut reader = Reader::new(disk, superblock, keyring, prints);
+    let mut reader = Reader::new(disk, superblock, keyring, None);
     for extent in 0..superblock.shape.extents() {
         reader.extent(report, extent, 1, None);
     }

@@ -1,17 +1,16 @@
 //! Keys: every wrap that a given KEK could open is opened, and every key is held against its canary by both engines.
 
-use super::report::{CheckReport, Severity};
+use super::report::{CheckReport, Place, Severity};
 use crate::crypto::{EngineKind, Secret, Suite};
 use crate::engine::Disk;
-use crate::format::canary;
+use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::superblock::Superblock;
 use crate::keys::{KekProvider, KeyErrorClass, ProviderKind, WrapPurpose};
 use crate::units::{Generation, VolumeId};
-use crate::volume::error::VolumeError;
 use crate::volume::info::Bytes;
 use crate::volume::keyring::{GenerationKey, Keyring};
-use crate::volume::lifecycle::check_canary;
+use crate::volume::lifecycle::same_canary;
 use crate::volume::open::MetadataKeys;
 
 /// Keys that opened.
@@ -74,7 +73,7 @@ fn canary(
     header: &dyn Disk,
 ) -> bool {
     let offset = superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
-    let place = format!("canary of generation {}, header offset {offset}", entry.generation);
+    let place = Place::header(format_args!("canary of generation {}", entry.generation), offset);
     let block = match Bytes::of(header).try_read(offset, canary::SLOT) {
         Ok(block) => block,
         Err(error) => {
@@ -82,17 +81,19 @@ fn canary(
             return false;
         }
     };
-    match check_canary(&keys.derived, entry, key, &block) {
-        Ok(()) => {
-            report.good(place, "both engines decrypt it to what it must be");
-            return true;
+    let found = match Canary::open(&keys.derived.seal, u32::from(entry.canary_slot), &block) {
+        Ok(found) => found,
+        Err(damage) => {
+            report.damage(Severity::Error, "canary", place, &damage, None);
+            return false;
         }
-        Err(VolumeError::Damaged { source, .. }) => {
-            report.damage(Severity::Error, "canary", place, &source, None);
-        }
+    };
+    let proven = same_canary(&keys.derived.canary, entry, key, &found);
+    match &proven {
+        Ok(()) => report.good(place, "both engines decrypt it to what it must be"),
         Err(error) => report.add(Severity::Error, "canary-wrong", place, error.to_string(), None),
     }
-    false
+    proven.is_ok()
 }
 
 /// Opens every wrap of an entry that one of the KEKs could open; all must give the same key.

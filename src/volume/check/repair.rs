@@ -1,21 +1,35 @@
-//! What `--repair` writes: a bad twin from the copy that counts, and the end of a poisoning.
+//! What `--repair` writes: a copy that does not count, from the one that does; and the end of a poisoning.
 //!
-//! Invariants: called only when the survey found no error, so every counting copy is authentic; the copy that counts is
-//! never written to; each write is flushed before the next structure is touched. A superblock or table twin gets the
-//! same content under the next sequence, as any commit; a tag page twin gets the very bytes, whose sequence the digest
-//! already names.
+//! | what | written | why nothing can be lost |
+//! |---|---|---|
+//! | superblock or table copy that is torn, rotten, wiped or overwritten | the content that counts, under the next sequence, over the bad copy | it holds nothing that could be read. If it was the newer one, it was either cut off by a crash, so never acted upon, or rotted later: then an open counts on the same older copy, and its next commit writes over the same place. Whatever was done on the strength of a lost commit shows as an error elsewhere (stamp ahead, tags or records of unknown generations, ring gap), and with any error nothing is repaired. |
+//! | the copy that counts, standing in the other one's place | the very bytes, into their own place first | the sequence that counts then stands twice; only after that is flushed is the wrong place written |
+//! | a superblock or table copy from another time (valid, but not the predecessor) | the content that counts, under the next sequence, over it | its sequence is lower than that of an authentic copy: it could only ever bring back the past |
+//! | a tag page copy that does not count | the very bytes of the one that does | the superblock's keyed digest names the sequence that counts |
+//! | the poison | the superblock without it, under the next sequence | a full check with keys has passed: every structure is authentic, every extent was read and decrypted by both engines |
+//!
+//! Never repaired, because nothing proves what stood there: a copy the **device does not give back** (it may be the newer
+//! one, and come back on a sounder device), anything **not authentic** (evidence, and perhaps an attack), the **epoch
+//! stamp** (it alone proves that header and data are of one time; one epoch behind is completed by the next open), the
+//! copy that counts, ring records, canaries, wraps.
+//!
+//! Invariants: called only when the survey found no error, so every counting copy is authentic; the only place where
+//! something counts is never written to; each repair is one write and one flush before the next begins, so a crash
+//! leaves it done or not done, and doing it again ends it. A second repair finds nothing to do.
 
 use std::sync::Arc;
 
 use super::Depth;
 use super::report::Severity;
+use super::structures::Twins;
 use super::survey::{Found, Survey};
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, copy_of};
+use crate::format::superblock::Superblock;
 use crate::units::BLOCK;
 use crate::volume::error::VolumeError;
 use crate::volume::info::tag_page_places;
 
-/// Rewrites bad twins; says what was done.
+/// Mends what does not count; says what was done.
 pub(super) fn twins(survey: &Survey<'_>, found: &Found) -> Result<Vec<String>, VolumeError> {
     let mut done = Vec::new();
     let (Some((superblock, twins)), Some((table, table_twins)), Some(keys)) =
@@ -24,51 +38,72 @@ pub(super) fn twins(survey: &Survey<'_>, found: &Found) -> Result<Vec<String>, V
         return Ok(done);
     };
     let seal = &keys.derived.seal;
-    if twins.twin_is_bad {
-        put_superblock(survey, found, |_| {})?;
-        done.push("the bad superblock copy, from the one that counts".to_owned());
-    }
-    if table_twins.twin_is_bad {
-        let sequence = table_twins.sequence + 1;
-        let bytes = table.seal(seal, sequence).ok_or(VolumeError::TableFull)?;
-        let place = superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
-        write(survey, place, &bytes)?;
-        done.push("the bad generation table copy, from the one that counts".to_owned());
-    }
+    let places = [SUPERBLOCK_A, SUPERBLOCK_B];
+    pair(survey, "superblock", places, BLOCK, twins, &mut done, |sequence| Ok(superblock.seal(seal, sequence)))?;
+    let first = superblock.zones.generations.offset;
+    let places = [first, first + GENERATIONS_COPY];
+    pair(survey, "generation table", places, GENERATIONS_COPY, table_twins, &mut done, |sequence| {
+        table.seal(seal, sequence).ok_or(VolumeError::TableFull)
+    })?;
     for (index, counting) in found.tags.iter().flat_map(|tags| &tags.bad_twins) {
         let places = tag_page_places(superblock, *index);
-        let mut page = vec![0u8; BLOCK as usize];
-        survey.header.read_at(places[*counting], &mut page).map_err(VolumeError::io("read a tag page"))?;
+        let page = read(survey, places[*counting], BLOCK)?;
         write(survey, places[1 - counting], &page)?;
         done.push(format!("copy {} of tag page {index}, from its twin", ["A", "B"][1 - counting]));
     }
     Ok(done)
 }
 
-/// Ends a poisoning, if everything passed.
-pub(super) fn poison(survey: &Survey<'_>, found: &mut Found, depth: Depth<'_>) -> Result<(), VolumeError> {
-    let poisoned = found.report.poisoned.is_some();
-    if !poisoned || !depth.repair || !depth.full || found.keys.is_none() || found.report.errors() > 0 {
+/// Superblock or table: the copy that counts into its own place, then the other one.
+fn pair(
+    survey: &Survey<'_>,
+    what: &str,
+    places: [u64; 2],
+    len: u64,
+    twins: &Twins,
+    done: &mut Vec<String>,
+    seal: impl FnOnce(u64) -> Result<Vec<u8>, VolumeError>,
+) -> Result<(), VolumeError> {
+    let own = copy_of(twins.sequence);
+    if twins.unreadable {
         return Ok(());
     }
-    put_superblock(survey, found, |superblock| superblock.poisoned = String::new())?;
+    if twins.copy != own {
+        let bytes = read(survey, places[twins.copy], len)?;
+        write(survey, places[own], &bytes)?;
+        done.push(format!("the {what} copy that counts, from the place of copy {} to its own", ["A", "B"][twins.copy]));
+    }
+    if twins.twin_is_bad || twins.copy != own {
+        write(survey, places[1 - own], &seal(twins.sequence + 1)?)?;
+        done.push(format!("the bad {what} copy {}, from the one that counts", ["A", "B"][1 - own]));
+    }
+    Ok(())
+}
+
+/// Ends a poisoning, if everything passed. `found` is what stands there after all repairs.
+pub(super) fn poison(survey: &Survey<'_>, found: &mut Found, depth: Depth<'_>) -> Result<(), VolumeError> {
+    let poisoned = found.report.poisoned.is_some();
+    if !poisoned || !depth.repair || !depth.full || found.report.errors() > 0 {
+        return Ok(());
+    }
+    let (Some((superblock, twins)), Some(keys)) = (&found.superblock, &found.keys) else { return Ok(()) };
+    // Where the other copy cannot be read or the counting one stands in its place, writing would risk the only good one.
+    if twins.unreadable || twins.copy != copy_of(twins.sequence) {
+        return Ok(());
+    }
+    let sound = Superblock { poisoned: String::new(), ..superblock.clone() };
+    let sequence = twins.sequence + 1;
+    write(survey, [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)], &sound.seal(&keys.derived.seal, sequence))?;
     found.report.poison_cleared = true;
     let what = "the check has passed in full: writes are allowed again";
     found.report.add(Severity::Note, "poison-cleared", "the superblock", what, None);
     Ok(())
 }
 
-fn put_superblock(
-    survey: &Survey<'_>,
-    found: &Found,
-    change: impl FnOnce(&mut crate::format::superblock::Superblock),
-) -> Result<(), VolumeError> {
-    let (Some((superblock, twins)), Some(keys)) = (&found.superblock, &found.keys) else { return Ok(()) };
-    let mut superblock = superblock.clone();
-    change(&mut superblock);
-    let sequence = twins.sequence + 1;
-    let bytes = superblock.seal(&keys.derived.seal, sequence);
-    write(survey, [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)], &bytes)
+fn read(survey: &Survey<'_>, place: u64, len: u64) -> Result<Vec<u8>, VolumeError> {
+    let mut bytes = vec![0u8; len as usize];
+    survey.header.read_at(place, &mut bytes).map_err(VolumeError::io("read the copy that counts"))?;
+    Ok(bytes)
 }
 
 fn write(survey: &Survey<'_>, place: u64, bytes: &[u8]) -> Result<(), VolumeError> {

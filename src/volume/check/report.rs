@@ -1,16 +1,22 @@
 //! What a check found, as plain structs; the builder keeps a thousand equal findings from becoming a thousand lines.
+//!
+//! Invariants: the JSON of a report, offline and online, is these structs by these names, which do not change their
+//! meaning (`openapi.json` describes them as `CheckReport`); every finding that is not "ok" leaves with what it means and,
+//! where something can be done, what to do ([`super::catalogue`]); absent optional fields are left out.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::catalogue;
 use crate::format::Damage;
 
 /// Findings of one name that are listed one by one; the rest is counted.
 const SAME_MAX: u64 = 32;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Looked at and found right.
@@ -24,27 +30,62 @@ pub enum Severity {
 }
 
 /// One thing a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// Its stable name: the table in the module's documentation lists them.
     pub name: String,
-    /// Which structure, and where.
+    /// Which structure, which copy, and where.
     pub place: String,
+    /// The backing `offset` counts on: `header` (the data backing's own, where the header is attached) or `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<String>,
+    /// Its first byte there, where it has one place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// What was found there.
     pub what: String,
+    /// What that means for the volume; none for what is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
     /// What to do about it.
-    pub hint: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Where a finding is: in words and, where it has one, as a byte offset on a backing.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    text: String,
+    on: Option<(&'static str, u64)>,
+}
+
+impl Place {
+    /// A place on the header backing.
+    pub fn header(what: impl Display, offset: u64) -> Place {
+        Place { text: format!("{what}, header offset {offset}"), on: Some(("header", offset)) }
+    }
+
+    /// A place on the data backing.
+    pub fn data(what: impl Display, offset: u64) -> Place {
+        Place { text: format!("{what}, data offset {offset}"), on: Some(("data", offset)) }
+    }
+}
+
+impl<T: Into<String>> From<T> for Place {
+    fn from(text: T) -> Place {
+        Place { text: text.into(), on: None }
+    }
 }
 
 /// What still refers to one generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The generation.
     pub generation: u32,
     /// Its key state.
-    pub state: &'static str,
+    pub state: String,
     /// Its cipher suite.
     pub suite: String,
     /// Whether extents are rewritten to it.
@@ -62,7 +103,7 @@ pub struct Reference {
 }
 
 /// An intent that the next open will roll forward.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveIntentReport {
     /// Which extent.
     pub extent: u32,
@@ -75,7 +116,7 @@ pub struct LiveIntentReport {
 }
 
 /// What reading every extent found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataReport {
     /// Extents looked at.
     pub extents: u64,
@@ -85,6 +126,9 @@ pub struct DataReport {
     pub bytes_holes: u64,
     /// Bytes both engines decrypted to the same plaintext.
     pub bytes_agreed: u64,
+    /// Bytes not read because the rotation was rewriting them at that moment, from memory (online only).
+    #[serde(default)]
+    pub bytes_moving: u64,
     /// Extents that could not be read, or whose key is missing.
     pub extents_unread: u64,
     /// Granules of extents with a live intent still under the old key.
@@ -94,13 +138,17 @@ pub struct DataReport {
 }
 
 /// The outcome of a check.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// No error was found. Without keys that means CRCs only.
     pub passed: bool,
+    /// Whether the volume was being served meanwhile.
+    #[serde(default)]
+    pub online: bool,
     /// Whether keys were at hand: authenticity was judged.
     pub with_keys: bool,
     /// The volume's identity, if a superblock could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
     /// Everything found, in the order of looking.
     pub findings: Vec<Finding>,
@@ -111,10 +159,12 @@ pub struct CheckReport {
     /// Intents the next open will roll forward.
     pub live_intents: Vec<LiveIntentReport>,
     /// The data, where `full` was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataReport>,
     /// What was rewritten.
     pub repaired: Vec<String>,
     /// Why the volume refused writes when the check began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poisoned: Option<String>,
     /// Whether the check has cleared that.
     pub poison_cleared: bool,
@@ -125,29 +175,42 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Enters a finding.
+    /// Enters a finding; without a hint it gets the catalogue's.
     pub(super) fn add(
         &mut self,
         severity: Severity,
         name: impl Into<String>,
-        place: impl Into<String>,
+        place: impl Into<Place>,
         what: impl Into<String>,
         hint: Option<&'static str>,
     ) {
         let name = name.into();
+        let entry = catalogue::entry(&name);
+        let hint = hint.or(entry.and_then(|entry| entry.hint)).map(str::to_owned);
+        let means = entry.map(|entry| entry.means.to_owned());
+        let Place { text, on } = place.into();
+        let (backing, offset) = (on.map(|(backing, _)| backing.to_owned()), on.map(|(_, offset)| offset));
         self.errors += u64::from(severity == Severity::Error);
-        let same = self.same.entry(name.clone()).or_insert(0);
+        self.enter(Finding { severity, name, place: text, backing, offset, what: what.into(), means, hint });
+    }
+
+    fn enter(&mut self, finding: Finding) {
+        let same = self.same.entry(finding.name.clone()).or_insert(0);
         *same += 1;
         if *same <= SAME_MAX {
-            self.findings.push(Finding { severity, name, place: place.into(), what: what.into(), hint });
+            self.findings.push(finding);
         }
     }
 
     /// Something that was looked at and is right.
-    pub(super) fn good(&mut self, place: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn good(&mut self, place: impl Into<Place>, what: impl Into<String>) {
         // Not counted among equals: there are only a few of these, each with a place of its own.
-        let (place, what) = (place.into(), what.into());
-        self.findings.push(Finding { severity: Severity::Ok, name: "ok".into(), place, what, hint: None });
+        let Place { text, on } = place.into();
+        let (backing, offset) = (on.map(|(backing, _)| backing.to_owned()), on.map(|(_, offset)| offset));
+        let (name, what) = ("ok".into(), what.into());
+        let finding =
+            Finding { severity: Severity::Ok, name, place: text, backing, offset, what, means: None, hint: None };
+        self.findings.push(finding);
     }
 
     /// Damage of a structure called `what` in names, at `place`.
@@ -155,11 +218,32 @@ impl CheckReport {
         &mut self,
         severity: Severity,
         what: &str,
-        place: impl Into<String>,
+        place: impl Into<Place>,
         damage: &Damage,
         hint: Option<&'static str>,
     ) {
         self.add(severity, format!("{what}-{}", kind(damage)), place, damage.to_string(), hint);
+    }
+
+    /// Enters all findings of `other`, a part of this check.
+    pub(super) fn absorb(&mut self, other: CheckReport) {
+        self.errors += other.errors;
+        for (name, count) in &other.same {
+            *self.same.entry(name.clone()).or_insert(0) += count.saturating_sub(SAME_MAX);
+        }
+        for finding in other.findings {
+            match finding.severity {
+                Severity::Ok => self.findings.push(finding),
+                _ => self.enter(finding),
+            }
+        }
+        self.live_intents.extend(other.live_intents);
+        self.references.extend(other.references);
+    }
+
+    /// Whether anything was found that is not right.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity != Severity::Ok)
     }
 
     /// Errors so far.

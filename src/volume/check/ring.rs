@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{CheckReport, LiveIntentReport, Severity};
-use super::tags::{TagScan, count};
+use super::references::count;
+use super::report::{CheckReport, LiveIntentReport, Place, Severity};
+use super::tags::TagScan;
 use crate::engine::Disk;
-use crate::format::generations::GenerationTable;
+use crate::format::generations::{GenerationTable, KeyState};
 use crate::format::intents::{Record, slot_of};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, envelope};
@@ -56,6 +57,38 @@ impl Effective {
     }
 }
 
+/// Why a slot holds no record.
+pub(super) enum SlotFault {
+    /// The device does not give it back.
+    Unreadable(String),
+    /// What stands there is none.
+    Damaged(Damage),
+}
+
+/// Where a slot stands.
+pub(super) fn place_of(superblock: &Superblock, slot: u32) -> Place {
+    let offset = superblock.zones.ring.offset + u64::from(slot) * u64::from(superblock.slot_size);
+    Place::header(format_args!("intent ring slot {slot}"), offset)
+}
+
+/// Reads one slot: by MAC with a seal, by CRC without.
+pub(super) fn read_slot(
+    superblock: &Superblock,
+    slot: u32,
+    seal: Option<&Seal>,
+    header: &dyn Disk,
+) -> Result<Record, SlotFault> {
+    let size = u64::from(superblock.slot_size);
+    let offset = superblock.zones.ring.offset + u64::from(slot) * size;
+    let bytes = Bytes::of(header).try_read(offset, size);
+    let bytes = bytes.map_err(|error| SlotFault::Unreadable(error.to_string()))?;
+    let record = match seal {
+        Some(seal) => Record::open(seal, slot, &bytes, &superblock.shape),
+        None => envelope::peek(envelope::RECORD, &bytes).and_then(|found| Record::decode(&found, &superblock.shape)),
+    };
+    record.map_err(SlotFault::Damaged)
+}
+
 /// Reads every slot. `None` if a record is not authentic.
 pub(super) fn scan(
     report: &mut CheckReport,
@@ -63,33 +96,20 @@ pub(super) fn scan(
     seal: Option<&Seal>,
     header: &dyn Disk,
 ) -> Option<RingScan> {
-    let (slots, size) = (superblock.ring_slots, u64::from(superblock.slot_size));
     let mut scan = RingScan { slots: Vec::new(), tail: superblock.tail };
     let mut bad: Vec<(u32, Damage)> = Vec::new();
     let mut believed = true;
-    for slot in 0..slots {
-        let offset = superblock.zones.ring.offset + u64::from(slot) * size;
-        let place = format!("intent ring slot {slot}, header offset {offset}");
-        let bytes = match Bytes::of(header).try_read(offset, size) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                // As opening sees it: a record that a power cut interrupted. If it was not the last one, there is a gap.
-                report.add(Severity::Warning, "ring-unreadable", place, error.to_string(), None);
-                scan.slots.push(SlotContent::Invalid);
-                continue;
-            }
-        };
-        let record = match seal {
-            Some(seal) => Record::open(seal, slot, &bytes, &superblock.shape),
-            None => {
-                envelope::peek(envelope::RECORD, &bytes).and_then(|found| Record::decode(&found, &superblock.shape))
-            }
-        };
-        let content = match record {
+    for slot in 0..superblock.ring_slots {
+        let content = match read_slot(superblock, slot, seal, header) {
             Ok(record) => SlotContent::Valid(record),
-            Err(damage) => {
+            Err(SlotFault::Unreadable(error)) => {
+                // As opening sees it: a record that a power cut interrupted. If it was not the last one, there is a gap.
+                report.add(Severity::Warning, "ring-unreadable", place_of(superblock, slot), error, None);
+                SlotContent::Invalid
+            }
+            Err(SlotFault::Damaged(damage)) => {
                 if damage.is_tampering() {
-                    report.damage(Severity::Error, "ring", place, &damage, None);
+                    report.damage(Severity::Error, "ring", place_of(superblock, slot), &damage, None);
                     believed = false;
                 } else if !matches!(damage, Damage::Zero { .. }) {
                     bad.push((slot, damage));
@@ -109,7 +129,7 @@ fn order(report: &mut CheckReport, superblock: &Superblock, scan: &RingScan, bad
     let last = live.as_ref().map_or(superblock.tail, |records| superblock.tail + records.len() as u64);
     let torn = slot_of(last + 1, superblock.ring_slots);
     for (slot, damage) in bad {
-        let place = format!("intent ring slot {slot}");
+        let place = place_of(superblock, *slot);
         if *slot == torn && live.is_ok() {
             let what =
                 format!("holds no valid record: {damage}. Record {} was being written when a crash came", last + 1);
@@ -138,7 +158,7 @@ fn order(report: &mut CheckReport, superblock: &Superblock, scan: &RingScan, bad
     }
 }
 
-fn name_of(error: &ReplayError) -> &'static str {
+pub(super) fn name_of(error: &ReplayError) -> &'static str {
     match error {
         ReplayError::Gap { .. } => "ring-gap",
         ReplayError::Contradiction { .. } => "ring-contradiction",
@@ -172,6 +192,7 @@ pub(super) fn against_tags(
     }
     effective.census.retain(|_, count| *count > 0);
     generations(report, table, &records);
+    barred(report, table, &replayed.live);
     for live in &replayed.live {
         let intent = &live.intent;
         report.live_intents.push(LiveIntentReport {
@@ -190,8 +211,21 @@ pub(super) fn against_tags(
     effective
 }
 
+/// Live intents whose keys are not loaded at open leave their extents barred.
+fn barred(report: &mut CheckReport, table: &GenerationTable, live: &[LiveIntent]) {
+    for LiveIntent { sequence, intent } in live {
+        let mut named = [intent.old, intent.new].into_iter().filter_map(|generation| table.entry(generation));
+        let Some(entry) = named.find(|entry| !entry.state.is_loaded()) else { continue };
+        let gone = entry.state == KeyState::Destroyed;
+        let severity = if gone { Severity::Error } else { Severity::Warning };
+        let (extent, generation, state) = (intent.extent, entry.generation, entry.state.name());
+        let what = format!("extent {extent}: record {sequence} needs generation {generation}, which is {state}");
+        report.add(severity, "ring-barred", "intent ring", what, None);
+    }
+}
+
 /// Records may only name generations of the table.
-fn generations(report: &mut CheckReport, table: &GenerationTable, records: &[&Record]) {
+pub(super) fn generations(report: &mut CheckReport, table: &GenerationTable, records: &[&Record]) {
     let known = |generation: Generation| generation != Generation::METADATA && table.entry(generation).is_some();
     for record in records {
         let named = record.commits.iter().map(|commit| commit.generation);

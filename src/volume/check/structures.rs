@@ -1,6 +1,8 @@
 //! Superblock, generation table and epoch stamp: both copies, their order, and what they say of each other.
 
-use super::report::{CheckReport, Severity};
+use std::io;
+
+use super::report::{CheckReport, Place, Severity};
 use super::survey::Survey;
 use crate::engine::Disk;
 use crate::format::generations::{GenerationTable, KeyState, Phase};
@@ -11,13 +13,24 @@ use crate::units::{BLOCK, Generation};
 use crate::volume::info::{Bytes, Copies};
 
 const TAMPERED: &str = "somebody changed it, or it is another volume's: restore the header from a backup you trust";
+/// Nothing else on the backing proves that header and data are of one time, so nothing may put the stamp back.
+const NO_STAMP: &str =
+    "restore header and data of one time from a backup: nothing else proves that they belong together";
 const REPAIR: &str = "volume check --repair rewrites it from its twin";
+const UNREADABLE_TWIN: &str =
+    "it may be the newer one, so --repair leaves it alone: copy the backing to a sound device first";
 
-/// Which copy counts, and whether the other one is bad by accident.
+/// Which copy counts, and what is wrong with the other one that `repair` may mend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Twins {
+    /// Sequence of the copy that counts.
     pub sequence: u64,
+    /// Where it stands: 0 for A, 1 for B.
+    pub copy: usize,
+    /// Whether the other copy is bad by accident, or from another time.
     pub twin_is_bad: bool,
+    /// Whether the device does not give the other copy back.
+    pub unreadable: bool,
 }
 
 /// The fields of the superblock copy that counts.
@@ -47,9 +60,22 @@ pub(super) fn table(report: &mut CheckReport, copies: &Copies) -> Option<Generat
     }
 }
 
-fn place(what: &str, copies: &Copies, copy: usize) -> String {
+pub(super) fn place(what: &str, copies: &Copies, copy: usize) -> Place {
     let full = if what == "table" { "generation table" } else { what };
-    format!("{full} copy {}, header offset {}", ["A", "B"][copy], copies.places[copy])
+    Place::header(format_args!("{full} copy {}", ["A", "B"][copy]), copies.places[copy])
+}
+
+/// Whether both superblock copies are one volume's. The newest counts whoever wrote it, so a stranger's must be named.
+pub(super) fn same_volume(report: &mut CheckReport, copies: &Copies) {
+    let found = copies.peek();
+    let ids = found.each_ref().map(|copy| Some(Superblock::decode(copy.as_ref().ok()?).ok()?.volume));
+    if let [Some(a), Some(b)] = ids
+        && a != b
+    {
+        let counting = copies.newest().unwrap_or(0);
+        let what = format!("copy A is of volume {a}, copy B of volume {b}");
+        report.add(Severity::Error, "superblock-foreign", place("superblock", copies, counting), what, None);
+    }
 }
 
 /// Judges both copies, by MAC where there is a key. `None` if the counting one cannot be believed.
@@ -66,10 +92,18 @@ pub(super) fn judge(
         let copy = copy?;
         seal.map_or(Ok(copy.sequence), |seal| seal.verify(&copy, 0).map(|(sequence, _)| sequence))
     });
-    let mut twins = Twins { sequence: sequences[newest.unwrap_or(0)].unwrap_or(0), twin_is_bad: false };
+    let copy = newest.unwrap_or(0);
+    let mut twins = Twins { sequence: sequences[copy].unwrap_or(0), copy, twin_is_bad: false, unreadable: false };
     let mut believed = newest.is_some();
     for (copy, verdict) in verified.iter().enumerate() {
         let counts = newest == Some(copy);
+        if let Some(error) = &copies.errors[copy] {
+            let severity = if newest.is_some() { Severity::Warning } else { Severity::Error };
+            let hint = newest.is_some().then_some(UNREADABLE_TWIN);
+            report.add(severity, format!("{what}-unreadable"), place(what, copies, copy), error.clone(), hint);
+            twins.unreadable = true;
+            continue;
+        }
         match verdict {
             Ok(sequence) => {
                 let by = if seal.is_some() { "CRC and MAC are right" } else { "CRC is right" };
@@ -77,7 +111,8 @@ pub(super) fn judge(
                 report.good(place(what, copies, copy), format!("sequence {sequence}, {by}{role}"));
                 if copy_of(*sequence) != copy {
                     let text = format!("sequence {sequence} belongs into the other copy: somebody moved it");
-                    report.add(Severity::Warning, format!("{what}-place"), place(what, copies, copy), text, None);
+                    let hint = counts.then_some("volume check --repair puts it in its place");
+                    report.add(Severity::Warning, format!("{what}-place"), place(what, copies, copy), text, hint);
                 }
             }
             Err(Damage::Zero { .. }) if newest.is_some() && twins.sequence == 1 => {
@@ -99,9 +134,19 @@ pub(super) fn judge(
     if let (Ok(a), Ok(b)) = (&verified[0], &verified[1])
         && a.abs_diff(*b) != 1
     {
+        let older = place(what, copies, usize::from(a > b));
+        if a == b && copies.bytes[0] != copies.bytes[1] {
+            let text = format!("both copies have sequence {a}, but say different things: two histories were mixed");
+            report.add(Severity::Error, format!("{what}-twin"), older, text, Some(TAMPERED));
+            return None;
+        }
+        if a == b {
+            twins.copy = copy_of(*a);
+        }
         let text =
             format!("its copies have sequences {a} and {b}, which never stand side by side: one is from another time");
-        report.add(Severity::Warning, format!("{what}-twin"), place(what, copies, usize::from(a > b)), text, None);
+        report.add(Severity::Warning, format!("{what}-twin"), older, text, None);
+        twins.twin_is_bad = true;
     }
     believed.then_some(twins)
 }
@@ -181,53 +226,67 @@ pub(super) fn table_coherence(report: &mut CheckReport, table: &GenerationTable)
     }
 }
 
-/// The epoch stamp at the end of the data.
-pub(super) fn stamp(report: &mut CheckReport, superblock: &Superblock, seal: Option<&Seal>, data: &dyn Disk) {
+/// Reads the copies of the epoch stamp, as many as its zone has.
+pub(super) fn read_stamp(superblock: &Superblock, data: &dyn Disk) -> Vec<io::Result<Vec<u8>>> {
     let zone = superblock.zones.stamp;
-    if zone.length == 0 {
+    (0..zone.length / BLOCK).map(|copy| Bytes::of(data).try_read(zone.offset + copy * BLOCK, BLOCK)).collect()
+}
+
+/// The epoch stamp at the end of the data. A bad copy is a warning while the other one is good.
+pub(super) fn stamp(
+    report: &mut CheckReport,
+    superblock: &Superblock,
+    seal: Option<&Seal>,
+    copies: &[io::Result<Vec<u8>>],
+) {
+    if copies.is_empty() {
         report.add(Severity::Note, "stamp-none", "the data backing", "it has no room for an epoch stamp", None);
         return;
-    }
-    let place = format!("epoch stamp, data offset {}", zone.offset);
-    let copies = (0..zone.length / BLOCK).map(|copy| Bytes::of(data).try_read(zone.offset + copy * BLOCK, BLOCK));
-    let (readable, unreadable): (Vec<_>, Vec<_>) = copies.partition(Result::is_ok);
-    if let (true, Some(Err(error))) = (readable.is_empty(), unreadable.first()) {
-        return report.add(Severity::Error, "stamp-unreadable", place, error.to_string(), None);
     }
     let open = |block: &Vec<u8>| match seal {
         Some(seal) => stamp_block::open(seal, block),
         None => envelope::peek(envelope::STAMP, block).map(|found| found.sequence),
     };
-    let epoch = match stamp_block::newest(readable.iter().flatten().map(open).collect()) {
-        Ok(epoch) => epoch,
-        Err(damage) => {
-            let hint = damage.is_tampering().then_some(TAMPERED);
-            return report.damage(Severity::Error, "stamp", place, &damage, hint);
-        }
+    let place = |copy: usize| {
+        let offset = superblock.zones.stamp.offset + copy as u64 * BLOCK;
+        Place::data(format_args!("epoch stamp copy {}", ['A', 'B'][copy % 2]), offset)
     };
+    let opened: Vec<_> = copies.iter().map(|block| block.as_ref().map(open)).collect();
+    let epochs = opened.iter().enumerate().filter_map(|(copy, found)| match found {
+        Ok(Ok(epoch)) => Some((*epoch, copy)),
+        _ => None,
+    });
+    let newest = epochs.max();
+    let accident = if newest.is_some() { Severity::Warning } else { Severity::Error };
+    for (copy, found) in opened.iter().enumerate() {
+        match found {
+            Ok(Ok(_)) => {}
+            Err(error) => report.add(accident, "stamp-unreadable", place(copy), error.to_string(), None),
+            Ok(Err(damage)) if damage.is_tampering() => {
+                report.damage(Severity::Error, "stamp", place(copy), damage, Some(TAMPERED));
+            }
+            Ok(Err(damage @ Damage::Newer { .. })) => {
+                report.damage(Severity::Error, "stamp", place(copy), damage, None)
+            }
+            Ok(Err(damage)) => {
+                let hint = newest.is_none().then_some(NO_STAMP);
+                report.damage(accident, "stamp", place(copy), damage, hint);
+            }
+        }
+    }
+    let Some((epoch, copy)) = newest else { return };
+    let place = place(copy);
     match superblock.epoch.checked_sub(epoch) {
         Some(0) => report.good(place, format!("epoch {epoch}, as in the superblock")),
         Some(1) => {
             let what = format!("epoch {epoch}, the superblock has the next one: a crash fell between the two writes");
-            report.add(
-                Severity::Note,
-                "epoch-behind",
-                place,
-                what,
-                Some("opening the volume for writing completes it"),
-            );
+            report.add(Severity::Note, "epoch-behind", place, what, None);
         }
         behind => {
             let old = if behind.is_some() { "the data are older" } else { "the header is older" };
             let what =
                 format!("epoch {epoch}, the superblock has {}: {old}, as after restoring a backup", superblock.epoch);
-            report.add(
-                Severity::Error,
-                "epoch-stale",
-                place,
-                what,
-                Some("put header and data of the same time together"),
-            );
+            report.add(Severity::Error, "epoch-stale", place, what, None);
         }
     }
 }

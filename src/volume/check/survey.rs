@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::keys::Keys;
+use super::references::{Counts, references};
 use super::report::{CheckReport, Severity};
 use super::ring::RingScan;
 use super::structures::{self, Twins};
@@ -57,6 +58,7 @@ impl Survey<'_> {
         let superblocks = Copies::superblocks(&header);
         let superblock = structures::superblock(&mut found.report, &superblocks)?;
         found.report.volume = Some(superblock.volume.to_string());
+        structures::same_volume(&mut found.report, &superblocks);
         structures::backings(&mut found.report, &superblock, self)?;
         let tables = Copies::tables(&header, &superblock);
         let table = structures::table(&mut found.report, &tables);
@@ -66,7 +68,9 @@ impl Survey<'_> {
         let seal = found.keys.as_ref().map(|keys| &keys.derived.seal);
         let twins = structures::judge(&mut found.report, "superblock", &superblocks, seal);
         let table_twins = structures::judge(&mut found.report, "table", &tables, seal);
-        self.poison(&mut found.report, &superblock);
+        if !superblock.poisoned.is_empty() {
+            note_poison(&mut found.report, &superblock.poisoned);
+        }
         found.superblock = Some((superblock, twins?));
         found.table = Some((table?, table_twins?));
         self.look_deeper(found)
@@ -85,24 +89,23 @@ impl Survey<'_> {
         }
         let keys = found.keys.as_ref();
         structures::table_coherence(report, table);
-        structures::stamp(report, superblock, keys.map(|keys| &keys.derived.seal), &*self.data);
+        let stamp = structures::read_stamp(superblock, &*self.data);
+        structures::stamp(report, superblock, keys.map(|keys| &keys.derived.seal), &stamp);
         let tags = tags::scan(report, superblock, keys.map(|keys| &keys.derived), &*self.header);
         let ring = ring::scan(report, superblock, keys.map(|keys| &keys.derived.seal), &*self.header);
         if let (Some(tags), Some(ring)) = (&tags, ring.as_ref()) {
             let effective = ring::against_tags(report, superblock, table, tags, ring);
-            tags::references(report, table, tags, ring, &effective);
+            references(report, table, &Counts::of(table, tags, ring, &effective));
         }
         (found.tags, found.ring) = (tags, ring);
         Some(())
     }
+}
 
-    fn poison(&self, report: &mut CheckReport, superblock: &Superblock) {
-        if superblock.poisoned.is_empty() {
-            return;
-        }
-        report.poisoned = Some(superblock.poisoned.clone());
-        let hint = "once the device is trusted again: volume check --full --repair, with the keys";
-        let what = format!("writes are refused: {}", superblock.poisoned);
-        report.add(Severity::Warning, "poisoned", "the superblock", what, Some(hint));
-    }
+/// Names a poisoned volume.
+pub(super) fn note_poison(report: &mut CheckReport, reason: &str) {
+    report.poisoned = Some(reason.to_owned());
+    let hint = "once the device is trusted again: volume check --full --repair, with the keys";
+    let what = format!("writes are refused: {reason}");
+    report.add(Severity::Warning, "poisoned", "the superblock", what, Some(hint));
 }

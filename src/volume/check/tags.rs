@@ -1,21 +1,16 @@
-//! Tag pages against the digest and the generations, and what still refers to each generation.
+//! Tag pages: both copies of each, which one counts, and the digest that says which ones were meant.
 
-use std::collections::BTreeMap;
-
-use super::report::{CheckReport, Reference, Severity};
-use super::ring::{Effective, RingScan};
+use super::report::{CheckReport, Place, Severity};
 use crate::engine::Disk;
-use crate::format::Damage;
-use crate::format::generations::{GenerationTable, KeyState, Phase};
 use crate::format::layout::TAGS_PER_PAGE;
 use crate::format::superblock::Superblock;
 use crate::format::tags::{TagPage, counting_copy, digest, open_page, peek_page, peek_tags};
+use crate::format::{Damage, Seal};
 use crate::units::{BLOCK, Generation};
-use crate::volume::info::{Bytes, suite_name, tag_page_places};
+use crate::volume::info::{Bytes, tag_page_places};
 use crate::volume::open::MetadataKeys;
 
 const REPAIR: &str = "volume check --repair rewrites it from its twin";
-const LOST: &str = "restore the header from a backup of this rotation epoch";
 
 /// All tag pages.
 pub(super) struct TagScan {
@@ -37,12 +32,16 @@ pub(super) fn scan(
     let mut scan = TagScan { tags: Vec::new(), bad_twins: Vec::new() };
     let (mut sequences, mut cut_off, mut whole) = (Vec::new(), 0u32, true);
     for index in 0..pages {
-        let copies = tag_page_places(superblock, index).map(|place| page(header, place, index, keys));
+        let copies = read(header, superblock, index, keys.map(|keys| &keys.seal));
         let found = copies.each_ref().map(|copy| copy.as_ref().ok().map(|page| page.sequence));
         let counting = counting_copy(superblock.checkpoint, found);
-        judge(report, superblock, index, &copies, counting, &mut scan);
+        if judge(report, superblock, index, &copies, counting) {
+            scan.bad_twins.extend(counting.map(|counting| (index, counting)));
+        }
         cut_off += u32::from(found.iter().flatten().any(|sequence| *sequence > superblock.checkpoint));
         let Some(counting) = counting else {
+            let what = "neither copy can be used: the generations of its extents are unknown";
+            report.add(Severity::Error, "tag-page-lost", format!("tag page {index}"), what, None);
             whole = false;
             continue;
         };
@@ -65,7 +64,7 @@ pub(super) fn scan(
                 "they are not the ones checkpoint {} wrote: one was rolled back or lost",
                 superblock.checkpoint
             );
-            report.add(Severity::Error, "tag-digest", "tag pages", what, Some(LOST));
+            report.add(Severity::Error, "tag-digest", "tag pages", what, None);
             return None;
         }
         let what = format!("{pages} pages are exactly the ones checkpoint {} named", superblock.checkpoint);
@@ -74,32 +73,48 @@ pub(super) fn scan(
     Some(scan)
 }
 
-/// One copy: by MAC with keys, by CRC without.
-fn page(header: &dyn Disk, place: u64, index: u32, keys: Option<&MetadataKeys>) -> Result<TagPage, PageFault> {
+/// Both copies of a page.
+pub(super) type Pages = [Result<TagPage, PageFault>; 2];
+
+/// Reads both copies of page `index`: by MAC with a seal, by CRC without.
+pub(super) fn read(header: &dyn Disk, superblock: &Superblock, index: u32, seal: Option<&Seal>) -> Pages {
+    tag_page_places(superblock, index).map(|place| page(header, place, index, seal))
+}
+
+fn page(header: &dyn Disk, place: u64, index: u32, seal: Option<&Seal>) -> Result<TagPage, PageFault> {
     let bytes = Bytes::of(header).try_read(place, BLOCK).map_err(|error| PageFault::Unreadable(error.to_string()))?;
-    let page = match keys {
-        Some(keys) => open_page(&keys.seal, index, &bytes),
+    let page = match seal {
+        Some(seal) => open_page(seal, index, &bytes),
         None => peek_page(&bytes).and_then(|sequence| Ok(TagPage { sequence, tags: peek_tags(&bytes)? })),
     };
     page.map_err(PageFault::Damaged)
 }
 
-enum PageFault {
+/// What is wrong with a copy.
+pub(super) enum PageFault {
+    /// The device does not give it back.
     Unreadable(String),
+    /// It is not a page.
     Damaged(Damage),
 }
 
-fn judge(
+/// Where copy `copy` of page `index` stands.
+pub(super) fn place_of(superblock: &Superblock, index: u32, copy: usize) -> Place {
+    let offset = tag_page_places(superblock, index)[copy];
+    Place::header(format_args!("tag page {index} copy {}", ["A", "B"][copy]), offset)
+}
+
+/// Names what is wrong with the copies; true if the one that does not count is bad by accident.
+pub(super) fn judge(
     report: &mut CheckReport,
     superblock: &Superblock,
     index: u32,
-    copies: &[Result<TagPage, PageFault>; 2],
+    copies: &Pages,
     counting: Option<usize>,
-    scan: &mut TagScan,
-) {
-    let places = tag_page_places(superblock, index);
+) -> bool {
+    let mut bad_twin = false;
     for (copy, page) in copies.iter().enumerate() {
-        let place = format!("tag page {index} copy {}, header offset {}", ["A", "B"][copy], places[copy]);
+        let place = place_of(superblock, index, copy);
         let (severity, hint) = match counting {
             Some(_) => (Severity::Warning, Some(REPAIR)),
             None => (Severity::Error, None),
@@ -112,7 +127,7 @@ fn judge(
                 report.damage(Severity::Error, "tag-page", place, damage, None);
             }
             Err(fault) => {
-                scan.bad_twins.extend(counting.map(|counting| (index, counting)));
+                bad_twin |= counting.is_some();
                 match fault {
                     PageFault::Damaged(damage) => report.damage(severity, "tag-page", place, damage, hint),
                     PageFault::Unreadable(error) => report.add(severity, "tag-page-unreadable", place, error, hint),
@@ -120,79 +135,5 @@ fn judge(
             }
         }
     }
-    if counting.is_none() {
-        let what = "neither copy can be used: the generations of its extents are unknown";
-        report.add(Severity::Error, "tag-page-lost", format!("tag page {index}"), what, Some(LOST));
-    }
-}
-
-/// What refers to each generation, and whether that fits its state and the rotation.
-pub(super) fn references(
-    report: &mut CheckReport,
-    table: &GenerationTable,
-    tags: &TagScan,
-    ring: &RingScan,
-    effective: &Effective,
-) {
-    let page_tags = count(&tags.tags);
-    report.census = effective.census.iter().map(|(generation, count)| (generation.0, *count)).collect();
-    for generation in effective.census.keys().filter(|tag| table.entry(**tag).is_none() || tag.0 == 0) {
-        let what = format!(
-            "{} extents carry generation {generation}, which the volume does not have",
-            effective.census[generation]
-        );
-        report.add(Severity::Error, "tag-unknown", "tags", what, Some(LOST));
-    }
-    let authenticated = report.with_keys;
-    for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA) {
-        let generation = entry.generation;
-        let extents = effective.census.get(&generation).copied().unwrap_or(0);
-        if extents > 0 && !matches!(entry.state, KeyState::Active | KeyState::Draining) {
-            let what = format!("{extents} extents carry generation {generation}, which is {}", entry.state.name());
-            report.add(Severity::Error, "tag-state", "tags", what, Some(LOST));
-        }
-        let is_target = generation == table.rotation.target;
-        let reference = Reference {
-            generation: generation.0,
-            state: entry.state.name(),
-            suite: suite_name(entry.suite),
-            is_target,
-            extents,
-            page_tags: page_tags.get(&generation).copied().unwrap_or(0),
-            ring_records: ring.records_naming(generation),
-            live_intents: effective.live_naming(generation),
-            proven_empty: false,
-        };
-        let empty = reference.extents + reference.page_tags + reference.ring_records + reference.live_intents == 0;
-        let reference = Reference { proven_empty: empty && authenticated, ..reference };
-        if !is_target {
-            say(report, &reference);
-        }
-        report.references.push(reference);
-    }
-    let settled = matches!(table.rotation.phase, Phase::Idle | Phase::Drained | Phase::Finalized);
-    let left =
-        effective.census.iter().filter(|(tag, _)| **tag != table.rotation.target).map(|(_, count)| *count).sum::<u64>();
-    if settled && left > 0 {
-        let phase = crate::volume::lifecycle::phase_name(table.rotation.phase);
-        let what = format!("the rotation is {phase}, but {left} extents do not carry its target");
-        report.add(Severity::Error, "table-rotation", "the generation table", what, None);
-    }
-}
-
-fn say(report: &mut CheckReport, reference: &Reference) {
-    let what = format!(
-        "{} extents, {} page tags, {} ring records, {} live intents refer to it",
-        reference.extents, reference.page_tags, reference.ring_records, reference.live_intents
-    );
-    report.good(format!("generation {} ({})", reference.generation, reference.state), what);
-}
-
-/// Tags by generation.
-pub(super) fn count(tags: &[Generation]) -> BTreeMap<Generation, u64> {
-    let mut census = BTreeMap::new();
-    for tag in tags {
-        *census.entry(*tag).or_insert(0) += 1;
-    }
-    census
+    bad_twin
 }

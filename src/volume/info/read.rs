@@ -64,6 +64,8 @@ pub(in crate::volume) struct Copies {
     pub places: [u64; 2],
     /// What stands there; empty where it cannot be read.
     pub bytes: [Vec<u8>; 2],
+    /// What the device said where it cannot be read.
+    pub errors: [Option<String>; 2],
 }
 
 impl Copies {
@@ -79,7 +81,9 @@ impl Copies {
     }
 
     fn read(header: &Bytes<'_>, kind: Kind, places: [u64; 2], len: u64) -> Copies {
-        Copies { kind, places, bytes: places.map(|place| header.read(place, len)) }
+        let found = places.map(|place| header.try_read(place, len).map_err(|error| error.to_string()));
+        let errors = found.each_ref().map(|bytes| bytes.as_ref().err().cloned());
+        Copies { kind, places, bytes: found.map(Result::unwrap_or_default), errors }
     }
 
     /// Both, as far as they can be judged without a key.

@@ -7,6 +7,7 @@ mod exhaustive;
 mod failures;
 mod kek;
 mod model;
+mod online;
 mod poison;
 mod rig;
 mod rot;

@@ -17,11 +17,11 @@ use crate::volume::Volume;
 use crate::volume::executor::RequestKind;
 use crate::volume::pipeline::Pipeline;
 
-const BLOCK: u64 = 4096;
-const BLOCKS: u64 = 12 * 16; // twelve extents of 64 KiB
+pub const BLOCK: u64 = 4096;
+pub const BLOCKS: u64 = 12 * 16; // twelve extents of 64 KiB
 
 /// A client that owns every `of`-th block and knows what is in it.
-struct Owner {
+pub struct Owner {
     client: Client,
     known: Vec<u8>,
     mine: Vec<u64>,
@@ -29,7 +29,7 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(volume: &Arc<Volume>, kind: IoKind, number: u64, of: u64) -> Owner {
+    pub fn new(volume: &Arc<Volume>, kind: IoKind, number: u64, of: u64) -> Owner {
         let engine = open(Some(kind), &EngineOptions::default()).unwrap();
         let mine: Vec<u64> = (0..BLOCKS).filter(|block| block % of == number).collect();
         let known = vec![0; mine.len() * BLOCK as usize];
@@ -47,7 +47,7 @@ impl Owner {
         }
     }
 
-    fn act(&mut self) {
+    pub fn act(&mut self) {
         let index = self.rng.below(self.mine.len() as u64) as usize;
         let place = index * BLOCK as usize;
         let (at, len) = (self.rng.below(8) * 512, 512 * (1 + self.rng.below(4)));
@@ -74,7 +74,7 @@ impl Owner {
         }
     }
 
-    fn check(&mut self) {
+    pub fn check(&mut self) {
         for (index, block) in self.mine.clone().into_iter().enumerate() {
             let found = self.run(RequestKind::Read { offset: block * BLOCK, len: BLOCK as u32 });
             assert!(
@@ -85,7 +85,7 @@ impl Owner {
     }
 }
 
-fn rotate(volume: &Arc<Volume>, pipeline: &mut Pipeline) {
+pub fn rotate(volume: &Arc<Volume>, pipeline: &mut Pipeline) {
     let target = volume.rotation().target;
     let extents: Vec<Extent> = (0..volume.shape().extents()).map(Extent).collect();
     while volume.census().keys().any(|tag| *tag != target) {

@@ -35,6 +35,13 @@ impl Fixture {
     }
 
     pub fn with(detached: bool, keks: usize, mode: ModeChoice) -> Fixture {
+        Fixture::reserving(detached, keks, mode, 16 << 20) // sixteen extents to a record
+    }
+
+    /// With metadata for growth to `max_size` bytes.
+    pub fn reserving(detached: bool, keks: usize, mode: ModeChoice, max_size: u64) -> Fixture {
+        // Byte counters are persisted in the background: never while a test compares bytes or plants a fault.
+        crate::volume::background::kept::start();
         // Memory, where there is some: granule 4096 and no waiting for a disk.
         let shm = std::path::Path::new("/dev/shm");
         let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
@@ -46,7 +53,7 @@ impl Fixture {
             path: &path,
             header: detached.then_some(header.as_path()),
             size: Some(u64::from(EXTENTS) * EXTENT),
-            max_size: Some(16 << 20), // sixteen extents to a record
+            max_size: Some(max_size),
             extent_size: EXTENT,
             data_unit: 4096,
             suite: Suite::Aes256Xts,
@@ -133,7 +140,7 @@ impl Fixture {
     }
 
     pub fn check_with(&self, depth: Depth<'_>) -> CheckReport {
-        check_disks(self.data_disk(), self.header_disk(), depth, &mut |_, _| {}).unwrap()
+        explained(check_disks(self.data_disk(), self.header_disk(), depth, &mut |_, _| {}).unwrap())
     }
 
     pub fn check(&self) -> CheckReport {
@@ -211,6 +218,24 @@ pub fn tamper(disk: &dyn Disk, start: u64, offset: u64) {
     let length = u64::from(u32::from_le_bytes(head[12..16].try_into().unwrap()));
     let crc = crc32fast::hash(&read(disk, start, 24 + length + 32));
     disk.write_at(start + 24 + length + 32, &crc.to_le_bytes()).unwrap();
+}
+
+/// Every finding that is not "ok" says what it means and what to do, and is in the catalogue.
+#[track_caller]
+pub fn explained(report: CheckReport) -> CheckReport {
+    for finding in bad(&report) {
+        assert!(crate::volume::check::catalogue::entry(&finding.name).is_some(), "not in the catalogue: {finding:?}");
+        assert!(finding.means.is_some() && finding.hint.is_some(), "not explained: {finding:?}");
+        assert_eq!(finding.backing.is_some(), finding.offset.is_some());
+    }
+    report
+}
+
+/// The one finding of that name, which stands at `offset` of the header.
+#[track_caller]
+pub fn at(report: &CheckReport, name: &str, severity: Severity, offset: u64) {
+    let finding = only(report, name, severity);
+    assert_eq!((finding.backing.as_deref(), finding.offset), (Some("header"), Some(offset)), "{finding:?}");
 }
 
 /// The one finding of that name; fails with the whole report if there is none.

@@ -1,14 +1,15 @@
 //! What `repair` rewrites, and what it leaves alone.
 
-use super::fixture::{Fixture, all, clean, fails_by, flip, only, tamper};
-use crate::format::layout::SUPERBLOCK_A;
-use crate::units::Generation;
+use super::fixture::{Fixture, all, at, clean, fails_by, flip, only, read, tamper};
+use crate::engine::Disk;
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B};
+use crate::units::{BLOCK, Generation};
 use crate::volume::check::Severity;
 use crate::volume::info::tag_page_places;
 use crate::volume::tags::TagTable;
 
 /// Every structure with both copies written.
-fn with_twins() -> Fixture {
+pub fn with_twins() -> Fixture {
     let fixture = Fixture::new();
     let volume = fixture.open(true);
     let mut meta = volume.meta();
@@ -41,8 +42,8 @@ fn bad_twins_are_rewritten_and_nothing_else() {
     assert_eq!(
         report.repaired,
         [
-            "the bad superblock copy, from the one that counts",
-            "the bad generation table copy, from the one that counts",
+            "the bad superblock copy A, from the one that counts",
+            "the bad generation table copy A, from the one that counts",
             "copy A of tag page 0, from its twin"
         ]
     );
@@ -79,6 +80,62 @@ fn tampering_is_not_repaired_nor_anything_beside_it() {
     assert!(report.repaired.is_empty() && before == fixture.bytes());
 }
 
+/// Trashes the place of the copy that counts, after copying that into the other one's place: the newest, misplaced.
+pub fn misplace(fixture: &Fixture, a: u64, b: u64, len: u64) {
+    let newest = read(fixture.meta_disk(), b, len);
+    fixture.meta_disk().write_at(a, &newest).unwrap();
+    flip(fixture.meta_disk(), b + 40);
+}
+
+/// The next sequence goes to the place where the misplaced copy stands: it must be put into its own place first.
+#[test]
+fn a_misplaced_copy_that_counts_alone_is_put_in_its_place() {
+    let fixture = with_twins();
+    let table = fixture.open(true).meta().superblock.zones.generations.offset;
+    misplace(&fixture, SUPERBLOCK_A, SUPERBLOCK_B, BLOCK);
+    misplace(&fixture, table, table + GENERATIONS_COPY, GENERATIONS_COPY);
+    let report = fixture.check();
+    assert!(report.passed);
+    at(&report, "superblock-place", Severity::Warning, SUPERBLOCK_A);
+    at(&report, "table-place", Severity::Warning, table);
+    let report = fixture.repair(false);
+    clean(&report);
+    assert_eq!(report.repaired.len(), 4, "{:?}", report.repaired);
+    assert!(report.repaired[0].contains("from the place of copy A to its own"), "{:?}", report.repaired);
+    let before = fixture.bytes();
+    assert!(fixture.repair(true).repaired.is_empty() && before == fixture.bytes(), "nothing is left to do");
+}
+
+#[test]
+fn a_copy_from_another_time_is_rewritten() {
+    let fixture = with_twins();
+    let old = read(fixture.meta_disk(), SUPERBLOCK_A, BLOCK);
+    let volume = fixture.open(true);
+    (0..4).for_each(|_| volume.meta().commit_superblock(|_| {}).unwrap());
+    let created = volume.meta().superblock.clone();
+    drop(volume);
+    fixture.meta_disk().write_at(SUPERBLOCK_A, &old).unwrap();
+    only(&fixture.check(), "superblock-twin", Severity::Warning);
+    let report = fixture.repair(false);
+    clean(&report);
+    assert_eq!(report.repaired, ["the bad superblock copy A, from the one that counts"]);
+    assert_eq!(fixture.open(true).meta().superblock, created);
+}
+
+/// What proves that header and data are of one time cannot be made up.
+#[test]
+fn the_epoch_stamp_is_never_repaired() {
+    let fixture = with_twins();
+    let place = fixture.open(true).meta().superblock.zones.stamp.offset;
+    for garbage in [0u8, 0x55] {
+        fixture.data.write_at(place, &[garbage; 8192]).unwrap();
+        let before = fixture.bytes();
+        let report = fixture.repair(true);
+        assert_eq!(report.named(if garbage == 0 { "stamp-zero" } else { "stamp-missing" }).count(), 2);
+        assert!(!report.passed && report.repaired.is_empty() && before == fixture.bytes());
+    }
+}
+
 fn poisoned() -> Fixture {
     let fixture = with_twins();
     let volume = fixture.open(true);
@@ -107,11 +164,11 @@ fn poison_outlives_everything_but_a_full_check_that_passes() {
 fn poison_stays_while_anything_is_wrong() {
     let fixture = poisoned();
     let place = fixture.open(true).meta().superblock.zones.stamp.offset;
-    flip(&*fixture.data, place + 30);
+    [0, BLOCK].into_iter().for_each(|copy| flip(&*fixture.data, place + copy + 30));
     let report = fixture.repair(true);
-    fails_by(&report, "stamp-crc");
+    assert_eq!((report.named("stamp-crc").count(), report.passed), (2, false));
     assert!(!report.poison_cleared);
-    flip(&*fixture.data, place + 30);
+    [0, BLOCK].into_iter().for_each(|copy| flip(&*fixture.data, place + copy + 30));
     assert!(fixture.open(false).poisoned().is_some());
 }
 
