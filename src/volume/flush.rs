@@ -7,11 +7,12 @@
 //!   not help) completed before a flush started that has completed since: rule R0. It may say "dirty" needlessly, never "clean".
 //! - A failed flush is final: it poisons the volume, and nobody is told afterwards that anything is durable.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::inbox::{Call, Ticket};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::units::Extent;
 
 /// What to do after asking for a flush.

@@ -12,12 +12,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::image::Image;
 use super::inbox::Ticket;
+use super::rules;
 use super::tags::TagTable;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{Extent, Generation};
 
 /// Locks the state is spread over.
@@ -103,7 +105,7 @@ impl Active {
     }
 
     fn conflicts(&self, range: &Range<u64>) -> bool {
-        self.writes.iter().any(|other| overlap(other, range))
+        rules::waits_for_overlapping() && self.writes.iter().any(|other| overlap(other, range))
     }
 }
 
@@ -278,7 +280,7 @@ impl Gates {
         debug_assert!(active.hold == Hold::Held && active.writes.is_empty());
         active.hold = Hold::Rewriting;
         active.image = Some(image);
-        let busy = |stripe: &mut Stripe| stripe.entry(extent).readers > 0;
+        let busy = |stripe: &mut Stripe| stripe.entry(extent).readers > 0 && rules::waits_for_readers();
         drop(self.slot(extent).drained.wait_while(stripe, busy));
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Invariant: a ticket is called exactly once; calling never blocks on the called thread.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::engine::Waker;
+use crate::sync::{Condvar, Mutex};
 
 /// What a waiting party is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,12 +46,13 @@ mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::crypto::EngineKind;
 use crate::crypto::fingerprint::Fingerprinter;
 use crate::engine::{Disk, DiskCaps};
 use crate::format::layout::{Shape, WriteMode};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
 use crate::units::{Extent, Generation, VolumeId};
 
 pub use error::VolumeError;

@@ -6,7 +6,7 @@
 //! Nothing is written before all of it is verified, and nothing at all if read-only.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use super::Volume;
 use super::error::VolumeError;
@@ -30,6 +30,7 @@ use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
+use crate::sync::{Mutex, OnceLock};
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
 
 /// How to open a volume.

@@ -40,6 +40,10 @@ pub enum Rule {
     OneIntent,
     /// One superblock copy at most is in the cache.
     OneSuperblock,
+    /// Overlapping writes run one after another.
+    ArrivalOrder,
+    /// A rewrite waits for the reads that began on the device.
+    ReadersFirst,
 }
 
 #[cfg(test)]
@@ -139,6 +143,16 @@ pub fn releases_with_data(mode: WriteMode) -> bool {
 /// Whether an extent with an intent in flight may get another one beside it: never.
 pub fn allows_second_intent() -> bool {
     dropped(Rule::OneIntent)
+}
+
+/// Whether a write waits for one in flight that it overlaps.
+pub fn waits_for_overlapping() -> bool {
+    !dropped(Rule::ArrivalOrder)
+}
+
+/// Whether the device is overwritten only when the reads that began on it are done.
+pub fn waits_for_readers() -> bool {
+    !dropped(Rule::ReadersFirst)
 }
 
 /// Whether the superblock in the cache must be flushed before its other copy is written.
