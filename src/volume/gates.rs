@@ -331,15 +331,17 @@ impl Gates {
         stripe.tidy(extent);
     }
 
-    /// The volume is poisoned: parked writes are called, to be refused, and no other parks from here on, since holds may
-    /// never end. Holds and images stay for readers.
+    /// The volume is poisoned: parked writes are refused, none of them having entered, and no other parks from here on,
+    /// since holds may never end. Holds and images stay for readers.
     pub fn refuse_writes(&self) {
         for slot in &self.slots {
             let mut stripe = slot.stripe.lock().unwrap_or_else(PoisonError::into_inner);
             stripe.refusing = true;
-            let called: Vec<Ticket> = stripe.active.iter_mut().flat_map(call_all).collect();
+            let parked: Vec<Parked> = stripe.active.iter_mut().flat_map(|active| active.parked.drain(..)).collect();
             drop(stripe);
-            call(called);
+            for parked in parked {
+                parked.ticket.call(super::inbox::Call::Refused);
+            }
         }
     }
 }
@@ -360,16 +362,6 @@ fn admit(active: &mut Active) -> Vec<Ticket> {
         }
     }
     called
-}
-
-/// Lets in every parked write, overlapping ones too: they are to be refused, not carried out.
-fn call_all(active: &mut Active) -> Vec<Ticket> {
-    let parked = active.parked.drain(..);
-    let enter = |parked: Parked| {
-        active.writes.push(parked.range);
-        parked.ticket
-    };
-    parked.map(enter).collect()
 }
 
 fn call(tickets: Vec<Ticket>) {

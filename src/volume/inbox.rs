@@ -13,6 +13,8 @@ use crate::sync::{Condvar, Mutex};
 pub enum Call {
     /// A parked write may proceed; its range is entered.
     Admitted,
+    /// A parked write will never proceed: the volume is poisoned. Nothing is entered.
+    Refused,
     /// The piece's worker must do the flush that now serves it.
     StartFlush,
     /// The flush asked for is done, or failed.

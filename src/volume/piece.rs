@@ -422,6 +422,7 @@ pub fn called(executor: &mut Executor, engine: &mut dyn Engine, id: u32, call: C
             let generation = volume.tags.current(piece.extent);
             proceed(executor, engine, id, &volume, generation)
         }
+        Call::Refused => Ended(Err(IoFailure::Poisoned)),
         Call::StartFlush => {
             start_flush(executor, engine, volume);
             Waiting
