@@ -86,17 +86,12 @@ impl FlushGroup {
         Ask::Start
     }
 
-    /// Gives the running flush to a worker among those it serves; false if only threads wait for it.
+    /// Gives the running flush to a worker among those it serves; false if only threads wait for it, or workers that
+    /// are gone.
     pub fn hand_over(&self) -> bool {
         let state = self.lock();
-        let worker = state.served.iter().find(|ticket| matches!(ticket, Ticket::Piece { .. }));
-        match worker {
-            Some(ticket) => {
-                ticket.clone().call(Call::StartFlush);
-                true
-            }
-            None => false,
-        }
+        let mut workers = state.served.iter().filter(|ticket| matches!(ticket, Ticket::Piece { .. }));
+        workers.any(|worker| worker.clone().call(Call::StartFlush))
     }
 
     /// Waits in the queue for a flush that someone else starts; [`FlushGroup::hurry`] ends the waiting.

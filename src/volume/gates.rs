@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::image::Image;
-use super::inbox::Ticket;
+use super::inbox::{Call, Ticket};
 use super::rules;
 use super::tags::TagTable;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -238,7 +238,16 @@ impl Gates {
         let called = admit(active);
         stripe.tidy(extent);
         drop(stripe);
-        call(called);
+        self.call(extent, called);
+    }
+
+    /// Calls who was let in. One whose worker is gone leaves again, so that others may enter.
+    fn call(&self, extent: Extent, called: Vec<Parked>) {
+        for parked in called {
+            if !parked.ticket.call(Call::Admitted) {
+                self.end_write(extent, &parked.range);
+            }
+        }
     }
 
     /// Holds `extent` if no write is in flight and `clean` (asked under the lock) says that its last write is behind a flush.
@@ -303,7 +312,7 @@ impl Gates {
         let called = admit(active);
         stripe.tidy(extent);
         drop(stripe);
-        call(called);
+        self.call(extent, called);
     }
 
     /// Refuses all I/O to `extent` from now on.
@@ -340,14 +349,14 @@ impl Gates {
             let parked: Vec<Parked> = stripe.active.iter_mut().flat_map(|active| active.parked.drain(..)).collect();
             drop(stripe);
             for parked in parked {
-                parked.ticket.call(super::inbox::Call::Refused);
+                parked.ticket.call(Call::Refused);
             }
         }
     }
 }
 
 /// Lets in every parked write that neither overlaps one in flight nor one parked before it.
-fn admit(active: &mut Active) -> Vec<Ticket> {
+fn admit(active: &mut Active) -> Vec<Parked> {
     let mut called = Vec::new();
     let mut index = 0;
     while index < active.parked.len() {
@@ -356,18 +365,12 @@ fn admit(active: &mut Active) -> Vec<Ticket> {
         if behind || active.conflicts(&range) {
             index += 1;
         } else if let Some(parked) = active.parked.remove(index) {
-            active.writes.push(parked.range);
+            active.writes.push(parked.range.clone());
             active.touched = true;
-            called.push(parked.ticket);
+            called.push(parked);
         }
     }
     called
-}
-
-fn call(tickets: Vec<Ticket>) {
-    for ticket in tickets {
-        ticket.call(super::inbox::Call::Admitted);
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
-use crate::sync::{Mutex, OnceLock};
+use crate::sync::{AtomicBool, Mutex, OnceLock};
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
 
 /// How to open a volume.
@@ -144,6 +144,7 @@ pub fn open_disks(
         prints: Fingerprinter::new(keys.prints),
         canary_key: keys.canary,
         meta: Mutex::new(meta),
+        poison_written: AtomicBool::new(poison.get().is_some()),
         poison,
         recovered: recover::Recovered::default(),
         traffic: super::Traffic::default(),

@@ -44,6 +44,8 @@ pub enum Rule {
     ArrivalOrder,
     /// A rewrite waits for the reads that began on the device.
     ReadersFirst,
+    /// A worker that ends leaves nobody waiting.
+    LeaveInOrder,
 }
 
 #[cfg(test)]
@@ -153,6 +155,11 @@ pub fn waits_for_overlapping() -> bool {
 /// Whether the device is overwritten only when the reads that began on it are done.
 pub fn waits_for_readers() -> bool {
     !dropped(Rule::ReadersFirst)
+}
+
+/// Whether a worker that ends gives up its places at gates and its flushes.
+pub fn leaves_in_order() -> bool {
+    !dropped(Rule::LeaveInOrder)
 }
 
 /// Whether the superblock in the cache must be flushed before its other copy is written.
