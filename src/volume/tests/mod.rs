@@ -7,6 +7,7 @@ mod kek;
 mod model;
 mod poison;
 mod rig;
+mod schedule;
 mod sessions;
 mod sim;
 mod threads;
