@@ -13,7 +13,7 @@
 //! | [`format`](mod@format) | on-disk structures: bytes only |
 //! | [`engine`] | aligned buffers, io_uring, its posix twin, backings |
 //! | [`crypto`] | XTS engines, wrap, KDF, MAC, secrets in memory |
-//! | [`units`], [`limits`] | numbers everyone shares |
+//! | [`units`], [`limits`], [`sync`] | what everyone shares: numbers, and locks that tests can schedule |
 
 pub mod cli;
 pub mod control;
@@ -24,5 +24,6 @@ pub mod keys;
 pub mod limits;
 pub mod nbd;
 pub mod rotation;
+pub mod sync;
 pub mod units;
 pub mod volume;

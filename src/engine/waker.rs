@@ -6,9 +6,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::sync::AtomicBool;
 
 /// Makes the engine's `wait` return. Clones wake the same engine; waking one that is gone does nothing.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Waker {
 struct Bell {
     event: EventFd,
     rung: AtomicBool,
+    #[cfg(test)]
+    sleeper: (crate::sync::Mutex<()>, crate::sync::Condvar),
 }
 
 impl Waker {
@@ -27,7 +31,13 @@ impl Waker {
     pub(super) fn new() -> io::Result<Waker> {
         // Blocking: the ring would answer EAGAIN at once for a non-blocking descriptor instead of waiting.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-        Ok(Waker { bell: Arc::new(Bell { event, rung: AtomicBool::new(false) }) })
+        let bell = Bell {
+            event,
+            rung: AtomicBool::new(false),
+            #[cfg(test)]
+            sleeper: Default::default(),
+        };
+        Ok(Waker { bell: Arc::new(bell) })
     }
 
     /// Makes the current `wait` return, or the next one.
@@ -35,7 +45,26 @@ impl Waker {
         if !self.bell.rung.swap(true, Ordering::AcqRel) {
             // Cannot block or fail: the counter is 0 or 1.
             let _ = self.bell.event.write(1);
+            #[cfg(test)]
+            self.rouse();
         }
+    }
+
+    /// Sleeps until woken: what an engine does that has no descriptor to wait for.
+    #[cfg(test)]
+    pub fn sleep(&self) {
+        let (lock, roused) = &self.bell.sleeper;
+        let mut guard = lock.lock().unwrap();
+        while !self.bell.rung.swap(false, Ordering::AcqRel) {
+            guard = roused.wait(guard).unwrap();
+        }
+    }
+
+    #[cfg(test)]
+    fn rouse(&self) {
+        let (lock, roused) = &self.bell.sleeper;
+        let _guard = lock.lock().unwrap();
+        roused.notify_all();
     }
 
     /// The descriptor that becomes readable when woken.

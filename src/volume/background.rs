@@ -2,12 +2,14 @@
 //! metadata, wait for.
 //!
 //! Invariant: a job runs once, on a thread of its own, and nobody waits for it. Tests may keep the jobs of their thread
-//! and run them at a moment of their choice instead, so that a seed replays.
+//! and run them at a moment of their choice instead, so that a seed replays; under a schedule the thread is a scheduled one.
 
 /// Runs `job` on a thread called `name`. If no thread can be had the job is lost: it is never essential.
 pub fn run(name: &str, job: impl FnOnce() + Send + 'static) {
     #[cfg(test)]
     let Some(job) = kept::keep(Box::new(job)) else { return };
+    #[cfg(test)]
+    let Some(job) = crate::sync::schedule::spawn(job) else { return };
     if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(job) {
         tracing::warn!(name, %error, "a background job found no thread");
     }

@@ -4,6 +4,7 @@
 //! Invariants: one executor belongs to one worker thread; a request is answered exactly once, after its last piece; a
 //! piece owns its buffer or the operation under way does. A write of a session that has gone is dropped if it has not
 //! started; one that has started ends by itself, before any later write to the same range begins (the gate sees to it).
+//! An executor that is dropped leaves nobody waiting, neither at a gate nor for a flush.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use super::inbox::{Call, Inbox};
 use super::piece::{Piece, PieceKind, Progress};
-use super::{Volume, piece};
+use super::{Volume, piece, rules};
 use crate::engine::{Buf, Done, Engine, Pool, Waker};
 use crate::limits::PIECE_MAX;
 use crate::units::{align_down, align_up};
@@ -368,6 +369,15 @@ impl Executor {
     }
 }
 
+impl Drop for Executor {
+    /// A worker may end with requests under way: at the deadline of a shutdown, or because its engine or itself broke.
+    fn drop(&mut self) {
+        if rules::leaves_in_order() {
+            piece::abandon(self);
+        }
+    }
+}
+
 /// Numbered places that are reused.
 pub(super) struct Slab<T> {
     places: Vec<Option<T>>,
@@ -400,6 +410,10 @@ impl<T> Slab<T> {
         self.places[index as usize].as_mut().expect("slab place in use")
     }
 
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.places.get(index as usize)?.as_ref()
+    }
+
     #[allow(clippy::expect_used, reason = "indexes are made by this slab and never come from outside")]
     pub(super) fn remove(&mut self, index: u32) -> T {
         self.free.push(index);
@@ -408,6 +422,12 @@ impl<T> Slab<T> {
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.places.iter_mut().flatten()
+    }
+
+    /// Everything, with its number.
+    pub(super) fn take_all(&mut self) -> Vec<(u32, T)> {
+        let places = std::mem::take(&mut self.places);
+        (0u32..).zip(places).filter_map(|(index, place)| Some((index, place?))).collect()
     }
 
     fn len(&self) -> usize {

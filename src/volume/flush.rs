@@ -7,11 +7,12 @@
 //!   not help) completed before a flush started that has completed since: rule R0. It may say "dirty" needlessly, never "clean".
 //! - A failed flush is final: it poisons the volume, and nobody is told afterwards that anything is durable.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::inbox::{Call, Ticket};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::units::Extent;
 
 /// What to do after asking for a flush.
@@ -85,17 +86,12 @@ impl FlushGroup {
         Ask::Start
     }
 
-    /// Gives the running flush to a worker among those it serves; false if only threads wait for it.
+    /// Gives the running flush to a worker among those it serves; false if only threads wait for it, or workers that
+    /// are gone.
     pub fn hand_over(&self) -> bool {
         let state = self.lock();
-        let worker = state.served.iter().find(|ticket| matches!(ticket, Ticket::Piece { .. }));
-        match worker {
-            Some(ticket) => {
-                ticket.clone().call(Call::StartFlush);
-                true
-            }
-            None => false,
-        }
+        let mut workers = state.served.iter().filter(|ticket| matches!(ticket, Ticket::Piece { .. }));
+        workers.any(|worker| worker.clone().call(Call::StartFlush))
     }
 
     /// Waits in the queue for a flush that someone else starts; [`FlushGroup::hurry`] ends the waiting.

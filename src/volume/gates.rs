@@ -12,12 +12,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::image::Image;
-use super::inbox::Ticket;
+use super::inbox::{Call, Ticket};
+use super::rules;
 use super::tags::TagTable;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{Extent, Generation};
 
 /// Locks the state is spread over.
@@ -103,7 +105,7 @@ impl Active {
     }
 
     fn conflicts(&self, range: &Range<u64>) -> bool {
-        self.writes.iter().any(|other| overlap(other, range))
+        rules::waits_for_overlapping() && self.writes.iter().any(|other| overlap(other, range))
     }
 }
 
@@ -236,7 +238,16 @@ impl Gates {
         let called = admit(active);
         stripe.tidy(extent);
         drop(stripe);
-        call(called);
+        self.call(extent, called);
+    }
+
+    /// Calls who was let in. One whose worker is gone leaves again, so that others may enter.
+    fn call(&self, extent: Extent, called: Vec<Parked>) {
+        for parked in called {
+            if !parked.ticket.call(Call::Admitted) {
+                self.end_write(extent, &parked.range);
+            }
+        }
     }
 
     /// Holds `extent` if no write is in flight and `clean` (asked under the lock) says that its last write is behind a flush.
@@ -278,7 +289,7 @@ impl Gates {
         debug_assert!(active.hold == Hold::Held && active.writes.is_empty());
         active.hold = Hold::Rewriting;
         active.image = Some(image);
-        let busy = |stripe: &mut Stripe| stripe.entry(extent).readers > 0;
+        let busy = |stripe: &mut Stripe| stripe.entry(extent).readers > 0 && rules::waits_for_readers();
         drop(self.slot(extent).drained.wait_while(stripe, busy));
     }
 
@@ -301,7 +312,7 @@ impl Gates {
         let called = admit(active);
         stripe.tidy(extent);
         drop(stripe);
-        call(called);
+        self.call(extent, called);
     }
 
     /// Refuses all I/O to `extent` from now on.
@@ -329,21 +340,23 @@ impl Gates {
         stripe.tidy(extent);
     }
 
-    /// The volume is poisoned: parked writes are called, to be refused, and no other parks from here on, since holds may
-    /// never end. Holds and images stay for readers.
+    /// The volume is poisoned: parked writes are refused, none of them having entered, and no other parks from here on,
+    /// since holds may never end. Holds and images stay for readers.
     pub fn refuse_writes(&self) {
         for slot in &self.slots {
             let mut stripe = slot.stripe.lock().unwrap_or_else(PoisonError::into_inner);
             stripe.refusing = true;
-            let called: Vec<Ticket> = stripe.active.iter_mut().flat_map(call_all).collect();
+            let parked: Vec<Parked> = stripe.active.iter_mut().flat_map(|active| active.parked.drain(..)).collect();
             drop(stripe);
-            call(called);
+            for parked in parked {
+                parked.ticket.call(Call::Refused);
+            }
         }
     }
 }
 
 /// Lets in every parked write that neither overlaps one in flight nor one parked before it.
-fn admit(active: &mut Active) -> Vec<Ticket> {
+fn admit(active: &mut Active) -> Vec<Parked> {
     let mut called = Vec::new();
     let mut index = 0;
     while index < active.parked.len() {
@@ -352,28 +365,12 @@ fn admit(active: &mut Active) -> Vec<Ticket> {
         if behind || active.conflicts(&range) {
             index += 1;
         } else if let Some(parked) = active.parked.remove(index) {
-            active.writes.push(parked.range);
+            active.writes.push(parked.range.clone());
             active.touched = true;
-            called.push(parked.ticket);
+            called.push(parked);
         }
     }
     called
-}
-
-/// Lets in every parked write, overlapping ones too: they are to be refused, not carried out.
-fn call_all(active: &mut Active) -> Vec<Ticket> {
-    let parked = active.parked.drain(..);
-    let enter = |parked: Parked| {
-        active.writes.push(parked.range);
-        parked.ticket
-    };
-    parked.map(enter).collect()
-}
-
-fn call(tickets: Vec<Ticket>) {
-    for ticket in tickets {
-        ticket.call(super::inbox::Call::Admitted);
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! How one thread tells another that it may go on: a mailbox per worker, and a ticket that names who waits.
 //!
-//! Invariant: a ticket is called exactly once; calling never blocks on the called thread.
+//! Invariants: a ticket is called exactly once; calling never blocks on the called thread. A mailbox whose worker is gone
+//! takes no calls: whoever calls is told, and does what the piece would have done.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::engine::Waker;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What a waiting party is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// A parked write may proceed; its range is entered.
     Admitted,
+    /// A parked write will never proceed: the volume is poisoned. Nothing is entered.
+    Refused,
     /// The piece's worker must do the flush that now serves it.
     StartFlush,
     /// The flush asked for is done, or failed.
@@ -20,31 +24,52 @@ pub enum Call {
 
 /// A worker's mailbox.
 pub struct Inbox {
-    calls: Mutex<Vec<(u32, Call)>>,
+    mail: Mutex<Mail>,
     waker: Waker,
+}
+
+#[derive(Default)]
+struct Mail {
+    calls: Vec<(u32, Call)>,
+    closed: bool,
 }
 
 impl Inbox {
     /// A mailbox whose owner sleeps in the engine that `waker` wakes.
     pub fn new(waker: Waker) -> Inbox {
-        Inbox { calls: Mutex::new(Vec::new()), waker }
+        Inbox { mail: Mutex::default(), waker }
     }
 
     /// Takes what has arrived into `into`, whose content is replaced.
     pub fn take(&self, into: &mut Vec<(u32, Call)>) {
         into.clear();
-        std::mem::swap(into, &mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        std::mem::swap(into, &mut self.lock().calls);
     }
 
-    fn put(&self, piece: u32, call: Call) {
+    /// The worker is gone: takes what has arrived, and nothing arrives any more.
+    pub fn close(&self) -> Vec<(u32, Call)> {
+        let mut mail = self.lock();
+        mail.closed = true;
+        std::mem::take(&mut mail.calls)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, piece: u32, call: Call) -> bool {
         let first = {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.push((piece, call));
-            calls.len() == 1
+            let mut mail = self.lock();
+            if mail.closed {
+                return false;
+            }
+            mail.calls.push((piece, call));
+            mail.calls.len() == 1
         };
         if first {
             self.waker.wake();
         }
+        true
     }
 }
 
@@ -95,11 +120,14 @@ pub enum Ticket {
 }
 
 impl Ticket {
-    /// Tells the waiting party.
-    pub fn call(self, call: Call) {
+    /// Tells the waiting party; false if it is gone.
+    pub fn call(self, call: Call) -> bool {
         match self {
             Ticket::Piece { inbox, piece } => inbox.put(piece, call),
-            Ticket::Thread(bell) => bell.ring(call),
+            Ticket::Thread(bell) => {
+                bell.ring(call);
+                true
+            }
         }
     }
 }

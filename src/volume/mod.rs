@@ -47,12 +47,13 @@ mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::crypto::EngineKind;
 use crate::crypto::fingerprint::Fingerprinter;
 use crate::engine::{Disk, DiskCaps};
 use crate::format::layout::{Shape, WriteMode};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock};
 use crate::units::{Extent, Generation, VolumeId};
 
 pub use error::VolumeError;
@@ -105,6 +106,8 @@ pub struct Volume {
     canary_key: crate::crypto::Secret,
     meta: Mutex<Meta>,
     poison: OnceLock<String>,
+    /// The poison is on the device, or on its way there.
+    poison_written: AtomicBool,
     recovered: recover::Recovered,
     /// Client traffic since open.
     pub traffic: Traffic,
@@ -214,17 +217,25 @@ impl Volume {
 
     /// Stops all writes, now and, as far as the device still lets us say so, across restarts. The first reason stays.
     pub fn poison(self: &Arc<Self>, reason: &str) {
-        if self.poison.set(reason.to_string()).is_err() {
+        self.stop_writes(reason);
+        if self.poison_written.swap(true, Ordering::AcqRel) {
             return;
         }
         tracing::error!(volume = %self.id, reason, "volume poisoned: writes are refused until check passes");
-        // Whoever waits behind a hold that will not end is answered, and nobody parks any more.
-        self.gates.refuse_writes();
         let volume = Arc::clone(self);
         let reason = reason.to_string();
         background::run("km-poison", move || {
             let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
         });
+    }
+
+    /// Stops all writes as long as the volume is open: enough where nothing is known to be lost, and what is in doubt is
+    /// what any end of the process leaves in doubt. The first reason stays.
+    pub(crate) fn stop_writes(&self, reason: &str) {
+        if self.poison.set(reason.to_string()).is_ok() {
+            // Whoever waits behind a hold that will not end is answered, and nobody parks any more.
+            self.gates.refuse_writes();
+        }
     }
 
     /// Does the flush that the group has started, tells those it served, and hands the next one, if somebody waits for

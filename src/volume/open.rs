@@ -6,7 +6,7 @@
 //! Nothing is written before all of it is verified, and nothing at all if read-only.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use super::Volume;
 use super::checkpoint::PageState;
@@ -31,6 +31,7 @@ use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
+use crate::sync::{AtomicBool, Mutex, OnceLock};
 use crate::units::{BLOCK, Extent, Generation, VolumeId};
 
 /// How to open a volume.
@@ -145,6 +146,7 @@ pub fn open_disks(
         prints: Fingerprinter::new(keys.prints),
         canary_key: keys.canary,
         meta: Mutex::new(meta),
+        poison_written: AtomicBool::new(poison.get().is_some()),
         poison,
         recovered: recover::Recovered::default(),
         traffic: super::Traffic::default(),

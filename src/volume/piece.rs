@@ -9,6 +9,8 @@
 //! Invariants: buffers are taken before a gate is entered, so that a piece short of memory holds nothing up; a piece
 //! that entered a gate leaves it exactly once, on every path; the flush clock is marked before the gate is left.
 
+mod abandon;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use super::inbox::{Call, Ticket};
 use super::keyring::GenerationKey;
 use crate::engine::{Buf, Data, Done, Engine, Op};
 use crate::units::{BLOCK, Extent, Generation, align_down, align_up};
+
+pub use abandon::abandon;
 
 /// Marks the token of a shared flush.
 const FLUSH_BIT: u64 = 1 << 62;
@@ -422,6 +426,7 @@ pub fn called(executor: &mut Executor, engine: &mut dyn Engine, id: u32, call: C
             let generation = volume.tags.current(piece.extent);
             proceed(executor, engine, id, &volume, generation)
         }
+        Call::Refused => Ended(Err(IoFailure::Poisoned)),
         Call::StartFlush => {
             start_flush(executor, engine, volume);
             Waiting

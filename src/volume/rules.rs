@@ -42,6 +42,12 @@ pub enum Rule {
     OneSuperblock,
     /// Tag pages are written only while the newest superblock is durable.
     PagesBehindSuperblock,
+    /// Overlapping writes run one after another.
+    ArrivalOrder,
+    /// A rewrite waits for the reads that began on the device.
+    ReadersFirst,
+    /// A worker that ends leaves nobody waiting.
+    LeaveInOrder,
 }
 
 #[cfg(test)]
@@ -141,6 +147,21 @@ pub fn releases_with_data(mode: WriteMode) -> bool {
 /// Whether an extent with an intent in flight may get another one beside it: never.
 pub fn allows_second_intent() -> bool {
     dropped(Rule::OneIntent)
+}
+
+/// Whether a write waits for one in flight that it overlaps.
+pub fn waits_for_overlapping() -> bool {
+    !dropped(Rule::ArrivalOrder)
+}
+
+/// Whether the device is overwritten only when the reads that began on it are done.
+pub fn waits_for_readers() -> bool {
+    !dropped(Rule::ReadersFirst)
+}
+
+/// Whether a worker that ends gives up its places at gates and its flushes.
+pub fn leaves_in_order() -> bool {
+    !dropped(Rule::LeaveInOrder)
 }
 
 /// Whether the superblock in the cache must be flushed before its other copy is written.

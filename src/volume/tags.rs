@@ -5,10 +5,11 @@
 //! differ for the few extents of batches in flight, which are kept apart. The table is an anonymous map, never a file's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::rules;
+use crate::sync::{AtomicU32, Mutex};
 use crate::units::{Extent, Generation};
 
 /// The tags of one volume.

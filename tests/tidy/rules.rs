@@ -9,12 +9,13 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("control", &["nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
     ("nbd", &["volume", "engine", "units", "limits"]),
     ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits"]),
-    ("volume", &["keys", "format", "engine", "crypto", "units", "limits"]),
+    ("volume", &["keys", "format", "engine", "crypto", "sync", "units", "limits"]),
     ("keys", &["format", "crypto", "units", "limits"]),
     ("format", &["crypto", "units", "limits"]),
-    ("engine", &["units", "limits"]),
+    ("engine", &["sync", "units", "limits"]),
     ("crypto", &["units", "limits"]),
     ("limits", &["units"]),
+    ("sync", &[]),
     ("units", &[]),
 ];
 

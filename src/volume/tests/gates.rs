@@ -40,7 +40,7 @@ impl Rig {
     fn called(&self) -> Vec<u32> {
         let mut calls = Vec::new();
         self.inbox.take(&mut calls);
-        assert!(calls.iter().all(|(_, call)| *call == Call::Admitted));
+        assert!(calls.iter().all(|(_, call)| matches!(call, Call::Admitted | Call::Refused)));
         calls.into_iter().map(|(piece, _)| piece).collect()
     }
 
@@ -197,11 +197,12 @@ fn poisoning_answers_whoever_is_parked_and_lets_nobody_park_again() {
     assert_eq!(rig.write(1, 0..4), WriteGate::Parked);
     assert_eq!(rig.write(2, 0..4), WriteGate::Parked);
     rig.gates.refuse_writes();
-    assert_eq!(rig.called(), [1, 2], "both, although they overlap: they are to be refused");
+    assert_eq!(rig.called(), [1, 2], "both, although they overlap: they are refused");
     assert_eq!(rig.write(3, 0..4), WriteGate::Refused);
-    rig.end(0..4);
-    rig.end(0..4);
     assert_eq!(rig.reads_from_device(), Some(OLD), "reads go on");
+    // Found by a schedule: refused writes stood inside the hold, where a rewrite under way relied on there being none.
+    rig.gates.release(X);
+    assert_eq!(rig.gates.try_hold(X, || true), Held::Yes, "a refused write has entered nothing");
 }
 
 #[test]

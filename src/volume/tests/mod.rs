@@ -11,6 +11,7 @@ mod online;
 mod poison;
 mod rig;
 mod rot;
+mod schedule;
 mod sessions;
 mod sim;
 mod threads;

@@ -34,7 +34,8 @@ impl SimEngine {
     }
 }
 
-fn run(op: &mut Op) -> io::Result<usize> {
+/// Runs an operation to its end.
+pub fn run(op: &mut Op) -> io::Result<usize> {
     match op {
         Op::Read { disk, offset, buf, range } => disk.read_at(*offset, &mut buf[range.clone()]).map(|()| range.len()),
         Op::Write { disk, offset, data, range, dsync: true } => {
