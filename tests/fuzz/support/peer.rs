@@ -130,7 +130,7 @@ impl<'a> Peer<'a> {
             };
             table.take_events(&mut done, &mut io);
             table.serve(&mut io);
-            if table.len() == 0 {
+            if table.is_empty() {
                 return;
             }
             done = self.complete();

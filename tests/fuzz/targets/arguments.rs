@@ -13,12 +13,10 @@ pub fn run(bytes: &[u8]) {
     match Cli::try_parse_from(arguments) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(cli) => match cli.command {
-            Command::Volume { command: VolumeCommand::Create(create) } => {
-                if create.check().is_ok() {
-                    let size = create.size.unwrap_or(create.extent_size);
-                    assert!(size >= 64 << 10 && size.is_multiple_of(create.sector_size.into()));
-                    assert!(create.max_size.is_none_or(|max| max >= size || create.size.is_none()));
-                }
+            Command::Volume { command: VolumeCommand::Create(create) } if create.check().is_ok() => {
+                let size = create.size.unwrap_or(create.extent_size);
+                assert!(size >= 64 << 10 && size.is_multiple_of(create.sector_size.into()));
+                assert!(create.max_size.is_none_or(|max| max >= size || create.size.is_none()));
             }
             Command::Serve(serve) if serve.config.is_none() => {
                 if let Ok(plan) = plan(&serve, cli.global.control.as_ref(), || Ok(PathBuf::from("/run/c"))) {
