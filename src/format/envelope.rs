@@ -14,7 +14,7 @@
 //! structure to its volume and to its place (page index, ring slot), so that a block moved elsewhere is refused.
 
 use super::codec::{Reader, Writer};
-use super::{Damage, VERSION};
+use super::{COUNTER_MAX, Damage, VERSION};
 use crate::crypto::mac::MacKey;
 use crate::units::VolumeId;
 
@@ -104,7 +104,7 @@ impl Seal {
     }
 }
 
-/// Checks magic, version, length and CRC: what can be said without a key.
+/// Checks magic, version, length, CRC and the sequence's bound: what can be said without a key.
 pub fn peek(kind: Kind, bytes: &[u8]) -> Result<Unverified<'_>, Damage> {
     let what = kind.name;
     let mut reader = Reader::new(what, bytes);
@@ -127,6 +127,7 @@ pub fn peek(kind: Kind, bytes: &[u8]) -> Result<Unverified<'_>, Damage> {
     if version != VERSION {
         return Err(Damage::Newer { what, found: version });
     }
+    reader.require(sequence <= COUNTER_MAX, "sequence")?;
     Ok(Unverified { sequence, body: &signed[HEAD..], kind, signed, mac })
 }
 

@@ -5,11 +5,11 @@
 //! key; the target is an `active` entry; at most [`GENERATIONS_MAX`] entries. Wraps authenticate themselves, so the
 //! table is read unverified once, to unwrap the metadata key, and verified with it before anything else is believed.
 
-use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{GENERATIONS, HEAD, Seal, TAIL, Unverified};
 use super::layout::GENERATIONS_COPY;
 use super::wrapped::Wrapped;
+use super::{COUNTER_MAX, Damage};
 use crate::limits::{GENERATIONS_MAX, WRAPS_MAX};
 use crate::units::{BLOCK, Generation, align_up};
 
@@ -323,6 +323,8 @@ impl Entry {
         let units_ok = matches!(entry.data_unit, 512 | 4096) && matches!(entry.tweak_unit, 512 | 4096);
         r.require(units_ok && entry.tweak_unit <= entry.data_unit, "data unit or tweak unit")?;
         r.require(usize::from(entry.canary_slot) < GENERATIONS_MAX, "canary slot")?;
+        r.require(entry.generation < Generation(u32::MAX), "generation")?;
+        r.require(entry.bytes_reserved <= COUNTER_MAX, "bytes encrypted")?;
         let wraps = usize::from(r.u8("wrap count")?);
         r.require(wraps <= WRAPS_MAX, "wrap count")?;
         for _ in 0..wraps {
@@ -356,6 +358,7 @@ impl Rotation {
 
     fn decode(r: &mut Reader<'_>) -> Result<Rotation, Damage> {
         let id = r.u64("rotation id")?;
+        r.require(id <= COUNTER_MAX, "rotation id")?;
         let phase = r.u8("rotation phase")?;
         use Phase::{Drained, Failed, Finalized, Idle, Paused, Running};
         let phase = [Idle, Running, Paused, Drained, Finalized, Failed].into_iter().find(|known| *known as u8 == phase);

@@ -23,6 +23,10 @@ pub use envelope::{Kind, Seal};
 /// The format version this build writes and the newest it reads.
 pub const VERSION: u32 = 1;
 
+/// The largest sequence, epoch or count that is believed. Nothing that counts writes or bytes comes near it, and what
+/// counts on from it cannot overflow.
+pub const COUNTER_MAX: u64 = 1 << 62;
+
 /// Why a structure read from a disk is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {

@@ -4,10 +4,10 @@
 //! epoch and by poisoning. Invariants: `checkpoint` and `tail` change together with `tag_digest`, in one write;
 //! `epoch` never decreases.
 
-use super::Damage;
 use super::codec::{Reader, Writer};
 use super::envelope::{SUPERBLOCK, Seal, Unverified};
 use super::layout::{Shape, WriteMode, Zones};
+use super::{COUNTER_MAX, Damage};
 use crate::units::{BLOCK, VolumeId};
 
 /// Fields of a superblock.
@@ -115,9 +115,12 @@ impl Superblock {
         Ok(block)
     }
 
-    /// Holds the zones against the shape, so that no later arithmetic on them can overflow or overlap.
+    /// Holds counters and zones against their bounds and the shape, so that no later arithmetic on them can overflow.
     fn check(&self, r: &Reader<'_>) -> Result<(), Damage> {
         let zones = &self.zones;
+        r.require(self.tail <= COUNTER_MAX, "ring tail")?;
+        r.require(self.checkpoint <= COUNTER_MAX, "checkpoint")?;
+        r.require(self.epoch <= COUNTER_MAX, "epoch")?;
         r.require(zones.generations.length >= 2 * super::layout::GENERATIONS_COPY, "generation zone")?;
         r.require(zones.canaries.length >= crate::limits::GENERATIONS_MAX as u64 * super::canary::SLOT, "canary zone")?;
         r.require(zones.tags.length == 2 * u64::from(self.shape.tag_pages()) * BLOCK, "tag zone")?;

@@ -99,6 +99,10 @@ fn not_uri(uri: &str) -> KeyError {
 impl fmt::Display for KekUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Two slashes right behind the scheme would be read as the start of a host.
+            KekUri::File(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
+                write!(f, "file://{}", path.display())
+            }
             KekUri::File(path) => write!(f, "file:{}", path.display()),
             KekUri::Passphrase(source) => source.fmt(f),
         }

@@ -30,5 +30,13 @@ pub use export::{Export, ExportError, Exports};
 pub use listener::Listen;
 pub use server::{Config, Server, start};
 
+/// The parts a worker is made of, for harnesses that drive connections without sockets and threads. Not for serving.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::budget::Budget;
+    pub use super::session::Io;
+    pub use super::table::Table;
+}
+
 #[cfg(test)]
 mod tests;

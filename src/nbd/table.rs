@@ -49,6 +49,11 @@ impl<B: Backend> Table<B> {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds a connection.
     pub fn insert(&mut self, socket: Sock, now: Instant) {
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -10,7 +10,7 @@ use crate::format::generations::{GenerationTable, KeyState, Order, RANGES_MAX, R
 use crate::format::intents::Record;
 use crate::format::layout::{Shape, WriteMode};
 use crate::format::superblock::Superblock;
-use crate::format::{Damage, canary::Canary, stamp, tags};
+use crate::format::{COUNTER_MAX, Damage, canary::Canary, stamp, tags};
 use crate::limits::{GENERATIONS_MAX, KEK_ID_MAX, WRAP_BLOB_MAX, WRAPS_MAX};
 
 /// The body of a sealed structure, to be changed and sealed again.
@@ -59,12 +59,26 @@ fn superblock_fields() {
         (148, &17u32.to_le_bytes(), "ring zone"),
         (152, &0u32.to_le_bytes(), "slot size"),
         (152, &u32::MAX.to_le_bytes(), "slot size"),
+        (156, &(COUNTER_MAX + 1).to_le_bytes(), "ring tail"),
+        (164, &(COUNTER_MAX + 1).to_le_bytes(), "checkpoint"),
+        (204, &(COUNTER_MAX + 1).to_le_bytes(), "epoch"),
         (100, &65536u64.to_le_bytes(), "zones (they overlap)"),
         (52, &0u64.to_le_bytes(), "zones (they overlap)"),
         (220, &1u64.to_le_bytes(), "feature bits (written by a newer build)"),
         (228, &513u16.to_le_bytes(), "granule source"),
     ] {
         refused(superblock_with(at, value), field);
+    }
+}
+
+/// What a sequence is counted on from never overflows.
+#[test]
+fn sequences_of_every_kind() {
+    for kind in [SUPERBLOCK, GENERATIONS, CANARY, TAG_PAGE, RECORD, envelope::STAMP] {
+        let sealed = |sequence| seal().seal(kind, 0, sequence, &[0; 8]);
+        assert!(peek(kind, &sealed(COUNTER_MAX)).is_ok());
+        refused(peek(kind, &sealed(COUNTER_MAX + 1)).map(|_| ()), "sequence");
+        refused(peek(kind, &sealed(u64::MAX)).map(|_| ()), "sequence");
     }
 }
 
@@ -86,6 +100,8 @@ fn table_counts_and_fields() {
     refused(with(0, &u16::MAX.to_le_bytes()), "entry count");
     // Entry 0 begins at byte 2.
     refused(with(2, &1u32.to_le_bytes()), "generation order");
+    refused(with(2, &u32::MAX.to_le_bytes()), "generation");
+    refused(with(2 + 58, &(COUNTER_MAX + 1).to_le_bytes()), "bytes encrypted");
     refused(with(2 + 22, &1024u32.to_le_bytes()), "data unit or tweak unit");
     refused(with(2 + 26, &8192u32.to_le_bytes()), "data unit or tweak unit");
     refused(with(2 + 38, &[0]), "key state");
@@ -113,6 +129,7 @@ fn rotation_fields() {
         body[rotation + at..rotation + at + value.len()].copy_from_slice(value);
         table_with(&body)
     };
+    refused(with(0, &(COUNTER_MAX + 1).to_le_bytes()), "rotation id");
     refused(with(8, &[6]), "rotation phase");
     refused(with(9, &1u32.to_le_bytes()), "target");
     refused(with(9, &77u32.to_le_bytes()), "target");

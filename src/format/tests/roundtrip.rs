@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::sample::{self, seal};
+use crate::format::COUNTER_MAX;
 use crate::format::canary::{self, Canary};
 use crate::format::envelope::{GENERATIONS, RECORD, SUPERBLOCK, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
@@ -30,7 +31,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 fn superblocks() -> impl Strategy<Value = Superblock> {
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let numbers = (0..=COUNTER_MAX, 0..=COUNTER_MAX, 0..=COUNTER_MAX, any::<u64>());
     (shapes(), any::<bool>(), any::<[u8; 16]>(), any::<[u8; 32]>(), numbers, "\\PC{0,100}", "\\PC{0,100}").prop_map(
         |(shape, detached, id, tag_digest, (tail, checkpoint, epoch, created), granule_source, poisoned)| Superblock {
             volume: VolumeId(id),
@@ -66,9 +67,9 @@ fn states() -> impl Strategy<Value = KeyState> {
 }
 
 fn entries() -> impl Strategy<Value = Entry> {
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), 0..=COUNTER_MAX);
     let wraps = proptest::collection::vec(wraps(), 0..3);
-    let names = (any::<u32>(), any::<[u8; 16]>(), any::<u16>(), 0u16..256, "\\PC{0,80}");
+    let names = (0..u32::MAX, any::<[u8; 16]>(), any::<u16>(), 0u16..256, "\\PC{0,80}");
     (names, numbers, states(), any::<bool>(), any::<bool>(), wraps).prop_map(
         |((generation, key_id, suite, canary_slot, reason), numbers, state, compromised, small, wraps)| Entry {
             generation: Generation(generation),
@@ -101,7 +102,7 @@ fn rotations() -> impl Strategy<Value = Rotation> {
         prop_oneof![Just(VerifyMode::Off), (1u32..1_000_000).prop_map(VerifyMode::Sample), Just(VerifyMode::Full)];
     let pace = (any::<u64>(), any::<bool>(), any::<u16>());
     let pace = pace.prop_map(|(rate, adaptive, factor_percent)| Pace { rate, adaptive, factor_percent });
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let numbers = (0..=COUNTER_MAX, any::<u64>(), any::<u64>(), any::<u64>());
     (phase, proptest::option::of(1u32..), any::<(bool, bool)>(), orders(), pace, verify, numbers, "\\PC{0,80}")
         .prop_map(|(phase, back, (is_rollback, hold_finalize), order, pace, verify, numbers, reason)| Rotation {
             id: numbers.0,
@@ -139,7 +140,7 @@ fn records() -> impl Strategy<Value = (Shape, Record)> {
     });
     let commits = proptest::collection::vec((0u32..4, any::<u32>(), any::<u64>()), 0..5);
     let intents = proptest::collection::vec((0u32..4, any::<u32>(), any::<u32>(), any::<u64>()), 0..4);
-    (shape, any::<u64>(), commits, intents).prop_map(|(shape, sequence, commits, intents)| {
+    (shape, 0..=COUNTER_MAX, commits, intents).prop_map(|(shape, sequence, commits, intents)| {
         let commit = |(extent, generation, intent)| Commit {
             extent: Extent(extent),
             generation: Generation(generation),
@@ -165,7 +166,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn superblock(block in superblocks(), sequence in any::<u64>()) {
+    fn superblock(block in superblocks(), sequence in 0..=COUNTER_MAX) {
         let bytes = block.seal(&seal(), sequence);
         prop_assert_eq!(bytes.len() as u64, BLOCK);
         let found = peek(SUPERBLOCK, &bytes).unwrap();
@@ -174,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn table(table in tables(), sequence in any::<u64>()) {
+    fn table(table in tables(), sequence in 0..=COUNTER_MAX) {
         let bytes = table.seal(&seal(), sequence).unwrap();
         prop_assert!(bytes.len() as u64 <= GENERATIONS_COPY);
         let found = peek(GENERATIONS, &bytes).unwrap();
@@ -192,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn tag_page(index in any::<u32>(), sequence in any::<u64>(), tags in proptest::collection::vec(any::<u32>(), 0..1009)) {
+    fn tag_page(index in any::<u32>(), sequence in 0..=COUNTER_MAX, tags in proptest::collection::vec(any::<u32>(), 0..1009)) {
         let bytes = seal_page(&seal(), index, sequence, tags.iter().copied().map(Generation));
         prop_assert_eq!(bytes.len() as u64, BLOCK);
         let page = open_page(&seal(), index, &bytes).unwrap();
@@ -204,7 +205,7 @@ proptest! {
     }
 
     #[test]
-    fn canary_and_stamp(generation in any::<u32>(), slot in 0u32..256, byte in any::<u8>(), epoch in any::<u64>()) {
+    fn canary_and_stamp(generation in any::<u32>(), slot in 0u32..256, byte in any::<u8>(), epoch in 0..=COUNTER_MAX) {
         let ciphertext = vec![byte; canary::LEN];
         let block = Canary { generation: Generation(generation), ciphertext: ciphertext.clone() }.seal(&seal(), slot);
         let found = Canary::open(&seal(), slot, &block).unwrap();

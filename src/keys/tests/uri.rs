@@ -10,6 +10,8 @@ fn what_this_build_opens_reads_and_prints() {
     for (text, uri, printed) in [
         ("file:/etc/k", KekUri::File("/etc/k".into()), "file:/etc/k"),
         ("file:///etc/k", KekUri::File("/etc/k".into()), "file:/etc/k"),
+        // Printed with two slashes it would name a host.
+        ("file:////srv/k", KekUri::File("//srv/k".into()), "file:////srv/k"),
         ("file:keys/a b", KekUri::File("keys/a b".into()), "file:keys/a b"),
         ("passphrase:", KekUri::Passphrase(PassphraseSource::Prompt), "passphrase:"),
         (
