@@ -21,13 +21,14 @@ mod pages;
 mod ring;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use super::references::{Counts, references};
 use super::report::{CheckReport, Severity};
 use super::survey::note_poison;
 use crate::format::Seal;
 use crate::keys::KekProvider;
+use crate::sync::MutexGuard;
 use crate::volume::meta::Meta;
 use crate::volume::{Volume, VolumeError};
 use pace::Pacer;

@@ -150,6 +150,8 @@ fn finish(group: &FlushGroup) -> (Vec<Ticket>, bool) {
 
 /// Whether one of `tickets` rings `bell`.
 fn rings(tickets: &[Ticket], bell: &Bell) -> bool {
-    tickets.iter().for_each(|ticket| ticket.clone().call(Call::Flushed(Ok(()))));
+    for ticket in tickets {
+        ticket.clone().call(Call::Flushed(Ok(())));
+    }
     bell.wait_for(Duration::ZERO).is_some()
 }

@@ -203,12 +203,6 @@ impl State {
         move |cell| cells.as_ref().is_some_and(|cells| cells.contains(&cell))
     }
 
-    /// A flush in one step, by the server itself.
-    pub fn flush(&mut self, world: &World, backing: Backing) {
-        let flying = self.flying(world);
-        self.books.device.flush(&world.layout, backing, flying);
-    }
-
     /// What a read would find wrong now: an extent whose cells are not under its current tag. The extents the pipeline is
     /// writing are read from its image.
     pub fn misread(&self, world: &World) -> Option<String> {
