@@ -107,6 +107,7 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
         | VolumeError::StaleHeader { .. }
         | VolumeError::TagDigest { .. }
         | VolumeError::UnknownTag { .. }
+        | VolumeError::TagState { .. }
         | VolumeError::ReadBack { .. }
         | VolumeError::Ring(_) => ErrorKind::Damaged,
         VolumeError::Poisoned(_) | VolumeError::Refused(_) | VolumeError::TableFull => ErrorKind::State,

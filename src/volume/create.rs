@@ -301,12 +301,11 @@ pub fn create_on_disks(
         page_sequence: 0,
         log: IntentLog::empty(RING_SLOTS, 0),
     });
-    // Twice each, so that both copies are there from the start and one damaged block never costs a volume.
-    meta.commit_table(table.clone())?;
+    // Both copies of each are there from the start: one damaged block never costs a volume.
     meta.commit_table(table)?;
     let extents = shape.extents() as usize;
     meta.checkpoint(&TagTable::new(vec![Generation::FIRST; extents].into_iter()))?;
-    meta.commit_superblock(|_| {})?;
+    meta.mend_superblock()?;
     Ok(id)
 }
 

@@ -109,6 +109,16 @@ pub enum VolumeError {
         /// The tag.
         generation: Generation,
     },
+    /// An extent carries a tag of a generation that no extent may be under.
+    #[error("extent {extent} carries generation {generation}, which is {state}: no extent may be under it")]
+    TagState {
+        /// Which extent.
+        extent: Extent,
+        /// The tag.
+        generation: Generation,
+        /// The generation's key state.
+        state: &'static str,
+    },
     /// The ring contradicts itself or the tags.
     #[error("the intent ring cannot be replayed")]
     Ring(#[from] ReplayError),

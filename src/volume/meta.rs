@@ -30,9 +30,6 @@ use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, seal_page};
 use crate::units::{BLOCK, Extent};
 
-/// Copies of superblock and generation table.
-const COPIES: usize = 2;
-
 /// The metadata of an open volume.
 pub struct Meta {
     /// What seals structures; shared with whoever judges them without holding the metadata.
@@ -136,11 +133,15 @@ impl Meta {
     /// Commit point: changes the superblock, durably, in both copies.
     pub fn commit_superblock(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<(), VolumeError> {
         change(&mut self.superblock);
-        for _ in 0..COPIES {
-            self.put_superblock()?;
-            self.flush()?;
-            self.copies.superblock_durable();
-        }
+        self.mend_superblock()?;
+        self.mend_superblock()
+    }
+
+    /// Writes the superblock's other copy, and flushes: a checkpoint has written one, or the other cannot be read.
+    pub fn mend_superblock(&mut self) -> Result<(), VolumeError> {
+        self.put_superblock()?;
+        self.flush()?;
+        self.copies.superblock_durable();
         Ok(())
     }
 

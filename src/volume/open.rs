@@ -24,7 +24,7 @@ use crate::crypto::mac::MacKey;
 use crate::crypto::{EngineKind, Secret, Suite, kdf};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
-use crate::format::generations::{Entry, GenerationTable};
+use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::intents::Record;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
 use crate::format::superblock::Superblock;
@@ -419,22 +419,26 @@ pub(super) fn read_tags(
     Ok((pages, newest, tags))
 }
 
-/// Every tag must name a generation of the table.
+/// Every tag must name a generation that encrypts or has encrypted extents and still may.
 fn check_tags(table: &GenerationTable, tags: &[Generation]) -> Result<(), VolumeError> {
     let mut known: Option<Generation> = None;
     for (extent, tag) in (0u32..).zip(tags) {
         if known == Some(*tag) {
             continue;
         }
-        if *tag == Generation::METADATA || table.entry(*tag).is_none() {
-            return Err(VolumeError::UnknownTag { extent: Extent(extent), generation: *tag });
+        let extent = Extent(extent);
+        let entry = table.entry(*tag).filter(|entry| entry.generation != Generation::METADATA);
+        let Some(entry) = entry else { return Err(VolumeError::UnknownTag { extent, generation: *tag }) };
+        if !matches!(entry.state, KeyState::Active | KeyState::Draining) {
+            return Err(VolumeError::TagState { extent, generation: *tag, state: entry.state.name() });
         }
         known = Some(*tag);
     }
     Ok(())
 }
 
-/// What stands in every slot of the ring. A record that is whole but not authentic is tampering, and refused.
+/// What stands in every slot of the ring. A record that is whole but not authentic is tampering; one that is authentic
+/// and out of bounds, or of a newer build, is not ours to pass over: both are refused.
 pub(super) fn read_ring(
     seal: &Seal,
     superblock: &Superblock,
@@ -443,13 +447,17 @@ pub(super) fn read_ring(
     let mut slots = Vec::with_capacity(superblock.ring_slots as usize);
     for slot in 0..superblock.ring_slots {
         let place = superblock.zones.ring.offset + u64::from(slot) * u64::from(superblock.slot_size);
-        let bytes = read_or_empty(header, place, u64::from(superblock.slot_size));
-        match Record::open(seal, slot, &bytes, &superblock.shape) {
-            Ok(record) => slots.push(SlotContent::Valid(record)),
-            Err(damage @ Damage::Mac { .. }) => {
+        let mut bytes = vec![0; superblock.slot_size as usize];
+        let read = header.read_at(place, &mut bytes).is_ok();
+        match read.then(|| Record::open(seal, slot, &bytes, &superblock.shape)) {
+            Some(Ok(record)) => slots.push(SlotContent::Valid(record)),
+            // A write that a power cut interrupted may end like that, also unreadable; never whole and yet wrong.
+            None | Some(Err(Damage::Zero { .. } | Damage::NotThis { .. } | Damage::Crc { .. })) => {
+                slots.push(SlotContent::Invalid);
+            }
+            Some(Err(damage)) => {
                 return Err(VolumeError::damaged(format!("slot {slot} of the intent ring"))(damage));
             }
-            Err(_) => slots.push(SlotContent::Invalid),
         }
     }
     Ok(slots)

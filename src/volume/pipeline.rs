@@ -12,6 +12,8 @@
 //! Invariants: [`IntentLog`](super::log::IntentLog) refuses any step out of order; a failure after an intent is written
 //! poisons the volume, and every write parked behind a hold is answered.
 
+mod durable;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,8 @@ use std::time::Duration;
 use super::Volume;
 use super::checkpoint::Checkpoint;
 use super::error::VolumeError;
-use super::flush::Ask;
 use super::gates::Held;
 use super::image::{Image, Part};
-use super::inbox::{Bell, Call, Ticket};
 use super::rewrite::{Digest, Rewrite};
 use super::rules;
 use crate::engine::{Data, Done, Engine, Op, Pool};
@@ -393,96 +393,6 @@ impl Pipeline {
         Ok(written)
     }
 
-    fn write_record(&mut self, intents: Vec<Intent>) -> Result<u64, VolumeError> {
-        let volume = Arc::clone(&self.volume);
-        let mut meta = volume.meta();
-        let commits = meta.log.ready_commits();
-        if commits.is_empty() && intents.is_empty() {
-            return Ok(meta.log.next() - 1);
-        }
-        if !meta.log.has_room() {
-            // Cannot happen while checkpoints ride along; a ring pinned by an unavailable key is the exception.
-            meta.checkpoint(&volume.tags)?;
-        }
-        let record = meta.log.append(commits, intents)?;
-        meta.write_record(&record)?;
-        Ok(record.sequence)
-    }
-
-    /// Half the ring is live: a checkpoint starts riding along.
-    fn begin_checkpoint_if_due(&mut self) -> Result<Option<Checkpoint>, VolumeError> {
-        let mut meta = self.volume.meta();
-        let due = rules::checkpoint_is_due(meta.log.in_use(), meta.superblock.ring_slots);
-        if !due || self.checkpoint.is_some() {
-            return Ok(None);
-        }
-        meta.begin_checkpoint(&self.volume.tags).map(Some)
-    }
-
-    fn settle(&mut self, sequence: u64, written: &[Extent]) {
-        let mut meta = self.volume.meta();
-        for extent in meta.log.flushed(sequence, written) {
-            self.volume.tags.commit(extent);
-            meta.touch(extent);
-            if let Some(index) = self.awaiting_commit.iter().position(|other| *other == extent) {
-                self.awaiting_commit.swap_remove(index);
-                self.volume.gates.release(extent);
-            }
-        }
-    }
-
-    fn flush_all(&mut self) -> Result<(), VolumeError> {
-        if self.volume.detached {
-            self.volume.header.flush().map_err(VolumeError::io("flush the header"))?;
-        }
-        self.flush_data()
-    }
-
-    /// A flush of the data backing that starts after this call; a client's own flush serves where one comes in time.
-    fn flush_data(&mut self) -> Result<(), VolumeError> {
-        self.counters.flushes += 1;
-        let (flushes, bell) = (&self.volume.flushes, Arc::new(Bell::default()));
-        let ticket = Ticket::Thread(Arc::clone(&bell));
-        let ours = if flushes.clients_flush(self.patience.client_flushed) {
-            flushes.join(ticket);
-            if let Some(call) = bell.wait_for(self.patience.client_flush) {
-                self.counters.flushes_shared += 1;
-                return flushed(call);
-            }
-            flushes.hurry()
-        } else {
-            flushes.ask(ticket, false) == Ask::Start
-        };
-        if ours {
-            self.volume.flush_for_group();
-        } else {
-            self.counters.flushes_shared += 1;
-        }
-        flushed(bell.wait())
-    }
-
-    /// Reads back what was chosen, past the cache, with the engine that did not write. A device that gives a wrong answer
-    /// poisons the volume; one that gives none has lost what no recovery brings back, so clients may go on.
-    fn read_back(&mut self, written: &[Member]) -> Result<(), VolumeError> {
-        let mut failed = None;
-        for member in written {
-            let Some(digest) = &member.digest else { continue };
-            let extent = member.image.extent;
-            let equal = digest.matches(&self.volume, &member.image);
-            let touched = self.volume.gates.was_touched(extent);
-            self.volume.gates.unwatch(extent);
-            match (touched, equal) {
-                (true, _) => self.counters.verify_skipped += 1,
-                (false, Ok(true)) => self.counters.verified += 1,
-                (false, Ok(false)) => return Err(self.fail(&[], VolumeError::ReadBack { extent })),
-                (false, Err(error)) => {
-                    failed.get_or_insert(VolumeError::NotReadBack { extent, source: Box::new(error) });
-                }
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
     /// Something failed after intents were written or data issued: nobody may write until recovery has looked.
     fn fail(&mut self, held: &[Extent], error: VolumeError) -> VolumeError {
         self.volume.poison(&format!("re-encryption failed: {error}"));
@@ -497,15 +407,6 @@ impl Drop for Pipeline {
         if std::thread::panicking() && self.holds_any() {
             self.volume.poison("re-encryption broke off in the middle of a batch");
         }
-    }
-}
-
-fn flushed(call: Call) -> Result<(), VolumeError> {
-    match call {
-        Call::Flushed(Err(error)) => {
-            Err(VolumeError::Io { what: "flush the data backing", source: std::io::Error::other(error) })
-        }
-        _ => Ok(()),
     }
 }
 

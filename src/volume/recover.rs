@@ -119,7 +119,7 @@ fn make_durable(
 ) -> Result<(), VolumeError> {
     if superblock {
         // Before any page is written: a copy that can be read again later would name pages that are gone.
-        volume.meta().commit_superblock(|_| {})?;
+        volume.meta().mend_superblock()?;
     }
     let flush = || volume.data.flush().map_err(VolumeError::io("flush recovered data"));
     if stamp {

@@ -45,7 +45,8 @@ enum End3 {
 }
 
 fn short(seed: u64) -> Setting {
-    Setting { actions: 14, ..Setting::new(seed) }
+    // After a failed flush nothing counts as durable, so the order of what follows says nothing.
+    Setting { actions: 14, watched: false, ..Setting::new(seed) }
 }
 
 /// Runs with the fault; the end, the kind of operation that failed, and whether the fault was reached.

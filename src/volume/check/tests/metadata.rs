@@ -109,7 +109,7 @@ fn copies_that_never_stand_side_by_side() {
     let old = read(fixture.meta_disk(), SUPERBLOCK_A, BLOCK);
     let volume = fixture.open(true);
     for _ in 0..3 {
-        volume.meta().commit_superblock(|_| {}).unwrap();
+        volume.meta().mend_superblock().unwrap();
     }
     drop(volume);
     fixture.meta_disk().write_at(SUPERBLOCK_A, &old).unwrap();
@@ -142,18 +142,16 @@ fn files_that_are_not_this_volumes() {
 fn the_epoch_stamp() {
     let fixture = Fixture::new();
     let place = fixture.open(true).meta().superblock.zones.stamp.offset;
+    let seal = Arc::clone(&fixture.open(true).meta().seal);
     let put = |epoch: u64| {
-        let block = stamp::seal(&fixture.open(true).meta().seal, epoch);
+        let block = stamp::seal(&seal, epoch);
         fixture.data.write_at(place, &block).unwrap();
         fixture.data.write_at(place + BLOCK, &block).unwrap();
     };
     put(0);
     passes_with(&fixture.check(), "epoch-behind", Severity::Note);
     put(1);
-    let seal = fixture.open(true);
-    let newer = stamp::seal(&seal.meta().seal, 2);
-    drop(seal);
-    fixture.data.write_at(place, &newer).unwrap();
+    fixture.data.write_at(place, &stamp::seal(&seal, 2)).unwrap();
     assert!(fails_by(&fixture.check(), "epoch-stale").contains("the header is older"));
     let report = fixture.check_without_keys();
     assert_eq!(report.named("epoch-stale").count(), 1);

@@ -15,7 +15,7 @@ pub fn with_twins() -> Fixture {
     let mut meta = volume.meta();
     meta.touch(crate::units::Extent(0));
     meta.checkpoint(&TagTable::new(vec![Generation(1); 16].into_iter())).unwrap();
-    meta.commit_superblock(|_| {}).unwrap();
+    meta.mend_superblock().unwrap();
     drop(meta);
     drop(volume);
     // Twice: the newest of an even number of writes stands in B.
@@ -59,7 +59,8 @@ fn bad_twins_are_rewritten_and_nothing_else() {
 fn the_counting_copy_in_a_is_repaired_from_b_after_a_torn_commit() {
     let fixture = with_twins();
     let volume = fixture.open(true);
-    volume.meta().commit_superblock(|superblock| superblock.created = 5).unwrap();
+    volume.meta().superblock.created = 5;
+    volume.meta().mend_superblock().unwrap();
     drop(volume);
     flip(fixture.meta_disk(), SUPERBLOCK_A + 40);
     let report = fixture.repair(false);

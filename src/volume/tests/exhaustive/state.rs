@@ -5,7 +5,7 @@
 use super::books::{Books, Tags};
 use super::clock::Clock;
 use super::content::{Cell, Content, Library, Superblock};
-use super::device::{Backing, Device, Layout};
+use super::device::{Device, Layout};
 use super::setting::Setting;
 use crate::crypto::Secret;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
