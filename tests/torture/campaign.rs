@@ -14,7 +14,7 @@ use keymoult::control::Client as Control;
 use keymoult::control::api::RotationState;
 
 use crate::disk::Disk;
-use crate::hammer::{Ended, Hammer};
+use crate::hammer::{Ended, Hammer, Identity};
 use crate::ledger::{End, Ledger};
 use crate::operator::{Target, operate};
 use crate::platter::Trigger;
@@ -144,7 +144,10 @@ impl Campaign<'_> {
             Duration::from_millis(10 + next(&mut self.random) % [60, 250, 500][next(&mut self.random) as usize % 3]);
         let (socket, name) = (self.daemon.control_path(), self.volume.name.clone());
         let clients: Vec<_> = (0..self.setting.clients)
-            .map(|number| Hammer::new(&self.ledger, &stop, self.daemon.connect(), number, seeds[number as usize]))
+            .map(|number| {
+                let identity = Identity { number, seed: seeds[number as usize], flushes: self.setting.flushes };
+                Hammer::new(&self.ledger, &stop, self.daemon.connect(), identity)
+            })
             .collect();
         let (target, operator_seed) = (&mut self.target, seeds[self.setting.clients as usize]);
         let (daemon, disk, random) = (&mut self.daemon, &self.disk, &mut self.random);
@@ -264,10 +267,13 @@ impl Campaign<'_> {
     }
 }
 
-/// The power fails at a flush more often than elsewhere: that is where much hangs on what survives.
+/// The power fails at a flush more often than elsewhere, and most often where metadata and data wait for the same one: that
+/// is where much hangs on what survives.
 fn draw_trigger(random: &mut u64, flushes: u64, changes: u64) -> Trigger {
-    match next(random) % 5 {
-        0..3 => Trigger::Flush(1 + (next(random) % flushes) as u32),
+    let (kind, flush) = (next(random) % 5, 1 + (next(random) % flushes) as u32);
+    match kind {
+        0 | 1 => Trigger::Mixed(flush),
+        2 | 3 => Trigger::Flush(flush),
         _ => Trigger::Change(1 + (next(random) % changes) as u32),
     }
 }

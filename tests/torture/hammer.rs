@@ -34,13 +34,13 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// Habits by seed: from clients that never flush to such that do all the time.
-    pub fn draw(random: &mut u64) -> Habits {
+    /// Habits by seed, but for the flushes.
+    pub fn draw(random: &mut u64, flushes: u64) -> Habits {
         let among = |random: &mut u64, choices: &[u64]| choices[next(random) as usize % choices.len()];
         Habits {
             depth: among(random, &[4, 16, 32]) as usize,
-            flushes: among(random, &[0, 4, 20, 100]),
-            fua: among(random, &[0, 20, 200]),
+            flushes,
+            fua: among(random, &[0, flushes, 4 * flushes]),
             reads: among(random, &[5, 25, 50]),
             trims: among(random, &[0, 3, 10]),
             zeroes: among(random, &[0, 3, 10]),
@@ -67,6 +67,17 @@ enum Pending {
     Read(Reading, Range<u64>),
 }
 
+/// Who a client is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Its number among the clients.
+    pub number: u32,
+    /// What it does follows from this,
+    pub seed: u64,
+    /// and from how often it flushes, of a thousand requests.
+    pub flushes: u64,
+}
+
 /// One client at work.
 pub struct Hammer<'a> {
     ledger: &'a Mutex<Ledger>,
@@ -83,9 +94,9 @@ pub struct Hammer<'a> {
 
 impl<'a> Hammer<'a> {
     /// A client on a connection of its own.
-    pub fn new(ledger: &'a Mutex<Ledger>, stop: &'a AtomicBool, client: Client, number: u32, seed: u64) -> Hammer<'a> {
-        let mut random = seed;
-        let habits = Habits::draw(&mut random);
+    pub fn new(ledger: &'a Mutex<Ledger>, stop: &'a AtomicBool, client: Client, identity: Identity) -> Hammer<'a> {
+        let Identity { number, seed: mut random, flushes } = identity;
+        let habits = Habits::draw(&mut random, flushes);
         let traffic = Traffic::default();
         Hammer { ledger, stop, client, number, habits, random, pending: BTreeMap::new(), reading: 0, traffic }
     }

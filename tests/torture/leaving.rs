@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use crate::hammer::{Ended, Hammer};
+use crate::hammer::{Ended, Hammer, Identity};
 use crate::ledger::{End, Ledger};
 use crate::support::{Daemon, MIB, ServeOptions, Store, VolumeOptions};
 use crate::tally::Tally;
@@ -23,7 +23,8 @@ fn leaves_in_order(io: &'static str) {
     for round in 0..ROUNDS {
         let stop = AtomicBool::new(false);
         let clients: Vec<_> = (0..3)
-            .map(|number| Hammer::new(&ledger, &stop, daemon.connect(), number, 100 * round + u64::from(number)))
+            .map(|number| Identity { number, seed: 100 * round + u64::from(number), flushes: 10 })
+            .map(|identity| Hammer::new(&ledger, &stop, daemon.connect(), identity))
             .collect();
         thread::scope(|scope| {
             let clients: Vec<_> = clients.into_iter().map(|client| scope.spawn(|| client.work())).collect();

@@ -43,8 +43,10 @@ pub fn operate(
     let client = Client::new(socket).map_err(|error| error.to_string())?;
     let mut random = seed;
     let mut done = Commands::default();
+    // Half of the rounds begin with a new rotation, so that there is one.
+    let mut first = next(&mut random).is_multiple_of(2).then_some(Command::Start);
     while !stop.load(Relaxed) {
-        let command = Command::draw(&mut random);
+        let command = first.take().unwrap_or_else(|| Command::draw(&mut random));
         let before = *target;
         if command.retargets() {
             *target = Target(None);
@@ -89,12 +91,12 @@ enum Command {
 impl Command {
     fn draw(random: &mut u64) -> Command {
         match next(random) % 100 {
-            0..35 => Command::Start,
-            35..45 => Command::Pause,
-            45..60 => Command::Resume,
-            60..75 => Command::Pace,
-            75..88 => Command::RollBack,
-            88..96 => Command::Finalize,
+            0..28 => Command::Start,
+            28..36 => Command::Pause,
+            36..52 => Command::Resume,
+            52..68 => Command::Pace,
+            68..78 => Command::RollBack,
+            78..95 => Command::Finalize,
             _ => Command::ReadBack,
         }
     }
@@ -141,12 +143,12 @@ fn rotation(random: &mut u64) -> RotateStart {
     RotateStart { suite: Some(suite.into()), order, pace: pace(random), verify, reason: None, hold_finalize }
 }
 
-/// From a crawl to as fast as it goes.
+/// From a crawl to as fast as it goes; mostly so that a volume of some MiB keeps a rotation busy for about a round.
 fn pace(random: &mut u64) -> Pace {
-    let rates = [Some(1 << 20), Some(4 << 20), Some(16 << 20), Some(64 << 20), None, None];
+    let rates = [Some(1 << 20), Some(8 << 20), Some(16 << 20), Some(24 << 20), Some(64 << 20), None];
     Pace {
         bytes_per_s: rates[next(random) as usize % rates.len()],
-        adaptive: next(random).is_multiple_of(3),
+        adaptive: next(random).is_multiple_of(4),
         ..Pace::default()
     }
 }

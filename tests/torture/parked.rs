@@ -84,7 +84,9 @@ fn parked_writes_die_with_their_connection(mode: &'static str) {
     for (extent, content) in (0..).zip(&found) {
         match (window.contains(&extent), (extent - window.start.min(extent)).is_multiple_of(2)) {
             (false, _) => assert_eq!(*content, OLD, "extent {extent}"),
-            (true, true) => assert_eq!(*content, NEWER, "extent {extent}: a dead connection's write lies over newer data"),
+            (true, true) => {
+                assert_eq!(*content, NEWER, "extent {extent}: a dead connection's write lies over newer data")
+            }
             (true, false) => {
                 assert!([OLD, OF_THE_DEAD].contains(content), "extent {extent}: {content}");
                 dropped += u32::from(*content == OLD);

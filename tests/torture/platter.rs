@@ -3,6 +3,7 @@
 //! Invariants: requests are served one at a time, so a flush covers exactly what was served before it; from the cut on
 //! every request fails, until [`Platter::restore`] has decided what survived. A sector of 512 bytes is never torn.
 
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::support::next;
 pub enum Trigger {
     /// Instead of the n-th flush from now.
     Flush(u32),
+    /// Instead of the n-th flush from now that covers both records in the ring and data.
+    Mixed(u32),
     /// Instead of the n-th change from now.
     Change(u32),
 }
@@ -30,6 +33,9 @@ struct State {
     now: Vec<u8>,
     unflushed: Vec<Unflushed>,
     trigger: Option<Trigger>,
+    /// Where the volume's intent ring stands, and where its data begin.
+    ring: Range<usize>,
+    border: usize,
     cut: bool,
     /// Requests of earlier plug-ins are ghosts: they fail.
     plugged: u32,
@@ -54,7 +60,7 @@ enum Survival {
     Changes(u64),
     /// Each sector by itself.
     Sectors,
-    /// Whole changes in the first part of the disk or behind it, and half of the others.
+    /// All changes before the border, or all from it on, and half of the others.
     Part {
         first: bool,
     },
@@ -84,6 +90,12 @@ impl Platter {
         self.lock().now.len()
     }
 
+    /// Where the volume's intent ring stands, and where its data begin.
+    pub fn set_zones(&self, ring: Range<usize>, data: usize) {
+        let mut state = self.lock();
+        (state.ring, state.border) = (ring, data);
+    }
+
     /// Who asks from now on: earlier plug-ins see the power off.
     pub fn plug_in(&self) -> u32 {
         let mut state = self.lock();
@@ -103,7 +115,7 @@ impl Platter {
     pub fn write(&self, plug: u32, offset: usize, bytes: &[u8]) -> Result<(), Cut> {
         let mut state = self.lock();
         state.powered(plug)?;
-        if self.strikes(&mut state, |trigger| matches!(trigger, Trigger::Change(_))) {
+        if self.strikes(&mut state, |trigger, _| matches!(trigger, Trigger::Change(_))) {
             return Err(Cut);
         }
         state.now[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -115,7 +127,9 @@ impl Platter {
     pub fn flush(&self, plug: u32) -> Result<(), Cut> {
         let mut state = self.lock();
         state.powered(plug)?;
-        if self.strikes(&mut state, |trigger| matches!(trigger, Trigger::Flush(_))) {
+        if self.strikes(&mut state, |trigger, mixed| {
+            matches!(trigger, Trigger::Flush(_)) || mixed && matches!(trigger, Trigger::Mixed(_))
+        }) {
             return Err(Cut);
         }
         let state = &mut *state;
@@ -126,11 +140,15 @@ impl Platter {
     }
 
     /// Counts down; whether the power is cut here.
-    fn strikes(&self, state: &mut State, concerns: impl Fn(&Trigger) -> bool) -> bool {
-        let Some(trigger) = state.trigger.filter(concerns) else { return false };
+    fn strikes(&self, state: &mut State, concerns: impl Fn(Trigger, bool) -> bool) -> bool {
+        let in_ring = |change: &Unflushed| state.ring.contains(&change.offset);
+        let in_data = |change: &Unflushed| change.offset >= state.border;
+        let mixed = state.unflushed.iter().any(in_ring) && state.unflushed.iter().any(in_data);
+        let Some(trigger) = state.trigger.filter(|trigger| concerns(*trigger, mixed)) else { return false };
         state.trigger = match trigger {
-            Trigger::Flush(0 | 1) | Trigger::Change(0 | 1) => None,
+            Trigger::Flush(0 | 1) | Trigger::Mixed(0 | 1) | Trigger::Change(0 | 1) => None,
             Trigger::Flush(left) => Some(Trigger::Flush(left - 1)),
+            Trigger::Mixed(left) => Some(Trigger::Mixed(left - 1)),
             Trigger::Change(left) => Some(Trigger::Change(left - 1)),
         };
         state.cut = state.trigger.is_none();
@@ -157,10 +175,9 @@ impl Platter {
         let survival = Survival::draw(random);
         let unflushed = std::mem::take(&mut state.unflushed);
         let last = if unflushed.is_empty() { 0 } else { next(random) as usize % unflushed.len() };
-        let border = state.durable.len() / 8;
         let count = unflushed.len();
         for (index, change) in unflushed.into_iter().enumerate() {
-            let whole = survival.keeps(random, index, last, change.offset < border);
+            let whole = survival.keeps(random, index, last, change.offset < state.border);
             for (at, sector) in (change.offset..).step_by(SECTOR).zip(change.bytes.chunks(SECTOR)) {
                 let kept = match survival {
                     Survival::Sectors => next(random).is_multiple_of(2),
@@ -229,8 +246,7 @@ impl Survival {
             2 => Survival::Prefix,
             3..=5 => Survival::Changes(1 + next(random) % 7),
             6 => Survival::Sectors,
-            7 => Survival::Part { first: false },
-            _ => Survival::Part { first: true },
+            roll => Survival::Part { first: roll > 7 },
         }
     }
 

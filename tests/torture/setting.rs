@@ -1,5 +1,6 @@
 //! Where and how one campaign runs: the volume, its backing and its daemon, all from a seed.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
@@ -31,6 +32,8 @@ pub struct Setting {
     pub crypto_engine: &'static str,
     pub size: u64,
     pub clients: u32,
+    /// How often clients flush, of a thousand requests: from never to all the time.
+    pub flushes: u64,
 }
 
 impl Setting {
@@ -48,6 +51,7 @@ impl Setting {
             crypto_engine: if coin() || coin() { "aws-lc" } else { "portable" },
             size: if coin() || ground == Ground::Disk { 8 * MIB } else { 16 * MIB },
             clients: if coin() { 2 } else { 3 },
+            flushes: [0, 2, 10, 80][next(&mut random) as usize % 4],
         }
     }
 
@@ -73,6 +77,10 @@ impl Setting {
             command.arg("--header").arg(header);
         }
         succeed(&mut command);
+        if let Some(disk) = &disk {
+            let (ring, data) = (zone(&volume.path, "intent ring"), zone(&volume.path, "data"));
+            disk.platter().set_zones(ring, data.start);
+        }
         (volume, disk)
     }
 
@@ -80,6 +88,16 @@ impl Setting {
     pub fn serve(&self) -> ServeOptions {
         ServeOptions { crypto_engine: Some(self.crypto_engine), io: Some(self.io), more: Vec::new() }
     }
+}
+
+/// Where a zone of a volume stands.
+fn zone(path: &Path, name: &str) -> Range<usize> {
+    let info = succeed(keymoult().args(["volume", "info", "--json"]).arg(path));
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let zones = info["zones"].as_array().unwrap();
+    let zone = zones.iter().find(|zone| zone["name"] == name).unwrap();
+    let (offset, length) = (zone["offset"].as_u64().unwrap() as usize, zone["length"].as_u64().unwrap() as usize);
+    offset..offset + length
 }
 
 /// `volume check --full` of a volume that nobody serves, by the program under test or another one.

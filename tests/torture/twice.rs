@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use crate::hammer::{Ended, Hammer};
+use crate::hammer::{Ended, Hammer, Identity};
 use crate::ledger::{End, Ledger};
 use crate::support::{Daemon, MIB, ServeOptions, Store, Volume, VolumeOptions, keymoult, run};
 
@@ -44,7 +44,7 @@ fn the_second_daemon_is_refused_and_the_first_unharmed() {
     let copied = Volume { path: store.path("copy.km"), ..volume.clone() };
     std::fs::copy(&volume.path, &copied.path).unwrap();
     thread::scope(|scope| {
-        let hammer = Hammer::new(&ledger, &stop, daemon.connect(), 0, 7);
+        let hammer = Hammer::new(&ledger, &stop, daemon.connect(), Identity { number: 0, seed: 7, flushes: 10 });
         let client = scope.spawn(|| hammer.work());
         refused(&second(&store, &volume), &volume.path);
         refused(&second(&store, &linked), &linked.path);
