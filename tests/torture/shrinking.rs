@@ -30,9 +30,18 @@ fn truncated_while_served(store: &Store, io: &'static str) {
         }
     }
     assert!(refused >= SIZE / 2 / (64 << 10) - 1, "only {refused} reads were refused");
+    // A write behind the new end makes the file grow again: what it has jumped over is lost, and must not pass for zeros.
+    let last = SIZE - (64 << 10);
+    client.write(last, &content[last as usize..]).unwrap();
+    same(&client.read(last, 64 << 10).unwrap(), &content[last as usize..], "what was written after it");
+    for offset in [SIZE / 2 + (1 << 20), last - 4096] {
+        assert!(matches!(client.read(offset, 4096), Err(ClientError::Refused(EIO))), "lost data read at {offset}");
+        assert!(matches!(client.write(offset + 100, &[1]), Err(ClientError::Refused(EIO))), "merged at {offset}");
+    }
+    let found = file.metadata().unwrap().len();
     daemon.rotation(); // it lives and answers
     daemon.kill_9();
-    refused_by_name(&mut daemon, &volume, whole - SIZE / 2, whole);
+    refused_by_name(&mut daemon, &volume, found, whole);
 }
 
 #[track_caller]
