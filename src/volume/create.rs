@@ -123,6 +123,7 @@ fn create_inside(
     let (shape, source) = shape_for(options, &data)?;
     let layout = plan(&shape, options.header.is_some());
     fit(&data, &layout, existing)?;
+    let thin = !data.is_block_device();
     let data: Arc<dyn Disk> = Arc::new(data);
     let header: Arc<dyn Disk> = match options.header {
         Some(path) => {
@@ -135,6 +136,9 @@ fn create_inside(
     if existing && options.header.is_none() {
         // Whatever `assume_zeroed` says: a superblock B or ring record of an earlier volume would be taken for tampering.
         zero(&*data, 0, layout.zones.data.offset, &mut |_, _| {})?;
+    }
+    if thin {
+        set_aside(&*header, layout.header_len)?;
     }
     if existing && !options.assume_zeroed {
         zero(&*data, layout.zones.data.offset, shape.size, progress)?;
@@ -223,6 +227,12 @@ fn zero(data: &dyn Disk, offset: u64, len: u64, progress: &mut dyn FnMut(u64, u6
         progress(done, len);
     }
     Ok(())
+}
+
+/// Allocates the metadata of a thin file: a full file system may refuse a client's write, but a record that found no room
+/// would poison the volume.
+fn set_aside(header: &dyn Disk, len: u64) -> Result<(), VolumeError> {
+    header.zero_range(0, len).map_err(VolumeError::io("set the metadata area aside"))
 }
 
 /// What to write on disks that are there already.

@@ -20,17 +20,20 @@ fn has_hole(data: &[u8]) -> bool {
     data.chunks(HOLE_SLICE).any(is_zero)
 }
 
-/// Decrypts whole data units in place; `offset` is their place in the volume, in bytes.
-pub fn decrypt(xts: &Xts, offset: u64, data: &mut [u8]) {
+/// Decrypts whole data units in place; `offset` is their place in the volume, in bytes. Says whether there was a hole.
+pub fn decrypt(xts: &Xts, offset: u64, data: &mut [u8]) -> bool {
     let mut at = offset;
+    let mut holes = false;
     for pass in data.chunks_mut(PASS) {
         if has_hole(pass) {
+            holes = true;
             decrypt_around_holes(xts, at, pass);
         } else {
             xts.decrypt(at, pass);
         }
         at += pass.len() as u64;
     }
+    holes
 }
 
 fn decrypt_around_holes(xts: &Xts, offset: u64, data: &mut [u8]) {

@@ -94,6 +94,8 @@ pub struct Volume {
     engine: EngineKind,
     data: Arc<dyn Disk>,
     data_offset: u64,
+    /// The least that the data backing is long.
+    data_len: u64,
     header: Arc<dyn Disk>,
     detached: bool,
     caps: DiskCaps,
@@ -117,6 +119,12 @@ impl Volume {
     /// Identity.
     pub fn id(&self) -> VolumeId {
         self.id
+    }
+
+    /// Whether the data backing is as long as it must be. Behind the end of a file that was truncated and has grown again a
+    /// hole is lost data, not zeros: whoever has found a hole asks.
+    fn is_whole(&self) -> bool {
+        self.data.len().is_ok_and(|len| len >= self.data_len)
     }
 
     /// Unchanging shape.

@@ -26,7 +26,7 @@ use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::intents::Record;
-use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE};
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, TAGS_PER_PAGE, Zones};
 use crate::format::superblock::Superblock;
 use crate::format::tags::{digest, open_page};
 use crate::format::{Damage, Seal, canary, stamp};
@@ -73,6 +73,11 @@ impl MetadataKeys {
             canary: label(b"keymoult v1 canary", 32),
         }
     }
+}
+
+/// The least that the data backing is long.
+fn data_len(zones: &Zones) -> u64 {
+    zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 })
 }
 
 /// Opens a volume from paths.
@@ -137,6 +142,7 @@ pub fn open_disks(
         caps,
         data,
         data_offset: zones.data.offset,
+        data_len: data_len(&zones),
         header,
         detached,
         tags: TagTable::new(tags.into_iter()),
@@ -209,7 +215,7 @@ impl Found {
         }
         let zones = &self.superblock.zones;
         let size = |disk: &dyn Disk| disk.len().map_err(VolumeError::io("ask a backing's size"));
-        let needed = zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 });
+        let needed = data_len(zones);
         let found = size(data)?;
         if found < needed {
             return Err(VolumeError::Truncated { which: "data", found, needed });

@@ -340,7 +340,7 @@ pub fn complete(executor: &mut Executor, engine: &mut dyn Engine, id: u32, done:
     match done.op {
         Op::Read { buf, .. } if matches!(piece.kind, PieceKind::Read { .. }) => {
             let result = match done.result {
-                Ok(_) => Ok(finish_read(&volume, piece, buf)),
+                Ok(_) => finish_read(&volume, piece, buf),
                 Err(error) => Err(failure(&volume, &error, "read")),
             };
             volume.gates.end_read(piece.extent);
@@ -349,8 +349,11 @@ pub fn complete(executor: &mut Executor, engine: &mut dyn Engine, id: u32, done:
         Op::Read { mut buf, range, .. } => match done.result {
             Ok(_) => {
                 let at = piece.device(volume.io_unit).start + range.start as u64;
-                if let Some(key) = &piece.key {
-                    holes::decrypt(&key.cipher, at, &mut buf[range]);
+                if let Some(key) = &piece.key
+                    && holes::decrypt(&key.cipher, at, &mut buf[range])
+                    && !volume.is_whole()
+                {
+                    return leave_write(&volume, piece, Err(truncated(&volume)));
                 }
                 piece.buf = Some(buf);
                 read_edges(executor, engine, id, &volume)
@@ -375,12 +378,21 @@ pub fn complete(executor: &mut Executor, engine: &mut dyn Engine, id: u32, done:
     }
 }
 
-fn finish_read(volume: &Volume, piece: &Piece, mut buf: Buf) -> Part {
+fn finish_read(volume: &Volume, piece: &Piece, mut buf: Buf) -> Result<Part, IoFailure> {
     let device = piece.device(volume.io_unit);
-    if let Some(key) = &piece.key {
-        holes::decrypt(&key.cipher, device.start, &mut buf[..(device.end - device.start) as usize]);
+    if let Some(key) = &piece.key
+        && holes::decrypt(&key.cipher, device.start, &mut buf[..(device.end - device.start) as usize])
+        && !volume.is_whole()
+    {
+        return Err(truncated(volume));
     }
-    read_part(volume, piece, buf)
+    Ok(read_part(volume, piece, buf))
+}
+
+/// A hole in a backing that is too short: nobody knows what was there.
+fn truncated(volume: &Volume) -> IoFailure {
+    tracing::warn!(volume = %volume.id, "a hole was read, but the data backing is shorter than it must be: it was truncated");
+    IoFailure::Io
 }
 
 fn end_change(volume: &Arc<Volume>, piece: &Piece, result: io::Result<usize>, dsync: bool) -> Progress {

@@ -1,6 +1,7 @@
 //! The rules of the scheme, one function each, so that a test can drop one and show that the crash suite notices.
 //!
-//! In every build but the tests' a rule is what its function says without [`dropped`], which is constantly false there.
+//! In every build but the tests' a rule is what its function says without [`dropped`], which is constantly false there;
+//! only the feature `test-without-r0` drops R0, for a daemon that `tests/torture` must catch. It does not build optimised.
 //! REENCRYPTION.md says why each is needed.
 
 use super::flush::FlushGroup;
@@ -67,9 +68,12 @@ fn dropped(rule: Rule) -> bool {
 }
 
 #[cfg(not(test))]
-const fn dropped(_: Rule) -> bool {
-    false
+const fn dropped(rule: Rule) -> bool {
+    cfg!(feature = "test-without-r0") && matches!(rule, Rule::R0)
 }
+
+#[cfg(all(feature = "test-without-r0", not(debug_assertions)))]
+compile_error!("test-without-r0 makes a daemon that loses data: it is for the tests alone, and only in a debug build");
 
 /// R0: an extent may be taken only if its last client write is behind a flush that started after it completed.
 pub fn r0_holds(flushes: &FlushGroup, extent: Extent) -> bool {

@@ -31,6 +31,7 @@ pub struct Daemon<'s> {
     store: &'s Store,
     volumes: Vec<Volume>,
     options: ServeOptions,
+    binary: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -38,25 +39,48 @@ impl<'s> Daemon<'s> {
     /// Starts a daemon for `volumes` and returns when both of its sockets answer.
     #[track_caller]
     pub fn start(store: &'s Store, volumes: &[Volume], options: &ServeOptions) -> Daemon<'s> {
-        let mut daemon = Daemon { store, volumes: volumes.to_vec(), options: options.clone(), child: None };
+        let mut daemon = Daemon::stopped(store, volumes, options);
         daemon.restart();
         daemon
+    }
+
+    /// A daemon for `volumes` that does not run yet.
+    pub fn stopped(store: &'s Store, volumes: &[Volume], options: &ServeOptions) -> Daemon<'s> {
+        Daemon { store, volumes: volumes.to_vec(), options: options.clone(), binary: None, child: None }
+    }
+
+    /// From the next start on another program than the one under test, if some.
+    pub fn set_binary(&mut self, binary: Option<PathBuf>) {
+        self.binary = binary;
     }
 
     /// Starts the daemon again, with the same options, after [`Daemon::kill_9`] or [`Daemon::terminate`].
     #[track_caller]
     pub fn restart(&mut self) {
+        if let Err(why) = self.try_restart() {
+            panic!("{why}");
+        }
+    }
+
+    /// Like [`Daemon::restart`]; says why the daemon does not come up.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        self.spawn();
+        self.await_ready()
+    }
+
+    /// Starts the daemon without waiting for anything.
+    #[track_caller]
+    pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the daemon still runs");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.serve_command();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        self.await_ready();
     }
 
     /// The `serve` command line of this daemon.
     pub fn serve_command(&self) -> Command {
-        let mut command = keymoult();
+        let mut command = self.binary.as_ref().map_or_else(keymoult, Command::new);
         command.arg("serve");
         for volume in &self.volumes {
             command.arg(&volume.path);
@@ -78,16 +102,19 @@ impl<'s> Daemon<'s> {
     }
 
     /// Polls both sockets until the NBD one greets and the control one accepts; a daemon that ends first fails.
-    #[track_caller]
-    fn await_ready(&mut self) {
+    fn await_ready(&mut self) -> Result<(), String> {
         let start = Instant::now();
         while !(greets(&self.socket()) && UnixStream::connect(self.control_path()).is_ok()) {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!("the daemon ended before it was ready: {status}\n{}", self.log());
+                self.child = None;
+                return Err(format!("the daemon ended before it was ready: {status}\n{}", self.log()));
             }
-            assert!(start.elapsed() < READY_LIMIT, "not ready after {READY_LIMIT:?}\n{}", self.log());
+            if start.elapsed() > READY_LIMIT {
+                return Err(format!("not ready after {READY_LIMIT:?}\n{}", self.log()));
+            }
             thread::sleep(Duration::from_millis(5));
         }
+        Ok(())
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -133,7 +160,8 @@ impl<'s> Daemon<'s> {
         self.store.path("nbd")
     }
 
-    fn control_path(&self) -> PathBuf {
+    /// The control socket.
+    pub fn control_path(&self) -> PathBuf {
         self.store.path("ctl")
     }
 

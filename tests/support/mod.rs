@@ -17,9 +17,9 @@ mod volume;
 pub use bytes::{pattern, same};
 pub use daemon::{Daemon, ServeOptions};
 pub use map::{MapEntry, map, total};
-pub use nbd::{Client, ClientError};
+pub use nbd::{Client, ClientError, command};
 pub use oracle::{Oracle, next};
-pub use process::{run, succeed, tool};
+pub use process::{run, succeed, tool, wait};
 pub use volume::{Store, Volume, VolumeOptions};
 
 /// A command for the binary under test: the one just built, or what `KEYMOULT_BIN` names (an installed one).

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
 const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
@@ -14,15 +15,20 @@ const OPTION_GO: u32 = 7;
 const REPLY_ACK: u32 = 1;
 const REPLY_INFO: u32 = 3;
 
-const READ: u16 = 0;
-const WRITE: u16 = 1;
-const DISCONNECT: u16 = 2;
-const FLUSH: u16 = 3;
-const TRIM: u16 = 4;
-const WRITE_ZEROES: u16 = 6;
-
-/// The FUA command flag.
-pub const FUA: u16 = 1;
+/// Kinds of requests and their flags, for [`Client::send`].
+pub mod command {
+    pub const READ: u16 = 0;
+    pub const WRITE: u16 = 1;
+    pub const DISCONNECT: u16 = 2;
+    pub const FLUSH: u16 = 3;
+    pub const TRIM: u16 = 4;
+    pub const WRITE_ZEROES: u16 = 6;
+    /// Flag: durable before the answer.
+    pub const FUA: u16 = 1;
+    /// Flag: write zeros, keep the range allocated.
+    pub const NO_HOLE: u16 = 2;
+}
+use command::{DISCONNECT, FLUSH, FUA, READ, TRIM, WRITE, WRITE_ZEROES};
 
 /// Why a request has no good answer.
 #[derive(Debug)]
@@ -113,6 +119,18 @@ impl Client {
         Ok((u64::from_be_bytes(reply[8..].try_into().unwrap()), error))
     }
 
+    /// Takes the data of a read whose reply [`Client::receive`] has given.
+    pub fn receive_data(&mut self, len: usize) -> Result<Vec<u8>, ClientError> {
+        let mut data = vec![0; len];
+        self.stream.read_exact(&mut data)?;
+        Ok(data)
+    }
+
+    /// From here [`Client::receive`] gives up after so long, with [`ClientError::Gone`].
+    pub fn set_patience(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
     fn call(&mut self, kind: u16, flags: u16, offset: u64, len: u32, payload: &[u8]) -> Result<(), ClientError> {
         let cookie = self.send(kind, flags, offset, len, payload)?;
         let (answered, error) = self.receive()?;
@@ -123,9 +141,7 @@ impl Client {
     /// Reads `len` bytes.
     pub fn read(&mut self, offset: u64, len: usize) -> Result<Vec<u8>, ClientError> {
         self.call(READ, 0, offset, len.try_into().unwrap(), &[])?;
-        let mut data = vec![0; len];
-        self.stream.read_exact(&mut data)?;
-        Ok(data)
+        self.receive_data(len)
     }
 
     /// Writes; acknowledged, not durable.
