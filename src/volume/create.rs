@@ -310,6 +310,7 @@ pub fn create_on_disks(
         pages,
         page_sequence: 0,
         log: IntentLog::empty(RING_SLOTS, 0),
+        group: None,
     });
     // Both copies of each are there from the start: one damaged block never costs a volume.
     meta.commit_table(table)?;

@@ -5,13 +5,17 @@
 //! - At most one flush runs; whoever asks while it runs is served by the next one, together with everyone else.
 //! - [`FlushGroup::is_clean`] is true only if the extent's last client write (trim and write-zeroes count, FUA does
 //!   not help) completed before a flush started that has completed since: rule R0. It may say "dirty" needlessly, never "clean".
-//! - A failed flush is final: it poisons the volume, and nobody is told afterwards that anything is durable.
+//! - A failed flush is final: it poisons the volume, and nobody is told afterwards that anything is durable. The kernel
+//!   reports a loss once, to whoever asks first; so everybody who flushes this backing does it through the group, the
+//!   metadata of an attached header too.
 
-use std::sync::PoisonError;
+use std::io;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::inbox::{Call, Ticket};
+use super::inbox::{Bell, Call, Ticket};
+use crate::engine::Disk;
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::units::Extent;
 
@@ -31,6 +35,8 @@ struct State {
     waiting: Vec<Ticket>,
     started: u64,
     last_client: Option<Instant>,
+    /// Why no flush counts any more.
+    failed: Option<String>,
 }
 
 /// The flushes of one volume.
@@ -84,6 +90,38 @@ impl FlushGroup {
         state.served.push(ticket);
         self.begin(&mut state);
         Ask::Start
+    }
+
+    /// Flushes `disk`, the group's backing, on this thread, after the flush that runs if one does, and tells those served.
+    ///
+    /// # Errors
+    /// This flush failed, or an earlier one did.
+    pub fn run(&self, disk: &dyn Disk) -> io::Result<()> {
+        let bell = Arc::new(Bell::default());
+        let mut ours = self.ask(Ticket::Thread(Arc::clone(&bell)), false) == Ask::Start;
+        while ours {
+            let flushed = disk.flush();
+            let (result, served, again) = self.settle(flushed.map_err(|error| error.to_string()));
+            for ticket in served {
+                ticket.call(Call::Flushed(result.clone()));
+            }
+            ours = again && !self.hand_over();
+        }
+        match bell.wait() {
+            Call::Flushed(Err(error)) => Err(io::Error::other(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`FlushGroup::finish`] of a flush that came to `result`; what those it served must be told.
+    pub fn settle(&self, result: Result<(), String>) -> (Result<(), String>, Vec<Ticket>, bool) {
+        let failed = {
+            let mut state = self.lock();
+            state.failed = state.failed.take().or(result.err());
+            state.failed.clone()
+        };
+        let (served, again) = self.finish(failed.is_none());
+        (failed.map_or(Ok(()), Err), served, again)
     }
 
     /// Gives the running flush to a worker among those it serves; false if only threads wait for it, or workers that

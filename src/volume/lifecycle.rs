@@ -221,11 +221,11 @@ impl Volume {
         let place = meta.superblock.zones.canaries.offset + u64::from(slot) * canary::SLOT;
         let block = canary.seal(&meta.seal, slot);
         self.header.write_at(place, &block).map_err(Error::io("write the canary"))?;
-        if let Err(error) = self.header.flush() {
+        if let Err(error) = meta.flush() {
             // It may be the data's flush too, and a device reports a loss once: whose data it was nobody knows.
             drop(meta);
             self.poison(&format!("the canary's flush failed: {error}"));
-            return Err(Error::Io { what: "flush the canary", source: error });
+            return Err(error);
         }
         self.header.drop_cache().map_err(Error::io("drop the cache"))?;
         let read = read_or_empty(&*self.header, place, canary::SLOT);
@@ -250,7 +250,7 @@ impl Volume {
             let block = stamp::seal(&meta.seal, meta.superblock.epoch);
             let place = stamp::place(&zone, meta.superblock.epoch);
             self.data.write_at(place, &block).map_err(Error::io("write the epoch stamp"))?;
-            self.data.flush().map_err(Error::io("flush the epoch stamp"))?;
+            self.flushes.run(&*self.data).map_err(Error::io("flush the epoch stamp"))?;
         }
         Ok(())
     }

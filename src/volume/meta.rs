@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Copies, PageState};
 use super::error::VolumeError;
+use super::flush::FlushGroup;
 use super::log::IntentLog;
 use super::tags::TagTable;
 use crate::crypto::mac::MacKey;
@@ -42,6 +43,7 @@ pub struct Meta {
     pub log: IntentLog,
     digest_key: MacKey,
     header: Arc<dyn Disk>,
+    group: Option<Arc<FlushGroup>>,
     copies: Copies,
     table_sequence: u64,
     written: u64,
@@ -65,6 +67,8 @@ pub struct MetaParts {
     pub page_sequence: u64,
     /// The ring.
     pub log: IntentLog,
+    /// Who flushes the header's backing, if others do too.
+    pub group: Option<Arc<FlushGroup>>,
 }
 
 impl Meta {
@@ -77,6 +81,7 @@ impl Meta {
             log: parts.log,
             digest_key: parts.digest_key,
             header: parts.header,
+            group: parts.group,
             copies: Copies::new(parts.superblock.1, parts.pages, parts.page_sequence),
             table_sequence: parts.table.1,
             written: 0,
@@ -113,8 +118,13 @@ impl Meta {
         self.header.write_at(offset, bytes)
     }
 
-    fn flush(&self) -> Result<(), VolumeError> {
-        self.header.flush().map_err(VolumeError::io("flush the header"))
+    /// Makes what was written durable. Fails also if anybody's flush of this backing has failed before.
+    pub fn flush(&self) -> Result<(), VolumeError> {
+        let flushed = match &self.group {
+            Some(group) => group.run(&*self.header),
+            None => self.header.flush(),
+        };
+        flushed.map_err(VolumeError::io("flush the header"))
     }
 
     /// Writes the superblock to the copy that does not count; durable after a flush.
@@ -135,6 +145,13 @@ impl Meta {
         change(&mut self.superblock);
         self.mend_superblock()?;
         self.mend_superblock()
+    }
+
+    /// Writes the poison to both copies. No flush of this backing vouches for anything any more: it is the best that can
+    /// be done.
+    pub fn poison(&mut self, reason: String) -> Result<(), VolumeError> {
+        self.group = None;
+        self.commit_superblock(|superblock| superblock.poisoned = reason)
     }
 
     /// Writes the superblock's other copy, and flushes: a checkpoint has written one, or the other cannot be read.

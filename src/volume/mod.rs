@@ -102,7 +102,7 @@ pub struct Volume {
     io_unit: u64,
     tags: TagTable,
     gates: Gates,
-    flushes: FlushGroup,
+    flushes: Arc<FlushGroup>,
     keyring: Keyring,
     prints: Fingerprinter,
     canary_key: crate::crypto::Secret,
@@ -233,7 +233,7 @@ impl Volume {
         let volume = Arc::clone(self);
         let reason = reason.to_string();
         background::run("km-poison", move || {
-            let _ = volume.meta().commit_superblock(|superblock| superblock.poisoned = reason);
+            let _ = volume.meta().poison(reason);
         });
     }
 
@@ -263,7 +263,7 @@ impl Volume {
             self.poison(&format!("a flush failed: {error}"));
         }
         let result = self.poisoned().map_or(Ok(()), |reason| Err(reason.to_string()));
-        let (served, again) = self.flushes.finish(result.is_ok());
+        let (result, served, again) = self.flushes.settle(result);
         for ticket in served {
             ticket.call(inbox::Call::Flushed(result.clone()));
         }

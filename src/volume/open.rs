@@ -122,6 +122,7 @@ pub fn open_disks(
     if !superblock.0.poisoned.is_empty() {
         let _ = poison.set(superblock.0.poisoned.clone());
     }
+    let flushes = Arc::new(FlushGroup::new(shape.extents()));
     let log = recover::log_for(&superblock.0, &replayed, &keyring);
     let meta = Meta::new(MetaParts {
         seal: keys.seal,
@@ -132,6 +133,7 @@ pub fn open_disks(
         pages,
         page_sequence,
         log,
+        group: (!detached).then(|| Arc::clone(&flushes)),
     });
     let mut volume = Volume {
         id,
@@ -147,7 +149,7 @@ pub fn open_disks(
         detached,
         tags: TagTable::new(tags.into_iter()),
         gates: Gates::default(),
-        flushes: FlushGroup::new(shape.extents()),
+        flushes,
         keyring,
         prints: Fingerprinter::new(keys.prints),
         canary_key: keys.canary,

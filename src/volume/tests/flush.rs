@@ -160,3 +160,17 @@ fn a_mark_beside_a_flush_is_never_lost() {
     writer.join().unwrap();
     assert!(flushes.is_clean(X));
 }
+
+/// Found by failing every operation: a client's flush failed while a checkpoint was between its pages and its superblock;
+/// the device had told the client, so the checkpoint's own flush succeeded, and the superblock named pages that were lost.
+#[test]
+fn a_flush_after_one_that_failed_fails_too() {
+    let group = FlushGroup::new(1);
+    let disk = crate::engine::mem::MemDisk::new(4096);
+    assert!(group.run(&disk).is_ok());
+    let bell = Arc::new(Bell::default());
+    assert_eq!(group.ask(Ticket::Thread(bell), true), Ask::Start);
+    let (told, ..) = group.settle(Err("EIO".into()));
+    assert_eq!(told, Err("EIO".into()));
+    assert_eq!(group.run(&disk).unwrap_err().to_string(), "EIO");
+}
