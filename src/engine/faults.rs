@@ -30,32 +30,6 @@ pub enum Fault {
 }
 
 #[cfg(test)]
-mod armed {
-    use super::{Fault, Point};
-    use std::cell::Cell;
-
-    thread_local! {
-        static ARMED: Cell<Option<(Point, u64, Fault)>> = const { Cell::new(None) };
-    }
-
-    /// Arms `fault` for the `number`-th pass of `point` from now on.
-    pub fn arm(point: Point, number: u64, fault: Fault) {
-        ARMED.set(Some((point, number, fault)));
-    }
-
-    /// Disarms; whether the fault has struck.
-    pub fn disarm() -> bool {
-        ARMED.take().is_none()
-    }
-
-    pub(super) fn strike(at: Point) -> Option<Fault> {
-        let (point, left, fault) = ARMED.get().filter(|(point, ..)| *point == at)?;
-        ARMED.set((left > 0).then(|| (point, left - 1, fault)));
-        (left == 0).then_some(fault)
-    }
-}
-
-#[cfg(test)]
 pub use armed::{arm, disarm};
 
 #[cfg(test)]
@@ -98,4 +72,30 @@ pub fn enter() -> io::Result<()> {
 /// Whether there is no buffer now, although the pool has one.
 pub fn no_buffer() -> bool {
     strike(Point::Buffer).is_some()
+}
+
+#[cfg(test)]
+mod armed {
+    use super::{Fault, Point};
+    use std::cell::Cell;
+
+    thread_local! {
+        static ARMED: Cell<Option<(Point, u64, Fault)>> = const { Cell::new(None) };
+    }
+
+    /// Arms `fault` for the `number`-th pass of `point` from now on.
+    pub fn arm(point: Point, number: u64, fault: Fault) {
+        ARMED.set(Some((point, number, fault)));
+    }
+
+    /// Disarms; whether the fault has struck.
+    pub fn disarm() -> bool {
+        ARMED.take().is_none()
+    }
+
+    pub(super) fn strike(at: Point) -> Option<Fault> {
+        let (point, left, fault) = ARMED.get().filter(|(point, ..)| *point == at)?;
+        ARMED.set((left > 0).then(|| (point, left - 1, fault)));
+        (left == 0).then_some(fault)
+    }
 }

@@ -94,7 +94,7 @@ impl<'a> Moment<'a> {
         };
         let newest = (log_last > tail)
             .then(|| Place { offset: zones.ring.offset + log_last % u64::from(slots) * slot_size, length: slot_size });
-        let face = face(&*open(recording, disks.clone()).expect("an undamaged volume opens"));
+        let face = face(&open(recording, disks.clone()).expect("an undamaged volume opens"));
         Some(Moment { recording, disks, ledger, face, newest })
     }
 
