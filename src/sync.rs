@@ -207,6 +207,12 @@ mod twin {
     /// [`std::sync::OnceLock`], as far as it is used.
     pub struct OnceLock<T>(std::sync::OnceLock<T>);
 
+    impl<T> Default for OnceLock<T> {
+        fn default() -> OnceLock<T> {
+            OnceLock::new()
+        }
+    }
+
     impl<T> OnceLock<T> {
         pub const fn new() -> OnceLock<T> {
             OnceLock(std::sync::OnceLock::new())
