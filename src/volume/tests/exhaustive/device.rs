@@ -162,11 +162,6 @@ impl Device {
         }
     }
 
-    /// Whether anything is in the cache only.
-    pub fn is_settled(&self) -> bool {
-        self.places.iter().all(|place| place.len == 0)
-    }
-
     /// Every number on it, durable or in the cache.
     pub fn all(&self) -> impl Iterator<Item = Id> + '_ {
         self.places.iter().flat_map(|place| std::iter::once(place.durable).chain(place.cached().iter().copied()))

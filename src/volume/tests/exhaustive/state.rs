@@ -5,7 +5,7 @@
 use super::books::{Books, Tags};
 use super::clock::Clock;
 use super::content::{Cell, Content, Library, Superblock};
-use super::device::{Backing, Device, Layout};
+use super::device::{Device, Layout};
 use super::setting::Setting;
 use crate::crypto::Secret;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
@@ -201,12 +201,6 @@ impl State {
     pub fn flying(&self, world: &World) -> impl Fn(usize) -> bool + use<> {
         let cells = self.client.flying.map(|(granule, _)| world.setting.cells_of(granule as usize));
         move |cell| cells.as_ref().is_some_and(|cells| cells.contains(&cell))
-    }
-
-    /// A flush in one step, by the server itself.
-    pub fn flush(&mut self, world: &World, backing: Backing) {
-        let flying = self.flying(world);
-        self.books.device.flush(&world.layout, backing, flying);
     }
 
     /// What a read would find wrong now: an extent whose cells are not under its current tag. The extents the pipeline is
