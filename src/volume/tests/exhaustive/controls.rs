@@ -57,6 +57,12 @@ controls! {
         with_a_hold_dropped_without_a_void: Some(Lie::DropsHold), "WRONG KEY", {};
         with_a_voided_hold_dropped_at_once: Some(Lie::DropsVoidedHold), "WRONG KEY", { voids: 1 };
         with_a_forced_hold_not_flushed: Some(Lie::ForcedWithoutFlush), "WRONG KEY", { forced: 1 };
+        with_the_header_left_unflushed: Some(Lie::LeavesTheHeader), "WRONG KEY", { detached: true };
+        with_an_earlier_flush_that_serves: Some(Lie::EarlierFlushServes), "WRONG KEY", {};
+        with_a_checkpoint_named_before_its_flush: Some(Lie::NamesBeforeFlush), "open refuses",
+            { slots: 3, extents: 3, writes: 0 };
+        with_slots_freed_before_the_superblock_is_flushed: Some(Lie::FreesBeforeFlush), "gap",
+            { slots: 3, extents: 3, writes: 0 };
         with_a_granule_the_device_tears: None, "WRONG KEY", { cells: 2 };
     }
 }

@@ -155,13 +155,15 @@ fn step(world: &mut World, mut state: State) -> Result<State, String> {
         At::Header { sequence } => {
             let flying = state.flying(world);
             state.books.flush_header(world, flying);
-            state.pipe.at = At::Flushing { sequence };
-            state.clock.join();
+            ask_for_flush(world, &mut state, sequence);
             Ok(state)
         }
         At::Checkpoint { begun, named, closing } => {
             let flying = state.flying(world);
-            state.books.flush_header(world, &flying);
+            let skipped = if named { Lie::FreesBeforeFlush } else { Lie::NamesBeforeFlush };
+            if world.setting.lie != Some(skipped) {
+                state.books.flush_header(world, &flying);
+            }
             if named {
                 state.books.end_checkpoint(&begun);
                 state.pipe.at = if closing { At::Between } else { At::Recording { made_room: true } };
@@ -244,13 +246,21 @@ fn record(world: &mut World, mut state: State, made_room: bool) -> Result<State,
     }
     if state.pipe.written.is_empty() && !rules::flushes_intents() {
         settle(world, &mut state, sequence);
-    } else if world.setting.detached {
+    } else if world.setting.detached && world.setting.lie != Some(Lie::LeavesTheHeader) {
         state.pipe.at = At::Header { sequence };
     } else {
-        state.pipe.at = At::Flushing { sequence };
-        state.clock.join();
+        ask_for_flush(world, &mut state, sequence);
     }
     Ok(state)
+}
+
+fn ask_for_flush(world: &World, state: &mut State, sequence: u64) {
+    state.pipe.at = At::Flushing { sequence };
+    if world.setting.lie == Some(Lie::EarlierFlushServes) {
+        state.clock.join_the_one_under_way();
+    } else {
+        state.clock.join();
+    }
 }
 
 fn begin_checkpoint(world: &mut World, state: &mut State, closing: bool) {

@@ -43,11 +43,13 @@ fn step(state: &State) -> String {
     match &state.pipe.at {
         At::Writing { early: true, .. } => format!("the data of {} is written", member()),
         At::Writing { .. } => format!("the data of {} is written and its tag changes", member()),
-        At::Recording { .. } => {
+        At::Recording { made_room } => {
             let intents: Vec<Extent> = state.pipe.next.iter().map(|member| member.extent).collect();
+            let full = !made_room && !state.books.log.has_room();
             let commits: Vec<Extent> = state.books.log.ready_commits().iter().map(|commit| commit.extent).collect();
             match (commits.is_empty(), intents.is_empty()) {
                 (true, true) => "no record is needed".into(),
+                _ if full => "the ring is full: a checkpoint begins and its tag pages are written".into(),
                 (true, false) => format!("the record is written: intent of {}", names(&intents)),
                 (false, true) => format!("the record is written: commit of {}", names(&commits)),
                 (false, false) => {

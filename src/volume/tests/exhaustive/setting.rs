@@ -17,6 +17,14 @@ pub enum Lie {
     DropsVoidedHold,
     /// A forced hold is not followed by a flush.
     ForcedWithoutFlush,
+    /// Detached: the pipeline flushes the data and leaves the header's flush out.
+    LeavesTheHeader,
+    /// A flush under way when the pipeline asks for one serves it.
+    EarlierFlushServes,
+    /// A checkpoint's superblock is written before its pages are flushed.
+    NamesBeforeFlush,
+    /// A checkpoint's slots are free before its superblock is flushed.
+    FreesBeforeFlush,
 }
 
 /// The bounds of one exploration.
