@@ -1,5 +1,6 @@
 //! Faults planted one by one and found by name.
 
+mod beside;
 mod crashes;
 mod data;
 mod fixture;
