@@ -108,6 +108,21 @@ class KeymoultPlain(Keymoult):
     create_flags = ["--cipher", "none", "--i-know-this-is-plaintext"]
 
 
+class KeymoultNull(Peer):
+    """keymoult's NBD server with nothing behind it: the client's limit with us, and the cap of the targets."""
+
+    name = "keymoult null"
+    has_backing = False
+
+    def create(self):
+        self.program = os.path.join(os.path.dirname(KEYMOULT), "examples", "keymoult-null")
+        if not os.access(self.program, os.X_OK):
+            raise RuntimeError("%s is not there: cargo build --release --example keymoult-null" % self.program)
+
+    def command(self):
+        return [self.program, self.socket, str(self.size)]
+
+
 class NbdkitFile(Peer):
     name = "nbdkit file"
 
@@ -166,7 +181,7 @@ class QemuLuks(Luks):
                 "--image-opts", image]
 
 
-ALL = [Keymoult, KeymoultPlain, NbdkitFile, NbdkitLuks, QemuRaw, QemuLuks, NbdkitNull]
+ALL = [Keymoult, KeymoultPlain, NbdkitFile, NbdkitLuks, QemuRaw, QemuLuks, NbdkitNull, KeymoultNull]
 
 
 def chosen(names):

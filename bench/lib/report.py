@@ -30,26 +30,31 @@ def cells(results):
     names = list(next(iter(middle.values())))
     rows = [[name] + [_cell_text(cell, middle[cell][name]) for cell in middle] for name in names]
     text = table(["server"] + list(middle), rows)
-    ratios = _ratios(middle)
+    ratios = _ratios(results)
     return text + ("\n" + ratios if ratios else "")
 
 
-def _ratios(middle):
+def _ratios(results):
+    """Ratios taken round by round, of measurements seconds apart; their median and range."""
     rows = []
     for label, group in (("fastest encrypted peer", ENCRYPTED), ("fastest plain peer", PLAIN), ("null server", ("nbdkit null",)),
+                         ("our null server", ("keymoult null",)), ("keymoult plain", ("keymoult plain",)),
                          ("no server, O_DIRECT", ("no server",))):
         for mine in ("keymoult", "keymoult plain"):
-            row = [_ratio(peers, mine, group) for peers in middle.values()]
-            if any(text != "–" for text in row):
+            row = [_ratio(peers, mine, group) for peers in results.values()]
+            if mine not in group and any(text != "–" for text in row):
                 rows.append(["%s ÷ %s" % (mine, label)] + row)
-    return table(["ratio of medians"] + list(middle), rows) if rows else ""
+    return table(["ratio, round by round"] + list(results), rows) if rows else ""
 
 
 def _ratio(peers, mine, group):
-    others = [peers[name]["bytes_per_s"] for name in group if name in peers]
+    others = [peers[name] for name in group if name in peers]
     if mine not in peers or not others:
         return "–"
-    return "%.2f" % (peers[mine]["bytes_per_s"] / max(others))
+    best = [max(figures["bytes_per_s"] for figures in turn) for turn in zip(*others)]
+    ratios = [figures["bytes_per_s"] / other for figures, other in zip(peers[mine], best)]
+    middle = "%.2f" % statistics.median(ratios)
+    return "%s (%.2f–%.2f)" % (middle, min(ratios), max(ratios)) if len(ratios) > 1 else middle
 
 
 def p99(results):
