@@ -81,11 +81,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     exports.add(Export::new("null", size.parse()?, 4096, Arc::new(Nothing))?)?;
     let config = Config { listen: vec![Listen::Unix(socket.into())], insecure: true, ..Config::default() };
     let pool = Pool::new(POOL_LIMIT);
-    let backend = |pool: &Pool, _| NullBackend {
-        pool: pool.clone(),
-        finished: VecDeque::new(),
-        starved: VecDeque::new(),
-    };
+    let backend =
+        |pool: &Pool, _| NullBackend { pool: pool.clone(), finished: VecDeque::new(), starved: VecDeque::new() };
     let _server = start(&config, &exports, &pool, backend)?;
     loop {
         std::thread::park();

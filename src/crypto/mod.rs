@@ -30,7 +30,10 @@ mod secret;
 pub mod selftest;
 pub mod speed;
 mod suite;
-#[cfg_attr(not(target_arch = "x86_64"), path = "no_vaes.rs")]
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_vaes.rs"]
 mod vaes;
 mod vectors;
 pub mod wrap;

@@ -3,6 +3,8 @@
 
 use super::source::{File, code_of, words};
 
+/// Where the schedules live.
+const SCHEDULES: &str = "src/volume/tests/schedule/";
 /// Where the model lives.
 const MODEL: &str = "src/volume/tests/exhaustive/";
 
@@ -54,26 +56,33 @@ fn imports(code: &str, module: &str, name: &str) -> bool {
     lists.into_iter().any(|list| words(list).any(|(_, word)| word == name))
 }
 
-/// Every rule is dropped by a control of the model, and every function of the rules is asked where the model asks it.
+/// Every rule is dropped by a control of the model or, where it is about threads that meet, of the schedules; and every
+/// function of a rule that the model drops is asked by what the model runs.
 pub fn every_rule_has_a_control(files: &[File]) -> Vec<String> {
     let code =
         |path: &str| files.iter().find(|file| file.path == path).map(|file| code_of(&file.text)).unwrap_or_default();
     let rules = code("src/volume/rules.rs");
-    let controls = code(&format!("{MODEL}controls.rs"));
-    let dropped: Vec<&str> = words(&controls).map(|(_, word)| word).collect();
-    let mut wrong: Vec<String> = variants(&rules)
-        .into_iter()
-        .filter(|rule| !dropped.contains(rule))
-        .map(|rule| format!("{MODEL}controls.rs: no control drops {rule}"))
+    let (model, schedules) = (code(&format!("{MODEL}controls.rs")), code(&format!("{SCHEDULES}controls.rs")));
+    let dropped = |code: &str, rule: &str| words(code).any(|(_, word)| word == rule);
+    let variants = variants(&rules);
+    let mut wrong: Vec<String> = variants
+        .iter()
+        .filter(|rule| !dropped(&model, rule) && !dropped(&schedules, rule))
+        .map(|rule| format!("{MODEL}controls.rs, {SCHEDULES}controls.rs: no control drops {rule}"))
         .collect();
     let asks = |file: &&File| {
         let called = CALLED.iter().any(|name| file.path == format!("src/volume/{name}.rs"));
         called || file.path.starts_with(MODEL)
     };
     let asked: String = files.iter().filter(asks).map(|file| code_of(&file.text)).collect();
-    let functions = rules.split("pub fn ").skip(1).filter_map(|rest| rest.split('(').next());
+    let is_scheduled = |function: &str| {
+        let named: Vec<&&str> = variants.iter().filter(|rule| function.contains(&format!("Rule::{rule}"))).collect();
+        !named.is_empty() && named.iter().all(|rule| !dropped(&model, rule))
+    };
+    let functions = rules.split("pub fn ").skip(1).filter(|function| !is_scheduled(function));
     wrong.extend(
         functions
+            .filter_map(|function| function.split('(').next())
             .filter(|name| !asked.contains(&format!("{name}(")))
             .map(|name| format!("{MODEL}: nothing the model runs asks rules::{name}")),
     );
