@@ -12,7 +12,10 @@ CELLS = ["read-128k", "write-128k", "randread-4k", "randwrite-4k"]
 
 
 def measure(backing, folder, peers, cells, size, seconds, rounds):
-    """Figures by cell and peer: {cell: {peer: [figures of each round]}}. `backing` is `shm` or `disk`."""
+    """Figures by cell and peer, {cell: {peer: [figures of each round]}}, and the commands that served them, by peer.
+
+    `backing` is `shm` or `disk`.
+    """
     disk = backing == "disk"
     ready = [peer(folder, size, disk) for peer in peers if peer.has_backing or not disk]
     for peer in ready:
@@ -29,7 +32,7 @@ def measure(backing, folder, peers, cells, size, seconds, rounds):
             if disk:
                 results[cell]["no server"].append(_bare(folder, cell, size, seconds))
         say("  %s: round %d of %d done" % (backing, turn + 1, rounds))
-    return results
+    return results, {peer.name: peer.shown() for peer in ready}
 
 
 def _times(cell, disk, seconds):

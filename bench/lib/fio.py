@@ -5,6 +5,8 @@ import os
 
 from .process import run
 
+# Where the latency distribution is kept; fio takes twenty percentiles at most.
+PERCENTILES = (50, 60, 70, 80, 90, 92, 95, 97, 98, 99, 99.3, 99.5, 99.7, 99.8, 99.9, 99.93, 99.95, 99.97, 99.98, 99.99)
 JOBS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "jobs")
 
 
@@ -25,7 +27,8 @@ def measure(job, target, size, seconds=1, time_based=True):
         "BENCH_SECONDS": str(seconds),
         "BENCH_TIME_BASED": str(int(time_based)),
     }
-    args = ["fio", "--output-format=json", *target, os.path.join(JOBS, job + ".fio")]
+    percentiles = "--percentile_list=" + ":".join(map(str, PERCENTILES))
+    args = ["fio", "--output-format=json", *target, percentiles, os.path.join(JOBS, job + ".fio")]
     text = run(args, env=env, cwd="/tmp")
     return _figures(json.loads(text[text.index("{"):])["jobs"][0])
 
@@ -40,7 +43,13 @@ def _figures(job):
         "bytes": sum(side["io_bytes"] for side in sides),
         "client_cpu_percent": job["usr_cpu"] + job["sys_cpu"],
     }
-    for name, key in (("p50", "50.000000"), ("p99", "99.000000"), ("p999", "99.900000")):
-        figures["latency_us_" + name] = max(side["clat_ns"].get("percentile", {}).get(key, 0) for side in sides) / 1000
+    for name, percentile in (("p50", 50), ("p99", 99), ("p999", 99.9)):
+        figures["latency_us_" + name] = _latency_us(sides, percentile)
+    figures["latency_us_percentiles"] = [[percentile, _latency_us(sides, percentile)] for percentile in PERCENTILES]
     figures["latency_us_max"] = max(side["clat_ns"]["max"] for side in sides) / 1000
     return figures
+
+
+def _latency_us(sides, percentile):
+    """The slower of reads and writes where there are both."""
+    return max(side["clat_ns"].get("percentile", {}).get("%f" % percentile, 0) for side in sides) / 1000

@@ -29,8 +29,14 @@ def _filesystem(path):
     return _first_line(["findmnt", "-n", "-o", "FSTYPE", "-T", path])
 
 
-def describe(places):
-    """A dict for the raw results. `places` maps a backing's name to its folder."""
+def _commit(folder):
+    """The commit that was measured, with a mark if the work tree differs from it."""
+    line = _first_line(["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    return "unknown" if " " in line else line
+
+
+def describe(places, root, keymoult):
+    """A dict for the raw results. `places` maps a backing's name to its folder; `root` is the repository's."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu(),
@@ -40,9 +46,11 @@ def describe(places):
         "kernel": platform.release(),
         "load_before": os.getloadavg()[0],
         "backings": {name: _filesystem(path) for name, path in places.items()},
+        "keymoult": "%s, commit %s" % (_first_line([keymoult, "--version"]), _commit(root)),
         "fio": _first_line(["fio", "--version"]),
         "nbdkit": _first_line(["nbdkit", "--version"]),
         "qemu-nbd": _first_line(["qemu-nbd", "--version"]),
+        "nbdinfo": _first_line(["nbdinfo", "--version"]),
     }
 
 

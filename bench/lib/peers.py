@@ -39,6 +39,11 @@ class Peer:
     def command(self):
         raise NotImplementedError
 
+    def shown(self):
+        """The command as one would type it: DIR is the peer's folder."""
+        program, *rest = self.command()
+        return " ".join([os.path.basename(program)] + [word.replace(self.folder, "DIR") for word in rest])
+
     def start(self):
         for leftover in (self.socket, os.path.join(self.folder, "control")):
             if os.path.exists(leftover):

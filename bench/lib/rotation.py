@@ -63,6 +63,7 @@ def _rotate_once(peer, verify):
         "from": old,
         "to": new,
         "bytes_rewritten": rotation["bytes_rewritten"],
+        "granule": api.status(peer.control, peer.export).get("granule_bytes"),
         "batches": rotation["batches"],
         "flushes": rotation["flushes"],
         "write_amplification": rotation["write_amplification"],

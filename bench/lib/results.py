@@ -1,0 +1,83 @@
+"""bench/RESULTS.md: the page a run leaves behind, with its verdicts, tables, plots, commands and the figures of every round."""
+
+import os
+
+from . import appendix, plots, report, targets
+
+HEAD = """# Results
+
+Written by `bench/run`; [README.md](README.md) tells how each figure is measured and how to measure it again.
+"""
+COMMANDS = """## Commands
+
+fio runs the jobs of [jobs/](jobs/) as the README shows. `DIR` is a server's own folder; sizes are bytes.
+"""
+TARGETS = """## Targets
+
+Verdicts are computed from this run's figures alone. Ratios are taken round by round; the median counts, in brackets are the
+lowest and the highest. What is *to spare* or *missed* is a share of the limit. A target with several checks is reached when
+all of them are, or as many as it names. Where some rounds are on the other side of the limit, *the rounds disagree*: read
+such a verdict as undecided. A client beside a rotation is measured once, so its figures have no range; the bytes a rotation
+holds at a time are not recorded, so the condition that the volume is at least 1000 times as large is not checked.
+"""
+
+
+def write(folder, raw):
+    """Writes `folder`/RESULTS.md and `folder`/plots."""
+    drawn = plots.everything(raw)
+    plots.write(os.path.join(folder, "plots"), drawn)
+    with open(os.path.join(folder, "RESULTS.md"), "w") as file:
+        file.write(page(raw, drawn))
+
+
+def page(raw, drawn):
+    sections = [HEAD, machine(raw), TARGETS, verdicts(raw)]
+    for backing, results in raw["cells"].items():
+        sections += ["## Four cells, %s\n" % report.WORDS[backing], picture(drawn, "cells-%s.svg" % backing),
+                     report.cells(results), report.p99(results), report.cpu(results)]
+    if raw["rotation"]:
+        sections += ["## Rotation\n", picture(drawn, "rotation.svg"), report.rotations(raw["rotation"])]
+        sections += [report.rotation_peers(raw["rotation_peers"])] if raw.get("rotation_peers") else []
+    for backing, results in raw["beside"].items():
+        sections += ["## A client beside a rotation, %s\n" % report.WORDS[backing], picture(drawn, "beside-%s.svg" % backing),
+                     report.beside(results).rstrip() + "\n"]
+    sections += [COMMANDS, commands(raw), appendix.whole(raw)]
+    return "\n".join(sections).rstrip() + "\n"
+
+
+def machine(raw):
+    """When, on what and with which versions."""
+    m = raw["machine"]
+    rows = [["when", raw["when"]], ["command", "`%s`" % raw["command"]],
+            ["processor", "%s, %d cores, %s" % (m["cpu"], m["cores"], " ".join(m["cpu_flags"]))],
+            ["memory", "%s GiB" % m["memory_gib"]], ["kernel", "Linux " + m["kernel"]],
+            ["backings", ", ".join("%s: %s" % (plots.PLACES[name], kind) for name, kind in m["backings"].items())],
+            ["versions", "<br>".join(m[name] for name in ("keymoult", "fio", "nbdkit", "qemu-nbd", "nbdinfo") if name in m)],
+            ["load before the run", "%.1f" % m["load_before"]]]
+    return report.table(["", ""], rows)
+
+
+def verdicts(raw):
+    rows = [[target.text, "**%s**" % targets.verdict(target), "<br>".join(map(targets.worded, target.checks))]
+            for target in targets.everything(raw)]
+    return report.table(["target", "verdict", "in figures"], rows)
+
+
+def picture(drawn, name):
+    """A link to a plot, with the plot's own title as its alternative text."""
+    if name not in drawn:
+        return ""
+    title = drawn[name].split('id="title">', 1)[1].split("<", 1)[0]
+    return "![%s](plots/%s)\n" % (title, name)
+
+
+def commands(raw):
+    """The servers' command lines as recorded by the run."""
+    shown = raw.get("commands", {})
+    if not any(shown.values()):
+        return "The servers' command lines were not recorded by this run.\n"
+    parts = []
+    for backing, servers in shown.items():
+        lines = ["    %s" % command for command in servers.values()]
+        parts.append("Backing %s:\n\n%s\n" % (plots.PLACES[backing], "\n".join(lines)))
+    return "\n".join(parts)

@@ -1,0 +1,115 @@
+"""Verdicts on made-up figures: every kind of answer once, and nothing claimed where nothing was measured."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from lib import ratios, targets  # noqa: E402
+
+EMPTY = {"cells": {}, "rotation": {}, "beside": {}}
+
+
+def rounds(*rates):
+    return [{"bytes_per_s": rate} for rate in rates]
+
+
+def turn(**more):
+    return dict({"write_amplification": 1.002, "batches": 32, "flushes": 32, "traced_syncs": None, "bytes_per_s": 2.5e9}, **more)
+
+
+class Ratios(unittest.TestCase):
+    def test_round_by_round_against_the_fastest_of_that_round(self):
+        servers = {"keymoult": rounds(10, 12), "nbdkit file": rounds(10, 3), "qemu-nbd raw": rounds(5, 6)}
+        self.assertEqual(ratios.by_round(servers, "keymoult", ratios.PLAIN), [1.0, 2.0])
+
+    def test_nothing_where_either_side_is_missing(self):
+        self.assertIsNone(ratios.by_round({"keymoult": rounds(1)}, "keymoult", ratios.PLAIN))
+        self.assertIsNone(ratios.by_round({"nbdkit file": rounds(1)}, "keymoult", ratios.PLAIN))
+        self.assertIsNone(ratios.by_round({"keymoult": rounds(1), "nbdkit file": []}, "keymoult", ratios.PLAIN))
+
+
+class Cells(unittest.TestCase):
+    def check(self, limit=1.0, **servers):
+        named = {name.replace("_", " "): figures for name, figures in servers.items()}
+        return targets.against(named, "read-128k", ratios.PLAIN, limit, True)
+
+    def test_reached_and_missed_by_how_much(self):
+        self.assertAlmostEqual(self.check(keymoult=rounds(12), nbdkit_file=rounds(10)).margin, 0.2)
+        missed = self.check(keymoult=rounds(8), nbdkit_file=rounds(10))
+        self.assertFalse(missed.reached)
+        self.assertIn("missed by 20 %", targets.worded(missed))
+        self.assertIn("cap, which was not measured", missed.note)
+
+    def test_our_null_server_caps_the_limit(self):
+        capped = self.check(1.3, keymoult=rounds(9), nbdkit_file=rounds(10), keymoult_null=rounds(10))
+        self.assertTrue(capped.reached)
+        self.assertIn("caps", capped.note)
+        free = self.check(1.3, keymoult=rounds(9), nbdkit_file=rounds(10), keymoult_null=rounds(100))
+        self.assertFalse(free.reached)
+        self.assertNotIn("caps", free.note)
+
+    def test_rounds_on_both_sides_of_the_limit_are_told(self):
+        self.assertIn("disagree", self.check(keymoult=rounds(9, 11, 12), nbdkit_file=rounds(10, 10, 10)).note)
+
+    def test_three_of_four(self):
+        good = {"keymoult": rounds(14), "nbdkit file": rounds(10)}
+        bad = {"keymoult": rounds(10), "nbdkit file": rounds(10)}
+        cells = dict(zip(targets.CELLS, (good, good, good, bad)))
+        raw = dict(EMPTY, cells={"shm": cells})
+        target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
+        self.assertEqual(targets.verdict(target), "reached (3 of 4)")
+        cells[targets.CELLS[0]] = {}
+        target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
+        self.assertEqual(targets.verdict(target), "not measured in full (2 of 4)")
+        cells[targets.CELLS[0]] = bad
+        target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
+        self.assertEqual(targets.verdict(target), "not reached (2 of 4)")
+
+
+class Rotation(unittest.TestCase):
+    def test_write_amplification_goes_by_the_granule(self):
+        judge = lambda **more: targets.amplification([turn(**more)], "memory").reached
+        self.assertTrue(judge(granule=4096))
+        self.assertTrue(judge(granule=512, write_amplification=1.016))
+        self.assertFalse(judge(granule=4096, write_amplification=1.016))
+        self.assertTrue(judge())
+        self.assertIsNone(judge(write_amplification=1.016))
+        self.assertFalse(judge(write_amplification=1.03))
+        self.assertFalse(judge(granule=0, write_amplification=2.0))
+
+    def test_traced_syncs_go_before_the_daemons_own_count(self):
+        self.assertTrue(targets.flushes([turn()], "memory").reached)
+        self.assertFalse(targets.flushes([turn(traced_syncs=34)], "disk").reached)
+
+    def test_speed_by_place_and_verification(self):
+        raw = dict(EMPTY, rotation={"backing in memory (/dev/shm), verification off": [turn()],
+                                    "backing on disk, verification off": [turn(bytes_per_s=1e9)]})
+        self.assertEqual(targets.rounds_of(raw, "disk", "off")[0]["bytes_per_s"], 1e9)
+        self.assertEqual(targets.rounds_of(raw, "disk", "full"), [])
+        self.assertTrue(targets.speed(targets.rounds_of(raw, "memory", "off"), "", 2.0).reached)
+
+
+class Beside(unittest.TestCase):
+    alone = {"bytes_per_s": 100e6, "latency_us_p99": 100, "latency_us_p999": 200}
+
+    def beside(self, **more):
+        return dict({"bytes_per_s": 90e6, "latency_us_p99": 140, "latency_us_p999": 900, "rotation_bytes_per_s": 250e6}, **more)
+
+    def test_all_four_conditions(self):
+        for judge in (targets.throughput, targets.p99, targets.p999, targets.own_speed):
+            self.assertTrue(judge("", self.alone, self.beside()).reached)
+        slow = self.beside(bytes_per_s=80e6, latency_us_p99=160, latency_us_p999=21000, rotation_bytes_per_s=199e6)
+        for judge in (targets.throughput, targets.p99, targets.p999, targets.own_speed):
+            self.assertFalse(judge("", self.alone, slow).reached)
+
+
+class Nothing(unittest.TestCase):
+    def test_no_figures_no_verdict(self):
+        for target in targets.everything(EMPTY):
+            self.assertEqual(targets.verdict(target), "not measured", target.text)
+
+
+if __name__ == "__main__":
+    unittest.main()
