@@ -11,7 +11,7 @@ use super::order::Cursor;
 use super::pace::{Pacer, Seen};
 use crate::format::generations::{Order, Phase, Rotation, VerifyMode};
 use crate::units::Generation;
-use crate::volume::pipeline::Pipeline;
+use crate::volume::pipeline::{Counters, Pipeline};
 use crate::volume::{Volume, VolumeError};
 
 /// Bytes of a batch beside active clients: what is held at a time.
@@ -65,7 +65,7 @@ impl Worker {
     fn rotate(&mut self) -> Result<End, VolumeError> {
         let mut rotation = self.volume.rotation();
         let mut cursor = self.cursor(&rotation.order);
-        let mut pacer = Pacer::new(rotation.pace, self.now());
+        let mut pacer = Pacer::new(rotation.pace, self.now(), moved(self.pipeline.counters()));
         let mut seen = (self.probe)();
         loop {
             if self.board.is_stopping() {
@@ -90,7 +90,7 @@ impl Worker {
             let before = self.pipeline.counters();
             self.pipeline.step(&candidates, rotation.target, sample(rotation.verify))?;
             let after = self.pipeline.counters();
-            pacer.spend(after.bytes + after.holes - before.bytes - before.holes);
+            pacer.spend_up_to(moved(after));
             self.report();
             if !candidates.is_empty() && !self.pipeline.holds_any() && after.extents == before.extents {
                 self.board.sleep(CROWDED);
@@ -164,6 +164,11 @@ impl Worker {
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
+}
+
+/// Bytes behind a pipeline, holes included.
+fn moved(counters: Counters) -> u64 {
+    counters.bytes + counters.holes
 }
 
 /// Extents in a million to read back.
