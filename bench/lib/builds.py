@@ -8,11 +8,14 @@ from .process import run, say
 
 
 def program(name):
-    """The absolute path of a keymoult program. Ends with git's or cargo's words if there is none."""
+    """The absolute path of a keymoult program; says so and ends if there is none."""
     if os.path.isfile(name) and os.access(name, os.X_OK):
         return os.path.abspath(name)
-    revision = run(["git", "-C", ROOT, "rev-parse", "--verify", "--quiet", name + "^{commit}"]).strip()
-    return _built(revision)
+    asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "--verify", "--quiet", name + "^{commit}"],
+                           stdout=subprocess.PIPE, text=True, check=False)
+    if asked.returncode != 0:
+        raise SystemExit("bench: %s is neither a program nor a revision" % name)
+    return _built(asked.stdout.strip())
 
 
 def _built(revision):

@@ -1,7 +1,8 @@
 """Instructions under callgrind for pieces of work that do the same each time, so that timing's noise does not matter.
 
 A request's count is the difference between two servers that answered N and 2N requests of one client with one in flight.
-Keys are random, but no count depends on them; what is left varies by about a percent, so the least of a few runs counts.
+Keys are random, and how a client's bytes arrive varies a little, so the least of a few runs counts. A comparison takes
+minutes, and is the quicker the idler the machine is.
 """
 
 import os
