@@ -44,10 +44,14 @@ class Peer:
         program, *rest = self.command()
         return " ".join([os.path.basename(program)] + [word.replace(self.folder, "DIR") for word in rest])
 
-    def start(self):
+    def clear(self):
+        """Removes the sockets of a server that is gone."""
         for leftover in (self.socket, os.path.join(self.folder, "control")):
             if os.path.exists(leftover):
                 os.unlink(leftover)
+
+    def start(self):
+        self.clear()
         log = open(os.path.join(self.folder, "log"), "ab")
         self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
@@ -90,18 +94,19 @@ class Keymoult(Peer):
     name = "keymoult"
     encrypted = True
     export = "backing"
+    program = KEYMOULT
     create_flags = []
 
     def create(self):
-        if not os.access(KEYMOULT, os.X_OK):
-            raise RuntimeError("%s is not there: cargo build --release" % KEYMOULT)
+        if not os.access(self.program, os.X_OK):
+            raise RuntimeError("%s is not there: cargo build --release" % self.program)
         self.kek = "file:" + os.path.join(self.folder, "kek")
         self.control = os.path.join(self.folder, "control")
-        run([KEYMOULT, "volume", "create", self.file, "--size", str(self.size), "--kek", self.kek, "--new-kek",
+        run([self.program, "volume", "create", self.file, "--size", str(self.size), "--kek", self.kek, "--new-kek",
              *self.create_flags])
 
     def command(self):
-        return [KEYMOULT, "serve", self.file, "--kek", self.kek, "--nbd", "unix:" + self.socket,
+        return [self.program, "serve", self.file, "--kek", self.kek, "--nbd", "unix:" + self.socket,
                 "--control", "unix:" + self.control, "--state-dir", os.path.join(self.folder, "state")]
 
 

@@ -43,11 +43,12 @@ def alone(folder, size, rounds, verify):
     results = []
     with peer:
         for _ in range(rounds):
-            results.append(_rotate_once(peer, verify))
+            results.append(rotate_once(peer, verify))
     return results
 
 
-def _rotate_once(peer, verify):
+def rotate_once(peer, verify):
+    """One rotation of a volume that is being served, and what it cost."""
     old = sole_generation(peer, "before")
     with SyncTrace(peer.file) as syncs, DeviceCounters(peer.file) as device:
         begun = time.monotonic()

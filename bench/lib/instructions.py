@@ -1,0 +1,92 @@
+"""Instructions under callgrind for pieces of work that do the same each time, so that timing's noise does not matter.
+
+A request's count is the difference between two servers that answered N and 2N requests of one client with one in flight.
+Keys are random, and how a client's bytes arrive varies a little, so the least of a few runs counts. A comparison takes
+minutes, and is the quicker the idler the machine is.
+"""
+
+import os
+import re
+import subprocess
+import time
+
+from .compare import build
+from .fio import target_of_socket
+from .peers import greets
+from .process import run, stop
+
+SIZE = 16 << 20
+RUNS = 3
+REQUESTS = {"read-128k": ("read", "128k", 50), "write-128k": ("write", "128k", 50), "randread-4k": ("randread", "4k", 500),
+            "randwrite-4k": ("randwrite", "4k", 500)}
+PATIENCE_SECONDS = 60
+
+
+def both(folder, programs):
+    """{what: ([A's least count], [B's])}."""
+    sides = []
+    for label, program in zip("ab", programs):
+        own = os.path.join(folder, label)
+        os.makedirs(own)
+        sides.append(_all(own, program))
+    return {name: tuple([side[name]] for side in sides) for name in sides[0]}
+
+
+def _all(folder, program):
+    peer = build(folder, "volume", program, SIZE)
+    with peer:
+        run(["fio", *target_of_socket(peer.socket, peer.export), "--name=fill", "--rw=write", "--bs=1M", "--size=%d" % SIZE],
+            cwd="/tmp")
+    found = {
+        "volume create, 16 MiB": min(_create(folder, program, number) for number in range(RUNS)),
+        "volume check --full, 16 MiB": min(_count([program, "volume", "check", "--full", peer.file, "--kek", peer.kek], folder)
+                                           for _ in range(RUNS)),
+    }
+    for name, job in REQUESTS.items():
+        found["a request of " + name] = min(_per_request(peer, folder, job) for _ in range(RUNS))
+    return found
+
+
+def _valgrind(log):
+    return ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-file=" + log]
+
+
+def _collected(log):
+    with open(log) as file:
+        return int(re.search(r"Collected : (\d+)", file.read()).group(1))
+
+
+def _count(args, folder):
+    log = os.path.join(folder, "callgrind")
+    run([*_valgrind(log), *args])
+    return _collected(log)
+
+
+def _create(folder, program, number):
+    path = os.path.join(folder, "made%d" % number)
+    return _count([program, "volume", "create", path, "--size", str(SIZE), "--kek", "file:" + path + ".kek", "--new-kek"],
+                  folder)
+
+
+def _per_request(peer, folder, job):
+    rw, block, requests = job
+    return (_served(peer, folder, rw, block, 2 * requests) - _served(peer, folder, rw, block, requests)) / requests
+
+
+def _served(peer, folder, rw, block, requests):
+    """Instructions of a server that starts, answers so many requests, and stops. Valgrind cannot run the ring."""
+    log = os.path.join(folder, "callgrind")
+    peer.clear()
+    child = subprocess.Popen([*_valgrind(log), *peer.command(), "--io", "posix"], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not greets(peer.socket):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("keymoult does not serve under callgrind")
+            time.sleep(0.2)
+        run(["timeout", str(PATIENCE_SECONDS), "fio", *target_of_socket(peer.socket, peer.export), "--name=count",
+             "--rw=" + rw, "--bs=" + block, "--iodepth=1", "--randseed=1", "--size=%d" % SIZE, "--number_ios=%d" % requests], cwd="/tmp")
+    finally:
+        stop(child)
+    return _collected(log)

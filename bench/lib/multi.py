@@ -1,0 +1,66 @@
+"""Many connections: whether throughput grows with them, and holds up to 64.
+
+`nbdcopy` moves a whole volume out and in; fio shares a fixed number of requests in flight among 1 to 64 connections.
+"""
+
+import os
+import time
+
+from . import crowd
+from .peers import Keymoult, NbdkitFile, QemuRaw, fill
+from .process import run, say
+
+COPIES = [1, 4, 16]
+CONNECTIONS = [1, 4, 16, 64]
+
+
+class QemuRawMany(QemuRaw):
+    """qemu-nbd that lets as many clients in as are measured; it limits them by itself otherwise."""
+
+    def command(self):
+        return [word if word != "8" else "100" for word in super().command()]
+
+
+PEERS = [Keymoult, NbdkitFile, QemuRawMany]
+
+
+def measure(folder, size, seconds, rounds):
+    """{"copy": {direction: {connections: {peer: [bytes/s]}}}, "fio": {cell: {connections: {peer: [figures]}}}}."""
+    ready = [peer(folder, size, False) for peer in PEERS]
+    for peer in ready:
+        fill(peer)
+    source = _source(folder, size)
+    copy = {way: {str(n): {peer.name: [] for peer in ready} for n in COPIES} for way in ("out", "in")}
+    fio = {cell: {str(n): {peer.name: [] for peer in ready} for n in CONNECTIONS} for cell in crowd.CELLS}
+    for turn in range(rounds):
+        for peer in ready if turn % 2 == 0 else reversed(ready):
+            with peer:
+                _copies(peer, source, size, copy)
+        for cell, by_number in fio.items():
+            for number in CONNECTIONS:
+                for peer in ready if turn % 2 == 0 else reversed(ready):
+                    with peer:
+                        by_number[str(number)][peer.name].append(crowd.measure(peer, cell, size, seconds, number))
+        say("  many connections: round %d of %d done" % (turn + 1, rounds))
+    return {"copy": copy, "fio": fio, "in_flight": crowd.IN_FLIGHT}
+
+
+def _source(folder, size):
+    """A file of random data to copy in."""
+    path = os.path.join(folder, "source")
+    block = os.urandom(8 << 20)
+    with open(path, "wb") as file:
+        for number in range(size // len(block)):
+            file.write(number.to_bytes(8, "little") + block[8:])
+        file.truncate(size)
+    return path
+
+
+def _copies(peer, source, size, results):
+    uri = "nbd+unix:///%s?socket=%s" % (peer.export, peer.socket)
+    for number in COPIES:
+        wide = ["nbdcopy", "--connections=%d" % number, "--threads=%d" % number]
+        for way, ends in (("out", ["--no-extents", uri, "null:"]), ("in", ["--flush", source, uri])):
+            begun = time.monotonic()
+            run([*wide, *ends])
+            results[way][str(number)][peer.name].append(size / (time.monotonic() - begun))
