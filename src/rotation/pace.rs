@@ -1,9 +1,10 @@
 //! How many bytes a rotation may move now. Pure: time and client latency are given to it.
 //!
 //! A fixed rate is a token bucket that holds a quarter of a second. Adaptive mode adds a rate of its own that grows by
-//! a sixteenth per window while client p99 stays within the factor of its baseline and halves when it does not; it
-//! never falls under [`FLOOR`], so clients cannot starve a rotation. The baseline is client p99 in short
-//! *listening windows* in which the rotation moves nothing, repeated every [`RELISTEN`] while clients are active.
+//! a sixteenth per window while clients do not suffer and halves when they do; it never falls under [`FLOOR`], so clients
+//! cannot starve a rotation. Clients suffer when their p99 passes the factor of its baseline, or their mean a third of the way
+//! there: the mean is what their throughput follows. The baseline is what they see in short *listening windows* in which the
+//! rotation moves nothing, repeated every [`RELISTEN`] while clients are active.
 
 use std::time::Duration;
 
@@ -12,15 +13,17 @@ use crate::format::generations::Pace;
 /// Bytes per second an adaptive rotation is never slower than.
 pub const FLOOR: f64 = (16 << 20) as f64;
 /// Bytes per second an adaptive rotation starts with beside active clients.
-pub const START: f64 = (512 << 20) as f64;
+pub const START: f64 = (256 << 20) as f64;
 /// Length of a window in which latency is judged.
 pub const WINDOW: Duration = Duration::from_millis(100);
 /// How often the baseline is measured again.
 pub const RELISTEN: Duration = Duration::from_secs(10);
 /// Client requests a window needs to be judged.
 pub const SAMPLE_MIN: u64 = 20;
-/// Latencies under this are never held against a rotation, microseconds.
+/// A p99 under this is never held against a rotation, microseconds.
 pub const NOISE_US: u64 = 1000;
+/// Nor is a mean that has grown by less than this, microseconds.
+pub const NOISE_MEAN_US: u64 = 10;
 
 /// What clients saw in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,21 @@ pub struct Seen {
     pub requests: u64,
     /// Their 99th percentile of latency, microseconds.
     pub p99_us: u64,
+    /// Their mean latency, microseconds.
+    pub mean_us: u64,
+}
+
+impl Seen {
+    /// What clients may see beside a rotation if this is what they see without; `factor_percent` is for p99.
+    fn limit(self, factor_percent: u16) -> Seen {
+        let factor = u64::from(factor_percent);
+        let third = 100 + factor.saturating_sub(100) / 3;
+        Seen {
+            requests: self.requests,
+            p99_us: (self.p99_us * factor / 100).max(NOISE_US),
+            mean_us: (self.mean_us * third / 100).max(self.mean_us + NOISE_MEAN_US),
+        }
+    }
 }
 
 /// The pace of one rotation.
@@ -41,7 +59,7 @@ pub struct Pacer {
     paid: u64,
     last: Duration,
     adaptive_rate: f64,
-    baseline_us: Option<u64>,
+    baseline: Option<Seen>,
     window_began: Duration,
     listening_until: Option<Duration>,
     listened: Option<Duration>,
@@ -56,7 +74,7 @@ impl Pacer {
             paid: moved,
             last: now,
             adaptive_rate: START,
-            baseline_us: None,
+            baseline: None,
             window_began: now,
             listening_until: None,
             listened: None,
@@ -68,14 +86,14 @@ impl Pacer {
         self.pace = pace;
     }
 
-    /// Client p99 without the rotation, microseconds, where it is known.
-    pub fn baseline_us(&self) -> Option<u64> {
-        self.baseline_us
+    /// What clients see without the rotation, where it is known.
+    pub fn baseline(&self) -> Option<Seen> {
+        self.baseline
     }
 
     fn rate(&self, clients: bool) -> Option<f64> {
         let fixed = (self.pace.rate > 0).then_some(self.pace.rate as f64);
-        let adaptive = (self.pace.adaptive && clients && self.baseline_us.is_some()).then_some(self.adaptive_rate);
+        let adaptive = (self.pace.adaptive && clients && self.baseline.is_some()).then_some(self.adaptive_rate);
         match (fixed, adaptive) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -96,12 +114,12 @@ impl Pacer {
             return;
         }
         if was_listening {
-            self.baseline_us = Some(seen.p99_us.max(1));
+            self.baseline = Some(seen);
             return;
         }
-        let Some(baseline) = self.baseline_us else { return };
-        let limit = (baseline * u64::from(self.pace.factor_percent) / 100).max(NOISE_US);
-        if seen.p99_us > limit {
+        let Some(baseline) = self.baseline else { return };
+        let limit = baseline.limit(self.pace.factor_percent);
+        if seen.p99_us > limit.p99_us || seen.mean_us > limit.mean_us {
             self.adaptive_rate = (self.adaptive_rate / 2.0).max(FLOOR);
         } else {
             self.adaptive_rate = (self.adaptive_rate * (1.0 + 1.0 / 16.0)).min((64u64 << 30) as f64);
@@ -204,15 +222,19 @@ mod tests {
     fn listens_before_it_moves_beside_clients_and_slows_down_when_they_suffer() {
         let mut pacer = Pacer::new(pace(0, true), Duration::ZERO, 0);
         assert_eq!(pacer.wait(Duration::ZERO, true), WINDOW);
-        pacer.judge(WINDOW, Seen { requests: 100, p99_us: 2000 });
-        assert_eq!(pacer.baseline_us(), Some(2000));
+        let seen = |p99_us, mean_us| Seen { requests: 100, p99_us, mean_us };
+        pacer.judge(WINDOW, seen(2000, 300));
+        assert_eq!(pacer.baseline(), Some(seen(2000, 300)));
         let before = pacer.adaptive_rate;
-        pacer.judge(WINDOW * 2, Seen { requests: 100, p99_us: 3001 });
+        pacer.judge(WINDOW * 2, seen(3001, 300));
         assert_eq!(pacer.adaptive_rate, before / 2.0);
-        pacer.judge(WINDOW * 3, Seen { requests: 100, p99_us: 2900 });
+        pacer.judge(WINDOW * 3, seen(2900, 348));
         assert!(pacer.adaptive_rate > before / 2.0);
-        for step in 4..100 {
-            pacer.judge(WINDOW * step, Seen { requests: 100, p99_us: 1_000_000 });
+        let before = pacer.adaptive_rate;
+        pacer.judge(WINDOW * 4, seen(2000, 349));
+        assert_eq!(pacer.adaptive_rate, before / 2.0, "throughput suffers before p99 does");
+        for step in 5..100 {
+            pacer.judge(WINDOW * step, seen(1_000_000, 300));
         }
         assert_eq!(pacer.adaptive_rate, FLOOR);
     }
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn a_window_with_few_requests_judges_nothing() {
         let mut pacer = Pacer::new(pace(0, true), Duration::ZERO, 0);
-        pacer.judge(WINDOW, Seen { requests: SAMPLE_MIN - 1, p99_us: 9 });
-        assert_eq!(pacer.baseline_us(), None);
+        pacer.judge(WINDOW, Seen { requests: SAMPLE_MIN - 1, p99_us: 9, mean_us: 5 });
+        assert_eq!(pacer.baseline(), None);
     }
 }
