@@ -195,23 +195,14 @@ impl Contexts {
 }
 
 impl Context256 {
-    fn units(&mut self, mut tweaks: Tweaks, unit: usize, io: Io<'_>) {
-        let (from, to, len) = match io {
-            Io::InPlace(place) => {
-                let at = place.as_mut_ptr();
-                (at.cast_const(), at, place.len())
-            }
-            Io::To(from, to) => {
-                assert_eq!(from.len(), to.len());
-                (from.as_ptr(), to.as_mut_ptr(), to.len())
-            }
-        };
+    fn units(&mut self, mut tweaks: Tweaks, unit: usize, mut io: Io<'_>) {
+        let (from, to, len) = io.places();
         assert!(unit >= 16 && len.is_multiple_of(unit));
         let mut done = 0;
         while done < len {
             let tweak = tweaks.next();
             // SAFETY: `done + unit <= len` because `unit` divides `len` (asserted), so both ranges lie inside the
-            // slices above, which stay borrowed; they are the same slice or, being `&` and `&mut`, disjoint.
+            // slices of `io`, which stay borrowed; they are the same slice or, being `&` and `&mut`, disjoint.
             unsafe { self.0.unit(&tweak, from.add(done), to.add(done), unit) };
             done += unit;
         }

@@ -89,19 +89,10 @@ impl Vaes {
 }
 
 impl<const N: usize> Keys<N> {
-    fn crypt(&self, way: Direction, tweaks: Tweaks, unit: usize, io: Io<'_>) {
-        let (from, to, len) = match io {
-            Io::InPlace(place) => {
-                let at = place.as_mut_ptr();
-                (at.cast_const(), at, place.len())
-            }
-            Io::To(from, to) => {
-                assert_eq!(from.len(), to.len());
-                (from.as_ptr(), to.as_mut_ptr(), to.len())
-            }
-        };
+    fn crypt(&self, way: Direction, tweaks: Tweaks, unit: usize, mut io: Io<'_>) {
+        let (from, to, len) = io.places();
         assert!(unit >= 16 && unit.is_multiple_of(16) && len.is_multiple_of(unit));
-        // SAFETY: a `Vaes` exists only where `available` is true. The ranges are those of the slices above, which stay
+        // SAFETY: a `Vaes` exists only where `available` is true. The ranges are those of the slices of `io`, which stay
         // borrowed; they are the same slice or, being `&` and `&mut`, disjoint. `unit` is whole blocks and divides `len`.
         unsafe {
             match way {

@@ -29,6 +29,22 @@ pub(super) enum Io<'a> {
     To(&'a [u8], &'a mut [u8]),
 }
 
+impl Io<'_> {
+    /// Where to read, where to write, and how many bytes: one slice, or two of the same length that do not overlap.
+    pub(super) fn places(&mut self) -> (*const u8, *mut u8, usize) {
+        match self {
+            Io::InPlace(place) => {
+                let at = place.as_mut_ptr();
+                (at.cast_const(), at, place.len())
+            }
+            Io::To(from, to) => {
+                assert_eq!(from.len(), to.len());
+                (from.as_ptr(), to.as_mut_ptr(), to.len())
+            }
+        }
+    }
+}
+
 /// Where the data units of one call start counting, and by how much the tweak grows per unit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tweaks {

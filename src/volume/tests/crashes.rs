@@ -25,7 +25,10 @@ fn look(next: &AtomicU64, seen: &AtomicU64, images: u64) -> Result<Tally, String
         let seed = next.fetch_add(1, Relaxed);
         let more = every_crash(&record(Setting::new(seed)), effort)
             .map_err(|wrong| format!("KEYMOULT_CRASH_SEED={seed} KEYMOULT_CRASH_IMAGES=1: {wrong}"))?;
-        seen.fetch_add(more.images, Relaxed);
+        let before = seen.fetch_add(more.images, Relaxed);
+        if images > IMAGES && before / IMAGES < (before + more.images) / IMAGES {
+            println!("{} images, seed {seed}", before + more.images);
+        }
         tally.add(&more);
     }
     Ok(tally)
