@@ -1,4 +1,4 @@
-//! Cryptography: XTS over data units by two engines, and the small primitives around keys.
+//! Cryptography: XTS over data units by three engines, and the small primitives around keys.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
-//! | [`canary`] | both engines agree about a fresh key before it is used |
+//! | [`canary`] | two engines agree about a fresh key before it is used |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
 //! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
