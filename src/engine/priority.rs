@@ -1,18 +1,13 @@
 //! How a thread that works in the background stands behind those that serve clients.
 //!
-//! A thread of a higher nice value gets a small share of a CPU that others want too, and all of one that nobody wants. It is
-//! not starved: what it holds, a lock or an extent, it gives back in the end, which the idle class does not promise. Its
-//! slice is long, because the scheduler lets a thread that wakes with a shorter slice preempt it at once.
+//! It runs in the idle class: whoever wakes preempts it at once, and the scheduler counts a CPU that only it uses as a
+//! free one when it places a thread that wakes, which it does for no nice value. The class is the fair one with the smallest
+//! weight, so the thread is not starved; and whoever waits for something it holds, a lock or an extent, is not running
+//! meanwhile, so it gets what CPU these would use.
 
 use std::io;
-use std::time::Duration;
 
 use super::sys;
-
-/// The nice value of background threads: a tenth of the weight of a usual thread.
-const NICE: i32 = 10;
-/// The longest slice the kernel gives.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// From here the calling thread stands behind others, and so do the kernel workers of a ring it sets up. There is no way
 /// back without privileges, so it is for threads that do nothing else.
@@ -20,7 +15,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// # Errors
 /// A sandbox refuses the call; everything goes on as before then.
 pub fn step_back() -> io::Result<()> {
-    sys::schedule(NICE, SLICE)
+    sys::schedule_idle()
 }
 
 #[cfg(test)]
@@ -29,13 +24,13 @@ mod tests {
 
     #[test]
     fn steps_back_alone() {
-        fn nice() -> i32 {
+        fn policy() -> i32 {
             let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            // The name in brackets may hold blanks; nice is field 19 of all, so the 17th behind it.
-            stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()
+            // The name in brackets may hold blanks; the policy is field 41 of all, so the 39th behind it.
+            stat.rsplit_once(") ").unwrap().1.split(' ').nth(38).unwrap().parse().unwrap()
         }
-        let before = nice();
-        let stepped = std::thread::spawn(|| step_back().map(|()| nice())).join().unwrap();
-        assert_eq!((stepped.unwrap(), nice()), (NICE, before));
+        let before = policy();
+        let stepped = std::thread::spawn(|| step_back().map(|()| policy())).join().unwrap();
+        assert_eq!((stepped.unwrap(), policy()), (libc::SCHED_IDLE, before));
     }
 }

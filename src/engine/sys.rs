@@ -114,34 +114,9 @@ fn count(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// The first version of what `sched_setattr` takes.
-#[repr(C)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-const _: () = assert!(size_of::<SchedAttr>() == 48, "SCHED_ATTR_SIZE_VER0");
-
-/// Gives the calling thread a nice value and asks for a slice, which kernels before 6.12 ignore.
-pub(super) fn schedule(nice: i32, slice: Duration) -> io::Result<()> {
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        flags: 0,
-        nice,
-        priority: 0,
-        runtime: slice.as_nanos() as u64,
-        deadline: 0,
-        period: 0,
-    };
-    // SAFETY: the kernel reads as many bytes as `size` says from `attr`, a live local; thread 0 is the calling one.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
-    count(result as isize).map(|_| ())
+/// Puts the calling thread into the idle class.
+pub(super) fn schedule_idle() -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: thread 0 is the calling one; the kernel reads one sched_param from a live local.
+    count(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) } as isize).map(|_| ())
 }

@@ -1,9 +1,9 @@
 //! What clients feel of a rotation: windows in which it moves against windows beside them in which it listens. Pure.
 //!
-//! Windows follow each other: the rotation moves for [`MOVE`], is quiet for [`SETTLE`] so that what it left under way ends, and
-//! listens for [`LISTEN`]; then the two are compared. So both sides of the comparison are of the same moment, and a client
-//! that changes its ways is measured against its new ways within a second or two. What was heard before counts for half from then
-//! on; of a slow client more windows are put together.
+//! Windows follow each other: the rotation moves for [`MOVE`], is quiet for [`SETTLE`] so that what it left under way ends,
+//! and listens for [`LISTEN`]; then the two are compared. So both sides of the comparison are of the same moment, and a
+//! client that changes its ways is measured against its new ways within a second or two. What was heard before counts for
+//! half from then on; of a slow client more windows are put together.
 //!
 //! Clients suffer when their p99 passes the factor of what it is without the rotation, or when their mean latency or their
 //! requests a second are worse by a third of the way there. Requests a second show what latency inside the server does
