@@ -36,8 +36,8 @@ def panel(y, heading, unit, bars, show, ratio_head="", guide=None, scale="{:g}".
              svg.text(RATIO, y + 14, ratio_head, "f-soft small", "end")]
     parts += _scale(x, top, first, last, unit, scale)
     if guide:
-        parts.append(svg.line(x(guide[0]), first - 6, x(guide[0]), last, "s-mine", stroke_dasharray="2 3", stroke_width=1.5))
-        parts.append(svg.text(x(guide[0]), first - 10, guide[1], "f-mine tick", "middle"))
+        parts.append(svg.line(x(guide[0]), first - 6, x(guide[0]), last, "s-limitline", stroke_dasharray="4 2", stroke_width=1.8))
+        parts.append(svg.text(x(guide[0]), first - 10, guide[1], "f-limitline tick", "middle"))
     for number, bar in enumerate(bars):
         parts.append(_bar(x, first + ROW * number, bar, show, unit))
     parts.append(svg.line(LEFT, first - 4, LEFT, last, "s-line"))
