@@ -73,9 +73,9 @@ def speed(results):
 
 def vast(results):
     """Start to serving, and what stays in memory beyond the tag table."""
-    starts = [("%s, %s, %s" % (size, "memory" if backing == "shm" else backing, temper), made, rounds)
+    starts = [("%s, %s" % (size, "memory" if backing == "shm" else "disk " + temper), made, rounds)
               for backing, sizes in results.items() for size, made in sizes.items() for temper, rounds in made["starts"].items()]
-    kind = lambda name: "mine" if name.startswith("15") else "bare"
+    kind = lambda name: "mine" if name.startswith("15") else "plain"
     serving = [bars.Bar(name, kind(name), [1000 * f["serving_s"] for f in rounds], "") for name, _, rounds in starts]
     beyond = [bars.Bar(name, kind(name), [(f["memory"]["VmRSS"] - made["tag_table_bytes"]) / (1 << 20) for f in rounds], "")
               for name, made, rounds in starts]
@@ -100,7 +100,7 @@ def costs(results):
                 for cell, peers in results.items() for peer, kind in (("keymoult", "mine"), ("nbdkit file", "plain"), ("nbdkit luks", "crypt"))
                 if peers.get(peer, {}).get(name) is not None]
         if rows and max(row.values[0] for row in rows) > 0:
-            parts += bars.panel(at, words + " per request", "", rows, "{:.2f}".format)
+            parts += bars.panel(at, words, "a request", rows, "{:.2f}".format)
             at += bars.height(rows)
     said = ["One connection, backing in memory: 128 KiB for read and write, 4 KiB for the random cells."]
     return svg.document("What a request costs", "Horizontal bars. " + said[0], at + 4, svg.wrapped(24, 60, said) + parts)
