@@ -5,7 +5,7 @@
 """
 
 # What has to be the same for figures to stand beside each other.
-SAME = ("cpu", "cores", "kernel")
+SAME = ("cpu", "cpu_flags", "cores", "kernel")
 # How deep in the raw results a figure lies below its part.
 DEPTH = {"cells": 2, "rotation": 1, "beside": 2, "wide": 1}
 
@@ -42,7 +42,7 @@ def into(old, new, more=False):
         raise SystemExit("bench: the earlier figures were taken on another machine (%s); start a new file" % ", ".join(differing))
     fresh = [] if more else names(new)
     kept = [dict(run, figures=[name for name in run["figures"] if name not in fresh]) for run in runs(old)]
-    merged = dict(old, runs=[run for run in kept if run["figures"]] + [as_run(new)], machine=new["machine"])
+    merged = dict({**old, **new}, runs=[run for run in kept if run["figures"]] + [as_run(new)])
     for part, depth in DEPTH.items():
         merged[part] = _overlaid(old.get(part, {}), new.get(part, {}), depth, more)
     merged["commands"] = {backing: {**old.get("commands", {}).get(backing, {}), **new.get("commands", {}).get(backing, {})}

@@ -10,7 +10,7 @@ from lib import merge, results  # noqa: E402
 
 
 def raw(when, cpu="a", **figures):
-    made = {"when": when, "command": "bench/run", "machine": {"cpu": cpu, "cores": 2, "kernel": "6", "load_before": 0.1, "keymoult": when},
+    made = {"when": when, "command": "bench/run", "machine": {"cpu": cpu, "cpu_flags": ["aes"], "cores": 2, "kernel": "6", "load_before": 0.1, "keymoult": when},
             "cells": {}, "commands": {}, "rotation": {}, "beside": {}, "wide": {}, **figures}
     return dict(made, runs=[merge.as_run(made)])
 

@@ -57,7 +57,7 @@ class Verdicts(unittest.TestCase):
 
     def test_costs_and_a_cost_nobody_has(self):
         self.assertEqual(verdicts(targets_wide.costs, made_up.costs()), ["reached"])
-        self.assertEqual(verdicts(targets_wide.costs, made_up.costs(calls=2.5)), ["not reached (3 of 4)"])
+        self.assertEqual(verdicts(targets_wide.costs, made_up.costs(calls=2.5)), ["not reached (2 of 3)"])
 
     def test_an_idle_daemon_sleeps(self):
         self.assertEqual(verdicts(targets_wide.idle, made_up.idle()), ["reached"])
