@@ -32,7 +32,9 @@ def panel(y, heading, unit, bars, show, ratio_head="", guide=None, scale="{:g}".
     top = max([max(bar.values) for bar in bars] + ([guide[0]] if guide else [])) * 1.04
     x = lambda figure: LEFT + (RIGHT - LEFT) * figure / top
     first, last = y + 34, y + 34 + ROW * len(bars)
-    parts = [svg.text(24, y + 14, heading, "f-ink head"), svg.text(VALUE, y + 14, "median, " + unit if max(len(bar.values) for bar in bars) > 1 else unit, "f-soft small", "end"),
+    several = max(len(bar.values) for bar in bars) > 1
+    parts = [svg.text(24, y + 14, heading, "f-ink head"),
+             svg.text(VALUE, y + 14, "median, " + unit if several else unit, "f-soft small", "end"),
              svg.text(RATIO, y + 14, ratio_head, "f-soft small", "end")]
     parts += _scale(x, top, first, last, unit, scale)
     if guide:

@@ -26,7 +26,8 @@ def multi(results):
         drawn = [lines.Line(name, KINDS[name], rounds, {4: FASTER * fastest} if name == "keymoult" else {})
                  for name, rounds in peers.items()]
         panels.append(lines.panel(WORDS.get(what, what) + ", GB/s", "connections", steps, drawn))
-    said = ["Throughput by number of connections, backing in memory; fio shares %d requests in flight among them." % results["in_flight"], SPREAD]
+    said = ["Throughput by number of connections, backing in memory; fio shares %d requests in flight among them."
+            % results["in_flight"], SPREAD]
     parts, end = lines.grid(136, panels)
     key = lines.key(104, [("keymoult, encrypted", "mine"), ("nbdkit file", "plain"), ("qemu-nbd raw", "crypt")],
                     "target: 1.2 × the fastest plain peer")
@@ -35,8 +36,8 @@ def multi(results):
 
 def growth(results):
     """A panel for each cell and axis, a line for each number of connections."""
-    panels = [_grown(results, cell, axis, other, words) for cell in GROWN
-              for axis, other, words in (("gib", "generations", "GiB, one generation"), ("generations", "gib", "live generations, smallest volume"))]
+    axes = (("gib", "generations", "GiB, one generation"), ("generations", "gib", "live generations, smallest volume"))
+    panels = [_grown(results, cell, axis, other, words) for cell in GROWN for axis, other, words in axes]
     said = ["Thousand IOPS over the same part of sparse volumes, backing in memory; 64 requests in flight in all.", SPREAD]
     parts, end = lines.grid(136, panels)
     numbers = sorted({case["connections"] for case in results.values()})
@@ -93,7 +94,7 @@ def vast(results):
 
 def costs(results):
     """A panel for each kind of cost, keymoult and nbdkit's plain server in every cell; nbdkit's LUKS filter would dwarf both."""
-    parts, at = [], 92
+    parts, at = [], 106
     for name, words in (("system calls", "System calls"), ("context switches", "Context switches"),
                         ("wake-ups given", "Wake-ups given"), ("server_cpu_us", "Server CPU, µs")):
         rows = [bars.Bar("%s %s" % (peer, cell.split("-")[0]), kind, [peers[peer][name]], "")
@@ -102,8 +103,9 @@ def costs(results):
         if rows and max(row.values[0] for row in rows) > 0:
             parts += bars.panel(at, words, "a request", rows, "{:.2f}".format)
             at += bars.height(rows)
-    said = ["One connection, backing in memory: 128 KiB for read and write, 4 KiB for the random cells. keymoult encrypts, nbdkit does not."]
-    return svg.document("What a request costs", "Horizontal bars. " + said[0], at + 4, svg.wrapped(24, 60, said) + parts)
+    said = ["One connection, backing in memory: 128 KiB for read and write, 4 KiB for the random cells.",
+            "keymoult encrypts, nbdkit does not."]
+    return svg.document("What a request costs", "Horizontal bars. " + " ".join(said), at + 4, svg.wrapped(24, 60, said) + parts)
 
 
 PLOTS = {"multi": multi, "speed": speed, "open": vast, "growth": growth, "costs": costs}

@@ -93,7 +93,8 @@ def reencrypt(results):
 
 def flushes(results):
     """Idle rotations of two sizes, then the client, each with what ext4 was asked to sync."""
-    rows = [["rotation alone, %s GB" % gigabytes(f["bytes_rewritten"]), "–", "–", str(f["batches"]), str(f["flushes"]), _dash(f["traced_syncs"])]
+    rows = [["rotation alone, %s GB" % gigabytes(f["bytes_rewritten"]), "–", "–", str(f["batches"]), str(f["flushes"]),
+             _dash(f["traced_syncs"])]
             for rounds in results["sizes"].values() for f in rounds]
     for label in ("client alone", "client beside a rotation"):
         f = results[label]
@@ -103,8 +104,9 @@ def flushes(results):
     parts = split(results["sizes"])
     if parts is None:
         return text + "\nSyncs could not be traced here.\n"
-    return text + ("\nBetween the two sizes: %.2f syncs for each further batch, and %.0f a rotation whatever it moves. Beside the client, which "
-                   "flushes after each write: %.2f a batch beyond its own and the fixed ones.\n" % (*parts, extra_per_batch(results)))
+    return text + ("\nBetween the two sizes: %.2f syncs for each further batch, and %.0f a rotation whatever it moves. Beside the "
+                   "client, which flushes after each write: %.2f a batch beyond its own and the fixed ones.\n"
+                   % (*parts, extra_per_batch(results)))
 
 
 def _dash(count):
@@ -112,7 +114,8 @@ def _dash(count):
 
 
 def speed(results):
-    rows = [[engine] + [_middle([rate / 1e9 for rate in units[unit][way]]) for unit in ("4096", "512") for way in ("encrypt", "decrypt")]
+    rows = [[engine] + [_middle([rate / 1e9 for rate in units[unit][way]])
+                        for unit in ("4096", "512") for way in ("encrypt", "decrypt")]
             for engine, units in results.items()]
     return table(["AES-256-XTS, one core, GB/s", "4096 encrypt", "4096 decrypt", "512 encrypt", "512 decrypt"], rows)
 

@@ -108,7 +108,8 @@ def costs(results):
                 checks.append(unknown("%s, %s" % (cell, name)))
             else:
                 checks.append(cost(cell, name, mine[name], theirs[name]))
-    yield Target("system calls, context switches and wake-ups per request ≤ those of nbdkit file, which encrypts nothing (copies: NOTES.md)", checks, None)
+    yield Target("system calls, context switches and wake-ups per request ≤ those of nbdkit file, which encrypts nothing "
+                 "(copies: NOTES.md)", checks, None)
 
 
 def cost(cell, name, mine, theirs):

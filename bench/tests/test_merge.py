@@ -10,12 +10,14 @@ from lib import merge, results  # noqa: E402
 
 
 def raw(when, cpu="a", **figures):
-    made = {"when": when, "command": "bench/run", "machine": {"cpu": cpu, "cpu_flags": ["aes"], "cores": 2, "kernel": "6", "load_before": 0.1, "keymoult": when},
+    machine = {"cpu": cpu, "cpu_flags": ["aes"], "cores": 2, "kernel": "6", "load_before": 0.1, "keymoult": when}
+    made = {"when": when, "command": "bench/run", "machine": machine,
             "cells": {}, "commands": {}, "rotation": {}, "beside": {}, "wide": {}, **figures}
     return dict(made, runs=[merge.as_run(made)])
 
 
-OLD = raw("mon", cells={"shm": {"read-128k": {"keymoult": [1], "peer": [1]}, "write-128k": {"keymoult": [1]}}}, wide={"multi": {"in": {"a": [1]}}})
+OLD = raw("mon", cells={"shm": {"read-128k": {"keymoult": [1], "peer": [1]}, "write-128k": {"keymoult": [1]}}},
+          wide={"multi": {"in": {"a": [1]}}})
 
 
 class Merge(unittest.TestCase):
