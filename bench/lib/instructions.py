@@ -18,10 +18,11 @@ from .process import run, say, stop
 
 SIZE = 16 << 20
 RUNS = 3
-REQUESTS = {"read-128k": ("read", "128k", 50), "write-128k": ("write", "128k", 50), "randread-4k": ("randread", "4k", 500),
-            "randwrite-4k": ("randwrite", "4k", 500)}
+REQUESTS = {"read-128k": ("read", "128k", 100), "write-128k": ("write", "128k", 100), "randread-4k": ("randread", "4k", 2000),
+            "randwrite-4k": ("randwrite", "4k", 2000)}
 PATIENCE_SECONDS = 60
-PIECE_COUNT = 100
+# How often a piece is done. Sessions start and end in threads, whose counts vary: the more requests, the less that matters.
+PIECE_COUNT, SESSION_COUNT = 100, 3000
 
 
 def both(folder, programs):
@@ -82,9 +83,8 @@ def pieces(program, folder):
         return {}
     found = {}
     for name in run([example]).splitlines():
-        turns = RUNS if name.startswith("session") else 1
-        count = lambda times: min(_count([example, name, str(times)], folder) for _ in range(turns))
-        found[name] = each(count, PIECE_COUNT)
+        turns, times = (RUNS, SESSION_COUNT) if name.startswith("session") else (1, PIECE_COUNT)
+        found[name] = each(lambda wanted: min(_count([example, name, str(wanted)], folder) for _ in range(turns)), times)
     return found
 
 
