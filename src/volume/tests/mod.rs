@@ -5,6 +5,7 @@ mod controls;
 mod crashes;
 mod exhaustive;
 mod failures;
+pub mod hooked;
 mod kek;
 mod model;
 mod online;
