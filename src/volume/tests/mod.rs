@@ -15,4 +15,5 @@ mod rot;
 mod schedule;
 mod sessions;
 mod sim;
+mod tag_pages;
 mod threads;
