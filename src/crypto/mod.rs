@@ -9,7 +9,6 @@
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
-//! | [`canary`] | two engines agree about a fresh key before it is used |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
 //! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
@@ -18,7 +17,6 @@
 //! over AWS-LC's ECB against `xts-mode` over the `aes` crate.
 
 mod awslc;
-pub mod canary;
 mod contexts;
 mod error;
 pub mod fingerprint;
