@@ -236,7 +236,8 @@ fn io_kind(choice: Option<IoChoice>) -> Option<IoKind> {
 pub fn crypto_engine(choice: Option<CryptoChoice>) -> EngineKind {
     match choice {
         None | Some(CryptoChoice::Auto) => EngineKind::best(),
-        Some(CryptoChoice::Vaes) => EngineKind::Vaes,
+        Some(CryptoChoice::Vaes512) => EngineKind::Vaes512,
+        Some(CryptoChoice::Vaes256) => EngineKind::Vaes256,
         Some(CryptoChoice::AwsLc) => EngineKind::AwsLc,
         Some(CryptoChoice::Portable) => EngineKind::Portable,
     }

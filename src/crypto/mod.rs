@@ -1,11 +1,11 @@
-//! Cryptography: XTS over data units by three engines, and the small primitives around keys.
+//! Cryptography: XTS over data units by three engines, one in two widths, and the small primitives around keys.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `suite` | names and ids of suites and engines, the tweak rule |
 //! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
 //! | `xts` | the one narrow interface to all engines |
-//! | `vaes` | our own vector code, where the CPU has VAES and AVX-512 |
+//! | `vaes` | our own vector code, where the CPU has VAES: with AVX-512 as `vaes512`, with AVX2 as `vaes256` |
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
