@@ -1,6 +1,6 @@
 """What a disk allows a rotation: reading and writing the same number of bytes, in order, without any server.
 
-fio reads and writes a file of random data front to back in pieces of 1 MiB, with O_DIRECT through io_uring, sixteen under
+fio reads and writes a file of random data front to back in pieces of 1 MiB, with O_DIRECT through io_uring, 32 under
 way, an fdatasync after every 64 MiB written. What counts is bytes written per second: a rotation reads as many. A rotation
 that verifies reads every byte a second time, so its limit is measured with two reads for each write.
 """
@@ -33,8 +33,8 @@ def measure(folder, size, seconds, rounds):
 
 def _written_per_s(path, size, reads, seconds):
     text = run(["fio", "--output-format=json", "--name=mixed", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
-                "--rw=rw", "--rwmixread=%d" % reads, "--bs=%d" % PIECE, "--iodepth=16", "--fdatasync=%d" % SYNC_AFTER,
-                "--size=%d" % size, "--time_based=1", "--runtime=%d" % seconds, "--refill_buffers=1", "--end_fsync=1"], cwd="/tmp")
+                "--rw=rw", "--rwmixread=%d" % reads, "--bs=%d" % PIECE, "--iodepth=32", "--fdatasync=%d" % SYNC_AFTER,
+                "--size=%d" % size, "--time_based=1", "--runtime=%d" % seconds, "--end_fsync=1"], cwd="/tmp")
     job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
         raise RuntimeError("fio reports error %d" % job["error"])

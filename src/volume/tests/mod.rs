@@ -15,3 +15,4 @@ mod schedule;
 mod sessions;
 mod sim;
 mod threads;
+mod verify;
