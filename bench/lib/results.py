@@ -38,6 +38,7 @@ def page(raw, drawn):
     if raw["rotation"]:
         sections += ["## Rotation\n", picture(drawn, "rotation.svg"), report.rotations(raw["rotation"])]
         sections += [report.rotation_peers(raw["rotation_peers"])] if raw.get("rotation_peers") else []
+        sections += [report.disk_limit(raw["disk_limit"])] if raw.get("disk_limit") else []
     for backing, results in raw["beside"].items():
         sections += ["## A client beside a rotation, %s\n" % report.WORDS[backing], picture(drawn, "beside-%s.svg" % backing),
                      report.beside(results).rstrip() + "\n"]

@@ -6,7 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib import checks, ratios, targets  # noqa: E402
+from lib import checks, ratios, reencrypt, targets  # noqa: E402
 
 EMPTY = {"cells": {}, "rotation": {}, "beside": {}}
 
@@ -85,6 +85,21 @@ class Rotation(unittest.TestCase):
         self.assertEqual(targets.rounds_of(raw, "disk", "off")[0]["bytes_per_s"], 1e9)
         self.assertEqual(targets.rounds_of(raw, "disk", "full"), [])
         self.assertTrue(targets.speed(targets.rounds_of(raw, "memory", "off"), "", 2.0).reached)
+
+
+    def test_a_disk_is_held_against_its_own_limit_with_as_many_reads(self):
+        raw = dict(EMPTY, rotation={"backing on disk, verification off": rounds(9e8), "backing on disk, verification full": rounds(9e8)},
+                   disk_limit={"off": rounds(8e8, 1e9, 2e9)})
+        self.assertTrue(targets.disk_limit(raw, "off").reached)
+        self.assertIn("1.00 (0.80–2.00)", targets.disk_limit(raw, "off").note)
+        self.assertIsNone(targets.disk_limit(raw, "full").reached)
+
+    def test_peers_come_from_the_part_that_measures_them(self):
+        peers = reencrypt.as_peers({"keymoult": [2.4e9], "cryptsetup reencrypt": [3e8]})
+        self.assertEqual(list(peers["shm"]), ["cryptsetup reencrypt"])
+        raw = dict(EMPTY, rotation={"backing in memory (/dev/shm), verification off": rounds(2.4e9)}, rotation_peers=peers)
+        self.assertAlmostEqual(targets.rotation_peer(raw, "cryptsetup reencrypt", 7.0).margin, 8 / 7 - 1)
+        self.assertEqual(reencrypt.as_peers({}), {})
 
 
 class Beside(unittest.TestCase):

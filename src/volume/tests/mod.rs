@@ -17,3 +17,4 @@ mod sessions;
 mod sim;
 mod tag_pages;
 mod threads;
+mod verify;
