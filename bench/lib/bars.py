@@ -32,12 +32,15 @@ def panel(y, heading, unit, bars, show, ratio_head="", guide=None, scale="{:g}".
     top = max([max(bar.values) for bar in bars] + ([guide[0]] if guide else [])) * 1.04
     x = lambda figure: LEFT + (RIGHT - LEFT) * figure / top
     first, last = y + 34, y + 34 + ROW * len(bars)
-    parts = [svg.text(24, y + 14, heading, "f-ink head"), svg.text(VALUE, y + 14, "median, " + unit, "f-soft small", "end"),
+    several = max(len(bar.values) for bar in bars) > 1
+    parts = [svg.text(24, y + 14, heading, "f-ink head"),
+             svg.text(VALUE, y + 14, "median, " + unit if several else unit, "f-soft small", "end"),
              svg.text(RATIO, y + 14, ratio_head, "f-soft small", "end")]
     parts += _scale(x, top, first, last, unit, scale)
     if guide:
-        parts.append(svg.line(x(guide[0]), first - 6, x(guide[0]), last, "s-mine", stroke_dasharray="2 3", stroke_width=1.5))
-        parts.append(svg.text(x(guide[0]), first - 10, guide[1], "f-mine tick", "middle"))
+        parts.append(svg.line(x(guide[0]), first - 6, x(guide[0]), last, "s-limitline", stroke_dasharray="4 2", stroke_width=1.8))
+        # Where the words would reach into the column of figures they end at the line.
+        parts.append(svg.text(x(guide[0]), first - 10, guide[1], "f-limitline tick", "end" if x(guide[0]) > RIGHT - 60 else "middle"))
     for number, bar in enumerate(bars):
         parts.append(_bar(x, first + ROW * number, bar, show, unit))
     parts.append(svg.line(LEFT, first - 4, LEFT, last, "s-line"))

@@ -26,5 +26,11 @@ def _built(revision):
     if not os.path.exists(found):
         say("building %s" % revision[:12])
         env = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
-        subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "keymoult"], cwd=folder, env=env, check=True)
+        subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "keymoult", *_pieces(folder)], cwd=folder, env=env, check=True)
     return found
+
+
+def _pieces(folder):
+    """The example whose instructions are counted, in revisions that have it."""
+    with open(os.path.join(folder, "Cargo.toml")) as manifest:
+        return ["--example", "keymoult-pieces"] if '"keymoult-pieces"' in manifest.read() else []

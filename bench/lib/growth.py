@@ -5,7 +5,9 @@ stay live because each rotation moves one slice of that part and is held before 
 side by side and are measured in turn, so that ratios are of measurements close in time.
 """
 
+import math
 import os
+import statistics
 import time
 
 from . import api, crowd, fio
@@ -13,17 +15,18 @@ from .process import say
 from .rotation import census
 from .vast import Vast
 
-SIZES_GIB = [1, 4, 16, 64]
-GENERATIONS = [1, 4, 16]
+# GiB and live generations: each axis by itself, and the corner where both end.
+VOLUMES = [(1, 1), (4, 1), (16, 1), (64, 1), (1, 4), (1, 16), (64, 16)]
 CONNECTIONS = [1, 8, 64]
 CELLS = ["randread-4k", "randwrite-4k"]
+AXES = {"gib": "GiB", "generations": "live generations", "connections": "connections"}
 PACE = 256 << 20
 PATIENCE_SECONDS = 60
 
 
 def measure(folder, filled, seconds, rounds):
-    """A list of {"gib", "generations", "connections", "cell", "rounds": [figures]}; `filled` bytes of each are in use."""
-    volumes = [_prepared(folder, gib, live, filled) for gib in SIZES_GIB for live in GENERATIONS]
+    """{case in words: {"gib", "generations", "connections", "cell", "rounds": [figures]}}; `filled` bytes of each are in use."""
+    volumes = [_prepared(folder, gib, live, filled) for gib, live in VOLUMES]
     cases = [{"gib": gib, "generations": live, "connections": number, "cell": cell, "live": counted, "rounds": []}
              for gib, live, counted, _ in volumes for number in CONNECTIONS for cell in CELLS]
     peers = {(gib, live): peer for gib, live, _, peer in volumes}
@@ -33,7 +36,18 @@ def measure(folder, filled, seconds, rounds):
             with peer:
                 case["rounds"].append(crowd.measure(peer, case["cell"], filled, seconds, case["connections"]))
         say("  growth: round %d of %d done" % (turn + 1, rounds))
-    return cases
+    return {"%(gib)d GiB, %(generations)d generations, %(connections)d connections, %(cell)s" % case: case for case in cases}
+
+
+def along(cases, axis, cell):
+    """The rate at the axis' far end ÷ at its near one, round by round: the geometric mean over all that is equal otherwise."""
+    mine = [case for case in cases.values() if case["cell"] == cell]
+    near, far = min(case[axis] for case in mine), max(case[axis] for case in mine)
+    others = [key for key in AXES if key != axis]
+    ends = {end: {tuple(case[key] for key in others): case["rounds"] for case in mine if case[axis] == end} for end in (near, far)}
+    pairs = [(ends[near][rest], ends[far][rest]) for rest in ends[near] if rest in ends[far]]
+    each = [[math.log(b["iops"] / a["iops"]) for a, b in zip(*pair)] for pair in pairs]
+    return near, far, [math.exp(statistics.mean(turn)) for turn in zip(*each)]
 
 
 def _prepared(folder, gib, live, filled):

@@ -30,9 +30,11 @@ def _filesystem(path):
 
 
 def _commit(folder):
-    """The commit that was measured, with a mark if the work tree differs from it."""
-    line = _first_line(["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
-    return "unknown" if " " in line else line
+    """The last commit that changed the program, with a mark if its sources differ from it: what was measured with is no part of it."""
+    sources = ["--", "src", "Cargo.toml", "Cargo.lock"]
+    line = _first_line(["git", "-C", folder, "log", "-1", "--format=%h", "--abbrev=12", *sources])
+    changed = _first_line(["git", "-C", folder, "status", "--porcelain", *sources])
+    return "unknown" if not line or " " in line else line + ("-dirty" if changed else "")
 
 
 def describe(places, root, keymoult):

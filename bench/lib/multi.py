@@ -64,3 +64,23 @@ def _copies(peer, source, size, results):
             begun = time.monotonic()
             run([*wide, *ends])
             results[way][str(number)][peer.name].append(size / (time.monotonic() - begun))
+
+
+def by_connections(results):
+    """(what was done, {connections: {server: bytes per second of each round}}) of everything the part did."""
+    for way, by in results["copy"].items():
+        yield "nbdcopy " + way, by
+    for cell, by in results["fio"].items():
+        yield "fio " + cell, {number: {peer: [f["bytes_per_s"] for f in rounds] for peer, rounds in peers.items()}
+                              for number, peers in by.items()}
+
+
+def of_fastest(peers):
+    """keymoult ÷ the fastest of the others, round by round."""
+    others = [max(turn) for turn in zip(*(rates for name, rates in peers.items() if name != "keymoult"))]
+    return [mine / other for mine, other in zip(peers["keymoult"], others)]
+
+
+def of_one(by, number):
+    """keymoult with so many connections ÷ itself with one, round by round."""
+    return [many / one for many, one in zip(by[number]["keymoult"], by["1"]["keymoult"])]

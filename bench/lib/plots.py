@@ -3,7 +3,7 @@
 import os
 import statistics
 
-from . import bars, curves, ratios, svg
+from . import bars, curves, plots_wide, ratios, svg, targets
 from .beside import middle
 
 PLACES = {"shm": "in memory", "disk": "on disk"}
@@ -28,7 +28,7 @@ def everything(raw):
         found["rotation.svg"] = rotation(raw["rotation"], raw.get("rotation_peers", {}))
     for backing, results in raw["beside"].items():
         found["beside-%s.svg" % backing] = beside(backing, results)
-    return found
+    return {**found, **plots_wide.everything(raw.get("wide", {}))}
 
 
 def write(folder, found):
@@ -53,12 +53,26 @@ def cells(backing, results):
             continue
         kinds |= {row.kind for row in rows}
         unit, show, scale = ("IOPS", thousands, thousands) if random else ("GB/s", "{:.2f}".format, "{:g}".format)
-        parts += bars.panel(at, CELLS.get(cell, cell), unit, rows, show, "keymoult is", scale=scale)
+        parts += bars.panel(at, CELLS.get(cell, cell), unit, rows, show, "keymoult is", goal(servers, 4096 if random else 1e9), scale)
         at += bars.height(rows)
     lines = [SPREAD, "The last column is keymoult ÷ that server: the median of the ratios of the rounds."]
     return svg.document("One client, one connection, backing %s" % PLACES[backing],
                         "Horizontal bars: throughput of keymoult, its peers and what limits them all. " + SPREAD,
                         at + 4, svg.wrapped(24, 60, lines) + bars.legend(104, kinds) + parts)
+
+
+def goal(servers, unit):
+    """The highest of the targets in a cell, in `unit` bytes a second, and what it is called; None where nothing tells."""
+    bare, plain, null = (ratios.best(servers, group) for group in (("no server",), ratios.PLAIN, ("keymoult null",)))
+    if bare:
+        return statistics.median(bare) * targets.OF_BARE / unit, "target: %g of no server" % targets.OF_BARE
+    if not plain:
+        return None
+    wanted = statistics.median(plain) * targets.OF_PLAIN
+    cap = targets.CAP * statistics.median(null) if null else wanted
+    if cap < wanted:
+        return cap / unit, "target: %g of keymoult null" % targets.CAP
+    return wanted / unit, "target: %g × plain" % targets.OF_PLAIN
 
 
 def _server(servers, name, key, unit):

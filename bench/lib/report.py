@@ -106,6 +106,13 @@ def rotation_peers(results):
     return table(["peer", "", "GB/s (range)"], rows)
 
 
+def disk_limit(results):
+    """What the disk alone allows: {verification: rounds}."""
+    rows = [["verification " + verify, ratios.worded([rate / 1e9 for rate in ratios.rates(rounds)])]
+            for verify, rounds in results.items()]
+    return table(["the disk's own limit for a rotation", "GB/s (range)"], rows)
+
+
 def beside(results):
     """The client's figures beside rotations, one table for each client job: medians, and ranges where there are rounds."""
     text = ""
@@ -139,6 +146,8 @@ def whole(raw):
         parts += [cells(results), p99(results), cpu(results)]
     if raw["rotation"]:
         parts.append("### Rotation\n\n" + rotations(raw["rotation"]))
+    if raw.get("disk_limit"):
+        parts.append(disk_limit(raw["disk_limit"]))
     for backing, results in raw["beside"].items():
         parts.append("### A client beside a rotation, %s\n\n%s" % (WORDS[backing], beside(results)))
     return "\n".join(parts)

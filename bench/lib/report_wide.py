@@ -2,7 +2,8 @@
 
 import statistics
 
-from .flushes import extra_per_batch
+from .flushes import extra_per_batch, split
+from .multi import by_connections, of_fastest, of_one
 from .report import gigabytes, table
 
 
@@ -18,25 +19,15 @@ def _mib(count):
 
 def multi(results):
     """nbdcopy and fio by number of connections, and what keymoult makes of the fastest peer and of one connection."""
-    copies = {"nbdcopy, " + way: {number: {peer: list(rates) for peer, rates in peers.items()} for number, peers in by.items()}
-              for way, by in results["copy"].items()}
-    jobs = {"fio %s" % cell: {number: {peer: [f["bytes_per_s"] for f in rounds] for peer, rounds in peers.items()}
-                              for number, peers in by.items()} for cell, by in results["fio"].items()}
     rows = []
-    for label, by in {**copies, **jobs}.items():
-        one = by["1"]["keymoult"]
+    for what, by in by_connections(results):
         for number, peers in by.items():
-            rows.append([label, number] + ["%.2f" % (statistics.median(rates) / 1e9) for rates in peers.values()]
-                        + [_of_fastest(peers), _middle([a / b for a, b in zip(peers["keymoult"], one)])])
+            rows.append([what, number] + [_middle([rate / 1e9 for rate in rates]) for rates in peers.values()]
+                        + [_middle(of_fastest(peers)), _middle(of_one(by, number))])
     names = list(next(iter(results["copy"]["out"].values())))
     head = ["GB/s, %d in flight in all with fio" % results["in_flight"], "connections", *names,
-            "keymoult ÷ fastest plain peer, round by round", "keymoult ÷ itself with one connection"]
+            "keymoult ÷ fastest plain peer", "keymoult ÷ itself with one connection"]
     return table(head, rows)
-
-
-def _of_fastest(peers):
-    others = [max(turn) for turn in zip(*(rates for name, rates in peers.items() if name != "keymoult"))]
-    return _middle([mine / other for mine, other in zip(peers["keymoult"], others)])
 
 
 def vast(by_backing):
@@ -60,6 +51,7 @@ def _vast_row(backing, size, temper, made, starts):
 
 def growth(cases):
     """Every rate as a ratio to the smallest volume with one generation and the same connections, round by round."""
+    cases = list(cases.values())
     base = {(c["connections"], c["cell"]): c for c in reversed(cases) if c["generations"] == 1 and c["gib"] == cases[0]["gib"]}
     rows = []
     for case in cases:
@@ -100,28 +92,47 @@ def reencrypt(results):
 
 
 def flushes(results):
-    rows = []
-    for label, f in results.items():
-        rows.append([label] + ["–" if f.get(key) is None else "%.0f" % f[key]
-                               for key in ("client_iops", "client_flushes", "batches", "rotation_flushes", "syncs")]
-                    + [gigabytes(f.get("bytes_rewritten", 0))])
-    extra = extra_per_batch(results)
-    text = table(["a client that flushes after each write", "client IOPS", "client flushes", "batches",
-                  "rotation's flushes, own count", "syncs traced on ext4", "GB rewritten"], rows)
-    return text + "\nExtra syncs per batch beside the client: %s.\n" % ("not traced here" if extra is None else "%.2f" % extra)
+    """Idle rotations of two sizes, then the client, each with what ext4 was asked to sync."""
+    rows = [["rotation alone, %s GB" % gigabytes(f["bytes_rewritten"]), "–", "–", str(f["batches"]), str(f["flushes"]),
+             _dash(f["traced_syncs"])]
+            for rounds in results["sizes"].values() for f in rounds]
+    for label in ("client alone", "client beside a rotation"):
+        f = results[label]
+        rows.append([label, "%.0f" % f["client_iops"], str(f["client_flushes"]), _dash(f.get("batches")),
+                     _dash(f.get("rotation_flushes")), _dash(f["syncs"])])
+    text = table(["on disk", "client IOPS", "client flushes", "batches", "rotation's flushes, own count", "syncs traced on ext4"], rows)
+    parts = split(results["sizes"])
+    if parts is None:
+        return text + "\nSyncs could not be traced here.\n"
+    return text + ("\nBetween the two sizes: %.2f syncs for each further batch, and %.0f a rotation whatever it moves. Beside the "
+                   "client, which flushes after each write: %.2f a batch beyond its own and the fixed ones.\n"
+                   % (*parts, extra_per_batch(results)))
 
 
+def _dash(count):
+    return "–" if count is None else str(count)
+
+
+def speed(results):
+    rows = [[engine] + [_middle([rate / 1e9 for rate in units[unit][way]])
+                        for unit in ("4096", "512") for way in ("encrypt", "decrypt")]
+            for engine, units in results.items()]
+    return table(["AES-256-XTS, one core, GB/s", "4096 encrypt", "4096 decrypt", "512 encrypt", "512 decrypt"], rows)
+
+
+# In the order of the page: title, table.
 TABLES = {
     "multi": ("Many connections, backing in memory", multi),
-    "open": ("Opening a volume of 15 TiB", vast),
-    "growth": ("Growth, backing in memory", growth),
-    "idle": ("An idle server", idle),
-    "costs": ("What a request costs, backing in memory", costs),
+    "speed": ("The cipher alone", speed),
     "reencrypt": ("Re-encryption beside others", reencrypt),
-    "fsync": ("Flushes of a rotation beside a client, on disk", flushes),
+    "fsync": ("Flushes of a rotation, on disk", flushes),
+    "open": ("Opening a sparse volume of 15 TiB", vast),
+    "growth": ("Growth, backing in memory", growth),
+    "costs": ("What a request costs, backing in memory", costs),
+    "idle": ("An idle server", idle),
 }
 
 
 def whole(wide):
-    """The tables of all parts that were measured."""
+    """The tables of all parts that were measured, for the terminal."""
     return "\n".join("### %s\n\n%s" % (title, make(wide[part])) for part, (title, make) in TABLES.items() if wide.get(part))

@@ -2,7 +2,7 @@
 
 import os
 
-from . import appendix, plots, report, targets
+from . import appendix, checks, merge, plots, report, report_wide, targets
 
 HEAD = """# Results
 
@@ -38,27 +38,47 @@ def page(raw, drawn):
     if raw["rotation"]:
         sections += ["## Rotation\n", picture(drawn, "rotation.svg"), report.rotations(raw["rotation"])]
         sections += [report.rotation_peers(raw["rotation_peers"])] if raw.get("rotation_peers") else []
+        sections += [report.disk_limit(raw["disk_limit"])] if raw.get("disk_limit") else []
     for backing, results in raw["beside"].items():
         sections += ["## A client beside a rotation, %s\n" % report.WORDS[backing], picture(drawn, "beside-%s.svg" % backing),
                      report.beside(results).rstrip() + "\n"]
+    for part, (title, make) in report_wide.TABLES.items():
+        if raw.get("wide", {}).get(part):
+            sections += ["## %s\n" % title, picture(drawn, part + ".svg"), make(raw["wide"][part]).rstrip() + "\n"]
     sections += [COMMANDS, commands(raw), appendix.whole(raw)]
     return "\n".join(sections).rstrip() + "\n"
 
 
 def machine(raw):
-    """When, on what and with which versions."""
+    """On what and with which versions, and the runs that figures are of."""
     m = raw["machine"]
-    rows = [["when", raw["when"]], ["command", "`%s`" % raw["command"]],
-            ["processor", "%s, %d cores, %s" % (m["cpu"], m["cores"], " ".join(m["cpu_flags"]))],
+    rows = [["processor", "%s, %d cores, %s" % (m["cpu"], m["cores"], " ".join(m["cpu_flags"]))],
             ["memory", "%s GiB" % m["memory_gib"]], ["kernel", "Linux " + m["kernel"]],
             ["backings", ", ".join("%s: %s" % (plots.PLACES[name], kind) for name, kind in m["backings"].items())],
-            ["versions", "<br>".join(m[name] for name in ("keymoult", "fio", "nbdkit", "qemu-nbd", "nbdinfo") if name in m)],
-            ["load before the run", "%.1f" % m["load_before"]]]
-    return report.table(["", ""], rows)
+            ["versions", "<br>".join(m[name] for name in ("fio", "nbdkit", "qemu-nbd", "nbdinfo") if name in m)]]
+    return report.table(["", ""], rows) + "\n" + runs(raw)
+
+
+def runs(raw):
+    """Which figures were measured when, with which build."""
+    rows = [[run["when"], run["keymoult"], "`%s`" % run["command"], "%.1f" % run["load_before"], ", ".join(of_run(run["figures"]))]
+            for run in merge.runs(raw)]
+    return report.table(["when", "build", "command", "load before", "figures"], rows)
+
+
+def of_run(names):
+    """Figures by part and backing; `cells/shm/read-128k` is told as `cells in memory`."""
+    told = []
+    for name in names:
+        part, first, *_ = name.split("/")
+        words = first if part == "wide" else "rotation" if part == "rotation" else "%s %s" % (part, plots.PLACES.get(first, first))
+        if words not in told:
+            told.append(words)
+    return told
 
 
 def verdicts(raw):
-    rows = [[target.text, "**%s**" % targets.verdict(target), "<br>".join(map(targets.worded, target.checks))]
+    rows = [[target.text, "**%s**" % checks.verdict(target), "<br>".join(map(checks.worded, target.checks))]
             for target in targets.everything(raw)]
     return report.table(["target", "verdict", "in figures"], rows)
 

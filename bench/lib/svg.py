@@ -21,6 +21,7 @@ COLOURS = {
     "plain": ("#9aa3ac", "#7d8791"),
     "crypt": ("#c4561f", "#f0884e"),
     "limit": ("#eef1f3", "#20262d"),
+    "limitline": ("#a8327f", "#e883c4"),
     "way0": ("#5a6570", "#a3adb7"),
     "way1": ("#0b5cad", "#5aaeff"),
     "way2": ("#0d8a6a", "#3fcfa6"),

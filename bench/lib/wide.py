@@ -1,7 +1,12 @@
 """The parts beyond the four cells by name, with the sizes that fit a full run and a quick one."""
 
-from . import costs, flushes, growth, idle, multi, reencrypt, vast
+from . import costs, flushes, growth, idle, multi, reencrypt, speed, vast
 from .process import say
+
+
+def short(args):
+    """Seconds of a measurement where there are very many of them."""
+    return max(1, args.seconds // 2)
 
 
 def _open(places, args, backings):
@@ -22,17 +27,18 @@ def _in_memory(work):
 def _fsync(places, args, _):
     """On disk even in a quick run: in memory a flush means nothing."""
     with places.make("disk") as folder:
-        return flushes.measure(folder, places.sizes["disk"] // 2, args.seconds * 2)
+        return flushes.measure(folder, places.sizes["disk"], args.seconds * 4)
 
 
 PARTS = {
-    "multi": _in_memory(lambda folder, size, args: multi.measure(folder, size, args.seconds, args.rounds)),
+    "multi": _in_memory(lambda folder, size, args: multi.measure(folder, size, short(args), args.rounds)),
     "open": _open,
-    "growth": _in_memory(lambda folder, size, args: growth.measure(folder, size // 2, args.seconds, args.rounds)),
+    "growth": _in_memory(lambda folder, size, args: growth.measure(folder, size // 4, short(args), args.rounds)),
     "idle": _in_memory(lambda folder, _, args: idle.measure(folder, args.seconds * 2)),
     "costs": _in_memory(lambda folder, size, args: costs.measure(folder, size, args.seconds)),
     "reencrypt": _in_memory(lambda folder, size, args: reencrypt.measure(folder, size, args.rounds)),
     "fsync": _fsync,
+    "speed": lambda places, args, _: speed.measure(args.rounds),
 }
 
 

@@ -6,9 +6,11 @@ import tempfile
 import unittest
 from xml.etree import ElementTree
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.dirname(HERE), HERE]
 
-from lib import bars, curves, plots, results  # noqa: E402
+import made_up  # noqa: E402
+from lib import bars, curves, plots, report_wide, results  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -53,6 +55,14 @@ class Plots(unittest.TestCase):
         widths = [float(rect.get("width")) for rect in ElementTree.fromstring("<svg>%s</svg>" % text).iter("rect")]
         self.assertAlmostEqual(widths[0], 2 * widths[1], delta=0.2)
 
+    def test_the_goal_of_a_cell_is_the_peer_s_share_or_the_cap(self):
+        rounds = lambda rate: [{"bytes_per_s": rate}]
+        self.assertEqual(plots.goal({"nbdkit file": rounds(2e9)}, 1e9), (2.6, "target: 1.3 × plain"))
+        capped = plots.goal({"nbdkit file": rounds(2e9), "keymoult null": rounds(2e9)}, 1e9)
+        self.assertEqual(capped, (1.8, "target: 0.9 of keymoult null"))
+        self.assertEqual(plots.goal({"no server": rounds(2e9), "nbdkit file": rounds(1e9)}, 1e9)[0], 1.9)
+        self.assertIsNone(plots.goal({"keymoult": rounds(1e9)}, 1e9))
+
     def test_steps_are_round(self):
         self.assertEqual([bars.nice(top) for top in (1, 4, 7, 170)], [0.25, 1, 2, 50])
 
@@ -81,6 +91,17 @@ class Page(unittest.TestCase):
                 self.assertIn("(plots/%s)" % name, page)
             self.assertIn("| keymoult | 2 | 3000.0 |", page)
             self.assertIn("not recorded by this run", page)
+
+    def test_a_page_has_a_section_for_every_part_and_no_verdict_is_open_that_was_measured(self):
+        with tempfile.TemporaryDirectory() as folder:
+            results.write(folder, dict(raw(), wide=made_up.everything()))
+            with open(os.path.join(folder, "RESULTS.md")) as file:
+                page = file.read()
+        for part in made_up.everything():
+            self.assertIn("## %s\n" % report_wide.TABLES[part][0], page)
+        for words in ("four connections", "fsync-heavy client", "stretch: XTS", "to serving", "growth", "wake-ups", "idle daemon"):
+            row = next(line for line in page.splitlines() if line.startswith("| ") and words in line and "**" in line)
+            self.assertNotIn("not measured", row)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib import beside, ratios, targets  # noqa: E402
+from lib import beside, checks, ratios, reencrypt, targets  # noqa: E402
 
 EMPTY = {"cells": {}, "rotation": {}, "beside": {}}
 
@@ -39,7 +39,7 @@ class Cells(unittest.TestCase):
         self.assertAlmostEqual(self.check(keymoult=rounds(12), nbdkit_file=rounds(10)).margin, 0.2)
         missed = self.check(keymoult=rounds(8), nbdkit_file=rounds(10))
         self.assertFalse(missed.reached)
-        self.assertIn("missed by 20 %", targets.worded(missed))
+        self.assertIn("missed by 20 %", checks.worded(missed))
         self.assertIn("cap, which was not measured", missed.note)
 
     def test_our_null_server_caps_the_limit(self):
@@ -59,13 +59,13 @@ class Cells(unittest.TestCase):
         cells = dict(zip(targets.CELLS, (good, good, good, bad)))
         raw = dict(EMPTY, cells={"shm": cells})
         target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
-        self.assertEqual(targets.verdict(target), "reached (3 of 4)")
+        self.assertEqual(checks.verdict(target), "reached (3 of 4)")
         cells[targets.CELLS[0]] = {}
         target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
-        self.assertEqual(targets.verdict(target), "not measured in full (2 of 4)")
+        self.assertEqual(checks.verdict(target), "not measured in full (2 of 4)")
         cells[targets.CELLS[0]] = bad
         target = targets.cell_target(raw, "", "shm", ratios.PLAIN, 1.3, 3)
-        self.assertEqual(targets.verdict(target), "not reached (2 of 4)")
+        self.assertEqual(checks.verdict(target), "not reached (2 of 4)")
 
 
 class Rotation(unittest.TestCase):
@@ -79,16 +79,27 @@ class Rotation(unittest.TestCase):
         self.assertFalse(judge(write_amplification=1.03))
         self.assertFalse(judge(granule=0, write_amplification=2.0))
 
-    def test_traced_syncs_go_before_the_daemons_own_count(self):
-        self.assertTrue(targets.flushes([turn()], "memory").reached)
-        self.assertFalse(targets.flushes([turn(traced_syncs=34)], "disk").reached)
-
     def test_speed_by_place_and_verification(self):
         raw = dict(EMPTY, rotation={"backing in memory (/dev/shm), verification off": [turn()],
                                     "backing on disk, verification off": [turn(bytes_per_s=1e9)]})
         self.assertEqual(targets.rounds_of(raw, "disk", "off")[0]["bytes_per_s"], 1e9)
         self.assertEqual(targets.rounds_of(raw, "disk", "full"), [])
         self.assertTrue(targets.speed(targets.rounds_of(raw, "memory", "off"), "", 2.0).reached)
+
+
+    def test_a_disk_is_held_against_its_own_limit_with_as_many_reads(self):
+        raw = dict(EMPTY, rotation={"backing on disk, verification off": rounds(9e8), "backing on disk, verification full": rounds(9e8)},
+                   disk_limit={"off": rounds(8e8, 1e9, 2e9)})
+        self.assertTrue(targets.disk_limit(raw, "off").reached)
+        self.assertIn("1.00 (0.80–2.00)", targets.disk_limit(raw, "off").note)
+        self.assertIsNone(targets.disk_limit(raw, "full").reached)
+
+    def test_peers_come_from_the_part_that_measures_them(self):
+        peers = reencrypt.as_peers({"keymoult": [2.4e9], "cryptsetup reencrypt": [3e8]})
+        self.assertEqual(list(peers["shm"]), ["cryptsetup reencrypt"])
+        raw = dict(EMPTY, rotation={"backing in memory (/dev/shm), verification off": rounds(2.4e9)}, rotation_peers=peers)
+        self.assertAlmostEqual(targets.rotation_peer(raw, "cryptsetup reencrypt", 7.0).margin, 8 / 7 - 1)
+        self.assertEqual(reencrypt.as_peers({}), {})
 
 
 class Beside(unittest.TestCase):
@@ -136,7 +147,7 @@ class Beside(unittest.TestCase):
 class Nothing(unittest.TestCase):
     def test_no_figures_no_verdict(self):
         for target in targets.everything(EMPTY):
-            self.assertEqual(targets.verdict(target), "not measured", target.text)
+            self.assertEqual(checks.verdict(target), "not measured", target.text)
 
 
 if __name__ == "__main__":

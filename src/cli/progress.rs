@@ -1,8 +1,8 @@
 //! Progress of long work on stderr: a bar on a terminal, plain lines elsewhere, silence with `--json`.
 //!
 //! Invariants: plain lines come at every tenth of the way, and every 30 s when that takes long; the same step is never said
-//! twice. The rate and the forecast are either the caller's ([`Progress::show`]) or those of the whole run so far
-//! ([`Progress::advance`]).
+//! twice. Rate and forecast are the caller's ([`Progress::show`]); work over holes, which cost no time, has a forecast only
+//! ([`Progress::advance`]), since its rate would be of bytes nobody moved, and no plain line before it has taken three seconds.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::Output;
 use super::size;
 
+/// Work over holes that ends within this is not worth a plain line.
+const SILENT_AT_FIRST: Duration = Duration::from_secs(3);
 /// Longest silence between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Form of the bar: label, bar, percent, and what is left.
@@ -64,13 +66,14 @@ impl Progress {
         }
     }
 
-    /// `done` of the total bytes are done; rate and forecast are computed from the run so far.
+    /// `done` of the total bytes are done; the forecast is computed from the run so far.
     pub fn advance(&mut self, done: u64) {
-        let elapsed = self.started.elapsed().as_secs_f64();
-        let rate = if elapsed > 0.0 { (done as f64 / elapsed) as u64 } else { 0 };
-        let left = self.total.saturating_sub(done);
-        let eta = left.checked_div(rate).filter(|_| elapsed > 1.0);
-        self.show(done, &speed(rate, eta));
+        let elapsed = self.started.elapsed();
+        if matches!(self.style, Style::Lines) && elapsed < SILENT_AT_FIRST {
+            return;
+        }
+        let left = forecast(elapsed, done, self.total);
+        self.show(done, &left.map(|left| format!("{} left", size::seconds(left))).unwrap_or_default());
     }
 
     /// `done` of the total is done; `detail` says how it goes.
@@ -80,12 +83,13 @@ impl Progress {
             bar.set_message(detail.to_owned());
             return;
         }
-        let tenth = size::percent(done, self.total) / 10;
-        if self.said_tenth == Some(tenth) && self.said.elapsed() < LINE_EVERY {
+        let percent = size::percent(done, self.total);
+        if self.said_tenth == Some(percent / 10) && self.said.elapsed() < LINE_EVERY {
             return;
         }
-        (self.said_tenth, self.said) = (Some(tenth), Instant::now());
-        self.line(&format!("{}: {}%, {detail}", self.label, size::percent(done, self.total)));
+        (self.said_tenth, self.said) = (Some(percent / 10), Instant::now());
+        let comma = if detail.is_empty() { "" } else { ", " };
+        self.line(&format!("{}: {percent}%{comma}{detail}", self.label));
     }
 
     /// Says something in passing, without harm to a bar.
@@ -117,6 +121,12 @@ impl Drop for Progress {
     }
 }
 
+/// Seconds left if the rest goes like what is done; nothing in the first second, which says too little.
+fn forecast(elapsed: Duration, done: u64, total: u64) -> Option<u64> {
+    let known = done > 0 && elapsed > Duration::from_secs(1);
+    known.then(|| (elapsed.as_secs_f64() * total.saturating_sub(done) as f64 / done as f64) as u64)
+}
+
 /// Rate and forecast in words.
 pub fn speed(bytes_per_s: u64, eta_s: Option<u64>) -> String {
     match eta_s {
@@ -130,5 +140,20 @@ fn bar() -> ProgressBar {
     match ProgressStyle::with_template(FORM) {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_forecast_is_the_run_so_far_stretched() {
+        assert_eq!(forecast(30 * SECOND, 1 << 40, 4 << 40), Some(90));
+        assert_eq!(forecast(30 * SECOND, 5, 5), Some(0));
+        assert_eq!(forecast(30 * SECOND, 0, 5), None);
+        assert_eq!(forecast(SECOND, 1 << 40, 4 << 40), None);
     }
 }

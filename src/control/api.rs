@@ -38,7 +38,7 @@ pub struct DaemonStatus {
     pub started: String,
     /// What the I/O engine is and can do.
     pub io: IoReport,
-    /// The crypto engine that writes: `vaes`, `aws-lc` or `portable`.
+    /// The crypto engine that writes: `vaes512`, `vaes256`, `aws-lc` or `portable`.
     pub crypto_engine: String,
     /// Bytes of key material the kernel refused to lock in memory.
     pub unlocked_secret_bytes: u64,

@@ -77,12 +77,4 @@ pub enum CryptoError {
     /// AWS-LC refused to set up a cipher.
     #[error("AWS-LC could not set up {0}")]
     Engine(&'static str),
-    /// The two engines gave different answers for the same key and data.
-    #[error("the crypto engines disagree at byte {offset} of the canary under {suite}")]
-    EnginesDisagree {
-        /// The suite in question.
-        suite: Suite,
-        /// First differing byte of the canary.
-        offset: usize,
-    },
 }

@@ -1,15 +1,14 @@
-//! Cryptography: XTS over data units by three engines, and the small primitives around keys.
+//! Cryptography: XTS over data units by three engines, one in two widths, and the small primitives around keys.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `suite` | names and ids of suites and engines, the tweak rule |
 //! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
 //! | `xts` | the one narrow interface to all engines |
-//! | `vaes` | our own vector code, where the CPU has VAES and AVX-512 |
+//! | `vaes` | our own vector code, where the CPU has VAES: with AVX-512 as `vaes512`, with AVX2 as `vaes256` |
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
-//! | [`canary`] | two engines agree about a fresh key before it is used |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
 //! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
@@ -18,7 +17,6 @@
 //! over AWS-LC's ECB against `xts-mode` over the `aes` crate.
 
 mod awslc;
-pub mod canary;
 mod contexts;
 mod error;
 pub mod fingerprint;

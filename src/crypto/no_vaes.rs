@@ -4,9 +4,18 @@ use crate::crypto::secret::Secret;
 use crate::crypto::suite::Suite;
 use crate::crypto::xex::{Direction, Io, Tweaks};
 
-/// Never.
-pub(super) fn available() -> bool {
-    false
+/// How wide the registers would be.
+#[derive(Clone, Copy)]
+pub(super) enum Width {
+    Bits512,
+    Bits256,
+}
+
+impl Width {
+    /// Never.
+    pub(super) fn is_available(self) -> bool {
+        false
+    }
 }
 
 /// There is none.
@@ -14,7 +23,7 @@ pub(super) enum Vaes {}
 
 impl Vaes {
     /// None.
-    pub(super) fn new(_: Suite, _: &Secret) -> Option<Vaes> {
+    pub(super) fn new(_: Width, _: Suite, _: &Secret) -> Option<Vaes> {
         None
     }
 

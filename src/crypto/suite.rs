@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::crypto::error::CryptoError;
+use crate::crypto::vaes::Width;
 
 /// What encrypts the data of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +81,9 @@ impl FromStr for Suite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {
     /// Our own vector code, for CPUs with VAES and AVX-512.
-    Vaes,
+    Vaes512,
+    /// The same in registers of half the width, for CPUs with VAES and AVX2.
+    Vaes256,
     /// AWS-LC, through `aws-lc-sys`: assembly for the CPU at hand.
     AwsLc,
     /// Pure Rust: the `aes` crate.
@@ -89,11 +92,16 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Every engine, the fastest first.
-    pub const ALL: [EngineKind; 3] = [EngineKind::Vaes, EngineKind::AwsLc, EngineKind::Portable];
+    pub const ALL: [EngineKind; 4] =
+        [EngineKind::Vaes512, EngineKind::Vaes256, EngineKind::AwsLc, EngineKind::Portable];
 
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
-        self != EngineKind::Vaes || crate::crypto::vaes::available()
+        match self {
+            EngineKind::Vaes512 => Width::Bits512.is_available(),
+            EngineKind::Vaes256 => Width::Bits256.is_available(),
+            EngineKind::AwsLc | EngineKind::Portable => true,
+        }
     }
 
     /// The engines this CPU can run, the fastest first.
@@ -103,13 +111,13 @@ impl EngineKind {
 
     /// What does the work unless something else is asked for.
     pub fn best() -> EngineKind {
-        if EngineKind::Vaes.is_available() { EngineKind::Vaes } else { EngineKind::AwsLc }
+        EngineKind::available().next().unwrap_or(EngineKind::AwsLc)
     }
 
     /// The engine that checks what this one wrote.
     pub const fn other(self) -> EngineKind {
         match self {
-            EngineKind::Vaes | EngineKind::Portable => EngineKind::AwsLc,
+            EngineKind::Vaes512 | EngineKind::Vaes256 | EngineKind::Portable => EngineKind::AwsLc,
             EngineKind::AwsLc => EngineKind::Portable,
         }
     }
@@ -118,7 +126,8 @@ impl EngineKind {
 impl fmt::Display for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            EngineKind::Vaes => "vaes",
+            EngineKind::Vaes512 => "vaes512",
+            EngineKind::Vaes256 => "vaes256",
             EngineKind::AwsLc => "aws-lc",
             EngineKind::Portable => "portable",
         })
@@ -130,13 +139,14 @@ impl FromStr for EngineKind {
 
     fn from_str(name: &str) -> Result<EngineKind, CryptoError> {
         match name {
-            "vaes" => Ok(EngineKind::Vaes),
+            "vaes512" => Ok(EngineKind::Vaes512),
+            "vaes256" => Ok(EngineKind::Vaes256),
             "aws-lc" => Ok(EngineKind::AwsLc),
             "portable" => Ok(EngineKind::Portable),
             _ => Err(CryptoError::UnknownName {
                 kind: "crypto engine",
                 name: name.to_owned(),
-                known: "vaes, aws-lc, portable",
+                known: "vaes512, vaes256, aws-lc, portable",
             }),
         }
     }

@@ -11,7 +11,7 @@ use crate::crypto::error::CryptoError;
 use crate::crypto::portable::Portable;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::{EngineKind, Suite, TweakRule};
-use crate::crypto::vaes::Vaes;
+use crate::crypto::vaes::{Vaes, Width};
 use crate::crypto::xex::{Direction, Io, Tweaks};
 
 /// One key of a volume, ready to encrypt and decrypt its data units, from any thread.
@@ -132,9 +132,11 @@ impl Cipher {
     /// Checks and expands a key.
     pub(super) fn new(engine: EngineKind, suite: Suite, key: &Secret) -> Result<Cipher, CryptoError> {
         check_key(suite, key)?;
+        let vaes = |width| Vaes::new(width, suite, key).ok_or(CryptoError::EngineMissing(engine));
         Ok(match (suite, engine) {
             (Suite::None, _) => Cipher::Identity,
-            (_, EngineKind::Vaes) => Cipher::Vaes(Vaes::new(suite, key).ok_or(CryptoError::EngineMissing(engine))?),
+            (_, EngineKind::Vaes512) => Cipher::Vaes(vaes(Width::Bits512)?),
+            (_, EngineKind::Vaes256) => Cipher::Vaes(vaes(Width::Bits256)?),
             (_, EngineKind::AwsLc) => Cipher::AwsLc(Box::new(AwsLc::new(suite, key)?)),
             (_, EngineKind::Portable) => Cipher::Portable(Portable::new(suite, key)?),
         })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::posix::PosixEngine;
 use super::ring::RingEngine;
 use super::{Disk, Done, EngineError, Op, Sock, Waker};
+use crate::limits::INLINE_MAX;
 
 /// Runs operations. See the module's head for what every implementation guarantees.
 pub trait Engine: Send {
@@ -141,11 +142,13 @@ pub struct EngineOptions {
     pub workers: u32,
     /// Register buffers and files with the ring where the system allows it.
     pub register: bool,
+    /// Transfers of memory that run on the calling thread are at most this long, bytes.
+    pub inline: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { entries: 256, workers: 2, register: true }
+        EngineOptions { entries: 256, workers: 2, register: true, inline: INLINE_MAX }
     }
 }
 

@@ -34,15 +34,36 @@ pub fn seal_page(seal: &Seal, index: u32, sequence: u64, tags: impl Iterator<Ite
 
 /// Opens page `index`.
 pub fn open_page(seal: &Seal, index: u32, bytes: &[u8]) -> Result<TagPage, Damage> {
-    let (sequence, body) = seal.open(TAG_PAGE, u64::from(index), bytes)?;
-    Ok(TagPage { sequence, tags: decode(body)? })
+    let page = view_page(seal, index, bytes)?;
+    Ok(TagPage { sequence: page.sequence, tags: page.tags().collect() })
 }
 
-fn decode(body: &[u8]) -> Result<Vec<Generation>, Damage> {
-    let mut reader = Reader::new(TAG_PAGE.name, body);
-    let body = reader.bytes("tags", TAGS_PER_PAGE as usize * 4)?;
-    let tags = body.chunks_exact(4).map(|tag| Generation(u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]])));
-    Ok(tags.collect())
+/// A page whose MAC is right, its tags still where they were read to.
+pub struct PageView<'a> {
+    /// Checkpoint that wrote it.
+    pub sequence: u64,
+    tags: &'a [u8],
+}
+
+impl PageView<'_> {
+    /// [`TAGS_PER_PAGE`] tags.
+    pub fn tags(&self) -> impl Iterator<Item = Generation> {
+        decoded(self.tags)
+    }
+}
+
+/// Opens page `index` in place.
+pub fn view_page<'a>(seal: &Seal, index: u32, bytes: &'a [u8]) -> Result<PageView<'a>, Damage> {
+    let (sequence, body) = seal.open(TAG_PAGE, u64::from(index), bytes)?;
+    Ok(PageView { sequence, tags: tags_of(body)? })
+}
+
+fn tags_of(body: &[u8]) -> Result<&[u8], Damage> {
+    Reader::new(TAG_PAGE.name, body).bytes("tags", TAGS_PER_PAGE as usize * 4)
+}
+
+fn decoded(tags: &[u8]) -> impl Iterator<Item = Generation> {
+    tags.as_chunks::<4>().0.iter().map(|tag| Generation(u32::from_le_bytes(*tag)))
 }
 
 /// Whether a page's CRC is right, for those without a key; its sequence if so.
@@ -52,7 +73,7 @@ pub fn peek_page(bytes: &[u8]) -> Result<u64, Damage> {
 
 /// The tags of a page whose CRC is right, for those without a key.
 pub fn peek_tags(bytes: &[u8]) -> Result<Vec<Generation>, Damage> {
-    decode(envelope::peek(TAG_PAGE, bytes)?.body)
+    Ok(decoded(tags_of(envelope::peek(TAG_PAGE, bytes)?.body)?).collect())
 }
 
 /// The keyed digest over (index, sequence) of every page, in order.

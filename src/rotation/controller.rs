@@ -19,6 +19,9 @@ use crate::volume::lifecycle::RotationSpec;
 use crate::volume::pipeline::{Counters, Pipeline};
 use crate::volume::{Volume, VolumeError};
 
+/// Threads a rotation works with at most: what memory can feed.
+const LANES_MAX: usize = 4;
+
 /// Gives client latency since the server started.
 pub type Probe = Arc<dyn Fn() -> Histogram + Send + Sync>;
 /// Makes an engine for a worker.
@@ -84,7 +87,7 @@ impl Board {
     /// The worker's figures.
     pub fn report(&self, counters: Counters, metadata_bytes: u64) {
         let mut state = self.lock();
-        let sum = add(state.base, counters);
+        let sum = state.base + counters;
         let moved = sum.bytes + sum.holes;
         let now = Instant::now();
         match state.rate_mark {
@@ -99,21 +102,6 @@ impl Board {
         }
         state.progress.counters = sum;
         state.progress.metadata_bytes = metadata_bytes.saturating_sub(state.metadata_base);
-    }
-}
-
-fn add(a: Counters, b: Counters) -> Counters {
-    Counters {
-        batches: a.batches + b.batches,
-        extents: a.extents + b.extents,
-        bytes: a.bytes + b.bytes,
-        holes: a.holes + b.holes,
-        flushes: a.flushes + b.flushes,
-        flushes_shared: a.flushes_shared + b.flushes_shared,
-        skipped: a.skipped + b.skipped,
-        forced: a.forced + b.forced,
-        verified: a.verified + b.verified,
-        verify_skipped: a.verify_skipped + b.verify_skipped,
     }
 }
 
@@ -357,7 +345,8 @@ fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, pro
             Ok(engine) => {
                 let restraint = Arc::new(Restraint::default());
                 let engine = Box::new(Gentle::new(engine, Arc::clone(&restraint)));
-                let pipeline = Pipeline::new(Arc::clone(volume), engine);
+                let mut pipeline = Pipeline::new(Arc::clone(volume), engine);
+                add_helpers(&mut pipeline, make_engine);
                 Worker::new(Arc::clone(volume), pipeline, Arc::clone(board), Arc::clone(probe), restraint).run()
             }
             Err(error) => Err(VolumeError::from(error)),
@@ -387,6 +376,17 @@ fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, pro
             state.rate_mark = None;
             state.progress.rate = 0.0;
             return;
+        }
+    }
+}
+
+/// A helper for each further processor, as far as they can be had: a rotation goes on without.
+fn add_helpers(pipeline: &mut Pipeline, make_engine: &MakeEngine) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for _ in 1..processors.min(LANES_MAX) {
+        let added = make_engine().map_err(VolumeError::from).and_then(|engine| pipeline.add_helper(engine));
+        if let Err(error) = added {
+            tracing::warn!(error = %describe(&error), "a rotation does with fewer threads");
         }
     }
 }

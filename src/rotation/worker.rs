@@ -94,6 +94,8 @@ impl Worker {
                 return Ok(End::Drained);
             }
             let before = self.pipeline.counters();
+            let beside_clients = self.clients_active();
+            self.pipeline.set_beside_clients(beside_clients);
             self.pipeline.step(&candidates, rotation.target, sample(rotation.verify))?;
             let after = self.pipeline.counters();
             pacer.spend_up_to(moved(after));

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::error::VolumeError;
 use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts};
 use crate::format::generations::Entry;
 use crate::units::Generation;
@@ -60,6 +61,11 @@ impl Keyring {
     pub fn get(&self, generation: Generation) -> Option<Arc<GenerationKey>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.iter().rev().find(|key| key.generation == generation).map(Arc::clone)
+    }
+
+    /// The cipher of `generation`, which an operation cannot do without.
+    pub fn loaded(&self, generation: Generation) -> Result<Arc<GenerationKey>, VolumeError> {
+        self.get(generation).ok_or_else(|| VolumeError::Refused(format!("generation {generation} is not loaded")))
     }
 
     /// Loads a generation.

@@ -295,6 +295,10 @@ impl Volume {
             ranges.push((hole - at, 0));
             at = hole;
         }
+        if self.data.len()? < base + at {
+            // What a backing has lost looks like a hole; reading it is refused, and so is this.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(ranges)
     }
 

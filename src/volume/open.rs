@@ -33,7 +33,7 @@ use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
 use crate::sync::{AtomicBool, Mutex, OnceLock};
 use crate::units::{BLOCK, Generation, VolumeId};
-use pages::{check_tags, read_tags};
+use pages::{TagPages, check_tags, read_tags};
 
 /// How to open a volume.
 pub struct OpenVolume<'a> {
@@ -113,11 +113,12 @@ pub fn open_disks(
     let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine)?;
     let stamp = check_stamp(&keys.seal, &superblock.0, &*data)?;
     let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_alone() };
-    let (pages, page_sequence, tags) = read_tags(&keys, &superblock.0, &*header)?;
-    check_tags(&table.0, &tags)?;
+    let found_tags = read_tags(&keys, &superblock.0, &*header)?;
+    check_tags(&table.0, &found_tags)?;
+    let TagPages { pages, newest: page_sequence, tags, census } = found_tags;
     let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
     let records = live_records(&slots, superblock.0.tail)?;
-    let replayed = replay(&records, superblock.0.tail, |extent| tags[extent.0 as usize])?;
+    let replayed = replay(&records, superblock.0.tail, |extent| Generation(tags[extent.0 as usize]))?;
     let (id, shape, zones) = (superblock.0.volume, superblock.0.shape, superblock.0.zones);
     let poison = OnceLock::new();
     if !superblock.0.poisoned.is_empty() {
@@ -148,7 +149,7 @@ pub fn open_disks(
         data_len: data_len(&zones),
         header,
         detached,
-        tags: TagTable::new(tags.into_iter()),
+        tags: TagTable::counted(tags, census),
         gates: Gates::default(),
         flushes,
         keyring,

@@ -4,30 +4,42 @@
 //! 1. **hold** batch e+1: new client writes to it wait, reads go on (rule R0: only what is behind a flush);
 //! 2. read batch e+1, fingerprint, decrypt, encrypt into images;
 //! 3. write batch e in place, its intents being durable; tags change and holds end extent by extent as writes complete
-//!    (journal mode: holds end when the commit is durable);
+//!    (journal mode: holds end when the commit is durable). Batch e−1, which is durable, is read back meanwhile;
 //! 4. write one record: commits of batch e−1, intents of batch e+1;
 //! 5. **flush**: the data of e, the commits of e−1 and the intents of e+1 are durable.
 //!
+//! Steps 2 and 3 are an [`Epoch`]'s tasks, done extent by extent by one or more lanes; all else is one thread's.
 //! Every half ring a checkpoint rides along: pages before one flush, the superblock before the next.
 //! Invariants: [`IntentLog`](super::log::IntentLog) refuses any step out of order; a failure after an intent is written
 //! poisons the volume, and every write parked behind a hold is answered.
 
+mod counters;
 mod durable;
+mod epoch;
+mod lane;
+mod lanes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::epoch::{Epoch, Share};
+use self::lane::Lane;
+use self::lanes::Lanes;
 use super::Volume;
 use super::checkpoint::Checkpoint;
 use super::error::VolumeError;
 use super::gates::Held;
-use super::image::{Image, Part};
-use super::rewrite::{Digest, Rewrite};
+use super::image::Image;
+use super::rewrite::Digest;
 use super::rules;
-use crate::engine::{Data, Done, Engine, Op, Pool};
+use crate::engine::{Engine, Pool};
 use crate::format::intents::Intent;
 use crate::units::{Extent, Generation};
+
+pub use self::counters::Counters;
+#[cfg(test)]
+pub use self::lane::READ_BACK;
 
 /// An extent skipped this often because a client keeps writing to it is held, flushed and taken.
 pub const SKIPS_MAX: u8 = 8;
@@ -55,32 +67,8 @@ impl Patience {
         Patience { drain: Duration::ZERO, client_flushed: Duration::ZERO, client_flush: Duration::ZERO };
 }
 
-/// What the pipeline has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Batches whose data is durable.
-    pub batches: u64,
-    /// Extents rewritten.
-    pub extents: u64,
-    /// Bytes of ciphertext rewritten.
-    pub bytes: u64,
-    /// Bytes skipped because they are holes.
-    pub holes: u64,
-    /// Flushes the pipeline asked for.
-    pub flushes: u64,
-    /// Of these, flushes a client's own request served.
-    pub flushes_shared: u64,
-    /// Extents skipped because of rule R0.
-    pub skipped: u64,
-    /// Extents held by force.
-    pub forced: u64,
-    /// Extents read back and found equal.
-    pub verified: u64,
-    /// Extents not read back because a client had written to them.
-    pub verify_skipped: u64,
-}
-
 /// One extent of a batch.
+#[derive(Clone)]
 pub(super) struct Member {
     pub image: Arc<Image>,
     pub digest: Option<Digest>,
@@ -89,45 +77,53 @@ pub(super) struct Member {
 /// The pipeline of one volume.
 pub struct Pipeline {
     volume: Arc<Volume>,
-    engine: Box<dyn Engine>,
     pool: Pool,
+    lanes: Lanes,
+    beside_clients: bool,
     /// Intents durable, data not issued: written next, the extents are held until then.
     current: Vec<Member>,
     /// Data written, not yet behind a flush.
     written: Vec<Member>,
+    /// Data durable, to be read back.
+    durable: Vec<Member>,
     /// Journal mode: data written, hold kept until the commit is durable.
     awaiting_commit: Vec<Extent>,
     checkpoint: Option<Checkpoint>,
     skips: HashMap<Extent, u8>,
     patience: Patience,
     counters: Counters,
-    /// Known data of the volume: see [`Rewrite`].
-    dense: std::ops::Range<u64>,
-    done: Vec<Done>,
 }
 
 impl Pipeline {
     /// A pipeline with an engine of its own.
     pub fn new(volume: Arc<Volume>, engine: Box<dyn Engine>) -> Pipeline {
+        let pool = Pool::new(usize::MAX);
+        let lanes = Lanes::new(Lane::new(&volume, engine, pool.clone()));
         Pipeline {
             volume,
-            engine,
-            pool: Pool::new(usize::MAX),
+            pool,
+            lanes,
+            beside_clients: false,
             current: Vec::new(),
             written: Vec::new(),
+            durable: Vec::new(),
             awaiting_commit: Vec::new(),
             checkpoint: None,
             skips: HashMap::new(),
             patience: Patience::USUAL,
             counters: Counters::default(),
-            dense: 0..0,
-            done: Vec::new(),
         }
     }
 
-    /// Changes how long it waits for others.
-    pub fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
+    /// Adds a thread that shares the work, with an engine of its own.
+    pub fn add_helper(&mut self, engine: Box<dyn Engine>) -> Result<(), VolumeError> {
+        let lane = Lane::new(&self.volume, engine, self.pool.clone());
+        self.lanes.add(lane).map_err(VolumeError::io("start a thread"))
+    }
+
+    /// Whether clients are active: helpers then rest, which leaves the other processors to them, and holds end sooner.
+    pub fn set_beside_clients(&mut self, beside_clients: bool) {
+        self.beside_clients = beside_clients;
     }
 
     /// What was done so far.
@@ -144,6 +140,7 @@ impl Pipeline {
     pub fn is_idle(&self) -> bool {
         self.current.is_empty()
             && self.written.is_empty()
+            && self.durable.is_empty()
             && self.awaiting_commit.is_empty()
             && self.checkpoint.is_none()
             && self.volume.meta().log.ready_commits().is_empty()
@@ -158,39 +155,33 @@ impl Pipeline {
             self.volume.may_rewrite()?;
         }
         let held = self.hold(candidates, target)?;
-        let mut rewrite = Rewrite::new(&self.volume, &self.pool, target, self.dense.clone());
-        for extent in &held {
-            if let Err(error) = rewrite.read(&mut *self.engine, *extent, wanted(*extent, target, sample)) {
-                self.let_go(&held);
-                self.finish_reads(&mut rewrite);
-                return Err(error);
-            }
-        }
-        if let Err(error) = self.write_current(Some(&mut rewrite)) {
+        let mut share = self.work((target, sample), &held);
+        if let Some(error) = share.failure {
             return Err(self.fail(&held, error));
         }
-        let batch = rewrite.finish();
-        self.dense = batch.dense.clone();
-        for (extent, _) in &batch.failed {
+        for (extent, _) in &share.unreadable {
             self.volume.gates.release(*extent);
         }
-        let written = match self.commit(batch.members, batch.intents) {
-            Ok(written) => written,
+        share.fresh.sort_unstable_by_key(|(member, _)| member.image.extent);
+        let (members, intents) = share.fresh.into_iter().unzip();
+        self.durable = match self.commit(members, intents) {
+            Ok(written) => written.into_iter().filter(|member| member.digest.is_some()).collect(),
             Err(error) => return Err(self.fail(&held, error)),
         };
-        self.read_back(&written)?;
-        batch.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+        let unreadable = share.unreadable.into_iter().next().map(|(_, error)| error);
+        share.not_read_back.or(unreadable).map_or(Ok(()), Err)
     }
 
     /// Ends the holds on extents whose intents are durable by writing them now, before a pause; the next step's flush
     /// covers the data. In journal mode a hold ends with the commit, so that takes steps of their own.
     pub fn end_holds(&mut self, target: Generation) -> Result<(), VolumeError> {
         self.refuse_if_poisoned()?;
-        if let Err(error) = self.write_current(None) {
+        let share = self.work((target, 0), &[]);
+        if let Some(error) = share.failure {
             return Err(self.fail(&[], error));
         }
         let unread = self.step_while(target, |pipeline| !pipeline.awaiting_commit.is_empty())?;
-        unread.map_or(Ok(()), Err)
+        share.not_read_back.or(unread).map_or(Ok(()), Err)
     }
 
     /// Steps without new candidates until nothing is under way; ends with every commit checkpointed.
@@ -270,101 +261,24 @@ impl Pipeline {
         }
     }
 
-    fn finish_reads(&mut self, rewrite: &mut Rewrite) {
-        while rewrite.reading() > 0 && self.engine.wait(None, &mut self.done).is_ok() {
-            for done in self.done.drain(..) {
-                rewrite.take(done);
-            }
+    /// Steps 2 and 3: the batch that is `held` is read and the current one written; what is durable is read back.
+    fn work(&mut self, towards: (Generation, u32), held: &[Extent]) -> Share {
+        let (current, durable) = (std::mem::take(&mut self.current), std::mem::take(&mut self.durable));
+        let cached = durable.first().map(|member| member.image.extent).and_then(|extent| {
+            let source = self.volume.data.drop_cache().err()?;
+            let source = Box::new(VolumeError::Io { what: "drop the cache before reading back", source });
+            Some(VolumeError::NotReadBack { extent, source })
+        });
+        let epoch = Arc::new(Epoch::new(&self.volume, towards, self.beside_clients, &current, held, durable));
+        let mut share = self.lanes.run(&epoch, self.beside_clients);
+        share.not_read_back = cached.or(share.not_read_back);
+        self.counters = self.counters + share.counters;
+        self.awaiting_commit.append(&mut share.awaiting_commit);
+        match share.failure {
+            None => self.written.extend(current),
+            Some(_) => self.current = current,
         }
-    }
-
-    /// Steps 2 and 3: reads of the next batch and writes of the current one run side by side on the ring.
-    fn write_current(&mut self, mut rewrite: Option<&mut Rewrite>) -> Result<(), VolumeError> {
-        let current = std::mem::take(&mut self.current);
-        let mut parts_left: Vec<usize> = Vec::with_capacity(current.len());
-        let early = rules::releases_before_data();
-        let mut failure = None;
-        for (index, member) in current.iter().enumerate() {
-            let extent = member.image.extent;
-            if !self.volume.meta().log.may_write(extent) {
-                failure = Some(VolumeError::Refused(format!("the intent of extent {extent} is not durable")));
-                break;
-            }
-            self.volume.gates.start_rewrite(extent, Arc::clone(&member.image));
-            parts_left.push(member.image.parts.len());
-            if early {
-                self.rewritten(member);
-            }
-            for part in &member.image.parts {
-                self.submit_write(index, part);
-            }
-            if member.image.parts.is_empty() && !early {
-                self.rewritten(member);
-            }
-        }
-        let mut writing: usize = parts_left.iter().sum();
-        while writing > 0 || rewrite.as_ref().is_some_and(|rewrite| rewrite.reading() > 0) {
-            if let Err(source) = self.engine.wait(None, &mut self.done) {
-                failure = Some(VolumeError::Io { what: "wait for the ring", source });
-                break;
-            }
-            for done in std::mem::take(&mut self.done) {
-                if !matches!(done.op, Op::Write { .. }) {
-                    if let Some(rewrite) = &mut rewrite {
-                        rewrite.take(done);
-                    }
-                    continue;
-                }
-                writing -= 1;
-                let index = done.token as usize;
-                match done.result {
-                    Ok(_) => parts_left[index] -= 1,
-                    Err(source) => failure = Some(VolumeError::Io { what: "write a re-encrypted extent", source }),
-                }
-                if parts_left[index] == 0 && !early {
-                    self.rewritten(&current[index]);
-                }
-            }
-        }
-        match failure {
-            None => {
-                self.written.extend(current);
-                Ok(())
-            }
-            Some(error) => {
-                self.current = current;
-                Err(error)
-            }
-        }
-    }
-
-    fn submit_write(&mut self, index: usize, part: &Part) {
-        let op = Op::Write {
-            disk: Arc::clone(&self.volume.data),
-            offset: self.volume.data_offset + part.offset,
-            data: Data::Shared(Arc::clone(&part.buf)),
-            range: 0..part.len,
-            dsync: false,
-        };
-        self.engine.submit(index as u64, op);
-    }
-
-    /// An extent's data is on the device: its tag changes; in place, its hold ends (rule R1 from here).
-    fn rewritten(&mut self, member: &Member) {
-        let (gates, extent) = (&self.volume.gates, member.image.extent);
-        gates.finish_rewrite(&self.volume.tags, extent, member.image.generation);
-        let (first, end) = self.volume.shape.extent_range(extent.0);
-        self.counters.extents += 1;
-        self.counters.bytes += member.image.bytes();
-        self.counters.holes += (end - first) - member.image.bytes();
-        if member.digest.is_some() {
-            gates.watch(extent);
-        }
-        if rules::releases_with_data(self.volume.shape.mode) {
-            gates.release(extent);
-        } else {
-            self.awaiting_commit.push(extent);
-        }
+        share
     }
 
     /// Steps 4 and 5, and what the flush has settled. Gives the batch whose data is durable now.

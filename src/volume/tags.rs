@@ -12,6 +12,9 @@ use super::rules;
 use crate::sync::{AtomicU32, Mutex};
 use crate::units::{Extent, Generation};
 
+/// How many extents carry each tag.
+pub type Census = BTreeMap<Generation, u64>;
+
 /// The tags of one volume.
 pub struct TagTable {
     current: Box<[AtomicU32]>,
@@ -23,18 +26,24 @@ struct Books {
     /// Committed tags that differ from the current ones.
     committed: HashMap<Extent, Generation>,
     /// Extents by current tag.
-    census: BTreeMap<Generation, u64>,
+    census: Census,
 }
 
 impl TagTable {
     /// A table whose current and committed tags are `tags`.
     pub fn new(tags: impl ExactSizeIterator<Item = Generation>) -> TagTable {
-        let mut census = BTreeMap::new();
+        let mut census = Census::new();
         let count = |tag: Generation| {
             *census.entry(tag).or_insert(0) += 1;
-            AtomicU32::new(tag.0)
+            tag.0
         };
-        let current = tags.map(count).collect();
+        let tags = tags.map(count).collect();
+        TagTable::counted(tags, census)
+    }
+
+    /// A table whose current and committed tags are `tags`, of which `census` is the count.
+    pub fn counted(tags: Vec<u32>, census: Census) -> TagTable {
+        let current = tags.into_iter().map(AtomicU32::new).collect();
         TagTable { current, books: Mutex::new(Books { committed: HashMap::new(), census }) }
     }
 
@@ -80,14 +89,14 @@ impl TagTable {
     }
 
     /// Extents by current tag.
-    pub fn census(&self) -> BTreeMap<Generation, u64> {
+    pub fn census(&self) -> Census {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).census.clone()
     }
 
     /// Counts all current tags and compares with the census: both, if they differ. Nothing moves meanwhile.
-    pub fn recount(&self) -> Result<(), [BTreeMap<Generation, u64>; 2]> {
+    pub fn recount(&self) -> Result<(), [Census; 2]> {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counted = BTreeMap::new();
+        let mut counted = Census::new();
         for tag in &self.current {
             *counted.entry(Generation(tag.load(Ordering::Acquire))).or_insert(0) += 1;
         }

@@ -12,6 +12,7 @@ mod check;
 mod copy;
 mod filesystem;
 mod fio;
+mod idle;
 mod info;
 mod kill;
 mod qemu;
@@ -79,4 +80,5 @@ over_variants! {
     sparse::verified_rotation as sparse_rotation,
     kill::kill_9_loses_nothing_acknowledged as kill_9,
     filesystem::ext4_through_a_rotation as ext4_rotation,
+    idle::wakes_nobody as idle_daemon,
 }

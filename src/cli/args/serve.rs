@@ -24,7 +24,9 @@ pub enum CryptoChoice {
     /// The fastest this CPU can run
     Auto,
     /// Our own vector code, for VAES and AVX-512
-    Vaes,
+    Vaes512,
+    /// The same for VAES and AVX2
+    Vaes256,
     /// AWS-LC, fast on any CPU
     AwsLc,
     /// Pure Rust

@@ -35,7 +35,11 @@ impl RingEngine {
             Op::Flush { .. } => true,
             Op::Recv { .. } | Op::Send { .. } => false,
         };
-        if small && inline == InlinePolicy::Always {
+        let short = match op {
+            Op::Read { range, .. } | Op::Write { range, .. } => range.len() <= self.options.inline,
+            _ => small,
+        };
+        if short && inline == InlinePolicy::Always {
             return self.run_inline(op);
         }
         if entry.align > 1 && !memory_address(op).is_multiple_of(entry.align) {

@@ -14,7 +14,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Every engine, with its name for messages: the ring as it comes, one whose queues always overflow and which has
 /// nothing registered, and the twin.
 pub fn engines() -> Vec<(&'static str, Box<dyn Engine>)> {
-    let tiny = EngineOptions { entries: 2, workers: 1, register: false };
+    let tiny = EngineOptions { entries: 2, workers: 1, register: false, ..EngineOptions::default() };
     [
         ("ring", IoKind::Ring, EngineOptions::default()),
         ("tiny ring", IoKind::Ring, tiny),

@@ -3,7 +3,7 @@
 //! Invariant: what cannot be read is empty bytes, which every decoder describes as damage.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -46,8 +46,24 @@ impl Bytes<'_> {
         self.try_read(place, len).unwrap_or_default()
     }
 
-    /// `len` bytes at `place`.
+    /// Bytes there are.
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            // A device's status has no size; nothing reads at the position this moves.
+            Bytes::File(file) => {
+                let mut position: &File = file;
+                position.seek(SeekFrom::End(0))
+            }
+            Bytes::Disk(disk) => disk.len(),
+        }
+    }
+
+    /// `len` bytes at `place`. No memory is taken for more than there is: places and lengths are claims of the metadata.
     pub fn try_read(&self, place: u64, len: u64) -> io::Result<Vec<u8>> {
+        let end = self.len()?;
+        if place.checked_add(len).is_none_or(|wanted| wanted > end) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let mut bytes = vec![0u8; len as usize];
         match self {
             Bytes::File(file) => file.read_exact_at(&mut bytes, place)?,
@@ -114,4 +130,26 @@ impl Copies {
 pub(in crate::volume) fn tag_page_places(superblock: &Superblock, index: u32) -> [u64; 2] {
     let pages = u64::from(superblock.shape.tag_pages());
     [0, 1].map(|copy| superblock.zones.tags.offset + (copy * pages + u64::from(index)) * BLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::mem::MemDisk;
+
+    #[test]
+    fn no_memory_is_taken_for_bytes_that_are_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("header");
+        std::fs::write(&path, [7; 4096]).unwrap();
+        let disk = MemDisk::new(4096);
+        for bytes in [Bytes::open(&path).unwrap(), Bytes::of(&disk)] {
+            assert_eq!(bytes.try_read(1024, 3072).unwrap().len(), 3072);
+            // More than any machine has: taking it would end the process.
+            for (place, len) in [(0, 1 << 60), (u64::MAX, 1 << 60), (4096, 1), (1, 4096)] {
+                assert_eq!(bytes.try_read(place, len).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+                assert!(bytes.read(place, len).is_empty());
+            }
+        }
+    }
 }

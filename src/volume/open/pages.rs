@@ -1,40 +1,49 @@
 //! Tag pages at open: both copies of each, exactly those the superblock's digest names, and what their tags may say.
+//!
+//! A volume of 15 TiB has 64 MiB of tags to read and authenticate, most of what its opening takes: threads share the
+//! work, run by run of pages, and each puts the tags where they stay. Invariants: what is found, and the fault that is
+//! named, do not depend on the number of threads; a table of one run is read by the caller alone, in order. A hole
+//! is not read: it reads as zeros, and as zeros it is judged.
+
+use std::collections::BTreeMap;
+use std::iter::repeat_with;
+use std::sync::PoisonError;
+use std::thread;
 
 use super::{MetadataKeys, read_or_empty};
 use crate::engine::Disk;
-use crate::format::Damage;
 use crate::format::generations::{GenerationTable, KeyState};
 use crate::format::layout::TAGS_PER_PAGE;
 use crate::format::superblock::Superblock;
-use crate::format::tags::{digest, open_page};
+use crate::format::tags::{PageView, digest, view_page};
+use crate::format::{Damage, Seal};
+use crate::sync::Mutex;
 use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::checkpoint::PageState;
 use crate::volume::error::VolumeError;
+use crate::volume::info::tag_page_places;
+use crate::volume::tags::Census;
 
-/// Tag pages read at once, or one by one where the device does not give all of them.
-enum Pages {
-    All(Vec<u8>),
-    Each(Vec<Vec<u8>>),
-}
+/// Pages of a run: what one thread reads at a time, of each copy.
+const RUN: usize = 256;
+/// Bytes of a page.
+const PAGE: usize = BLOCK as usize;
+/// Threads that read at most.
+const THREADS_MAX: usize = 4;
 
-impl Pages {
-    /// A page's bytes; empty if it cannot be read.
-    fn page(&self, index: u32) -> &[u8] {
-        let at = index as usize * BLOCK as usize;
-        match self {
-            Pages::All(bytes) => bytes.get(at..at + BLOCK as usize).unwrap_or_default(),
-            Pages::Each(pages) => pages.get(index as usize).map(Vec::as_slice).unwrap_or_default(),
-        }
-    }
-}
+/// A page that was never written.
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
-/// One unreadable page, as a power cut may leave it, must not hide its neighbours.
-fn read_pages(header: &dyn Disk, place: u64, count: u32) -> Pages {
-    let all = read_or_empty(header, place, u64::from(count) * BLOCK);
-    if !all.is_empty() {
-        return Pages::All(all);
-    }
-    Pages::Each((0..u64::from(count)).map(|index| read_or_empty(header, place + index * BLOCK, BLOCK)).collect())
+/// What all pages say.
+pub(super) struct TagPages {
+    /// Every page.
+    pub pages: Vec<PageState>,
+    /// The newest sequence on any copy of any page.
+    pub newest: u64,
+    /// Tags of all extents, as of the checkpoint.
+    pub tags: Vec<u32>,
+    /// How many extents carry each.
+    pub census: Census,
 }
 
 /// Reads both copies of every tag page and takes exactly those the superblock's digest names.
@@ -42,67 +51,209 @@ pub(super) fn read_tags(
     keys: &MetadataKeys,
     superblock: &Superblock,
     header: &dyn Disk,
-) -> Result<(Vec<PageState>, u64, Vec<Generation>), VolumeError> {
-    const CHUNK: u32 = 256;
-    let (count, extents) = (superblock.shape.tag_pages(), superblock.shape.extents() as usize);
-    let mut pages = Vec::with_capacity(count as usize);
-    let mut tags = Vec::with_capacity(extents);
-    let mut suspects = Vec::new();
-    let mut newest = superblock.checkpoint;
-    let mut first = 0;
-    while first < count {
-        let chunk = CHUNK.min(count - first);
-        let copies = [0u64, 1].map(|copy| {
-            let place = superblock.zones.tags.offset + (copy * u64::from(count) + u64::from(first)) * BLOCK;
-            read_pages(header, place, chunk)
-        });
-        for index in 0..chunk {
-            let found = copies.each_ref().map(|copy| open_page(&keys.seal, first + index, copy.page(index)));
-            let sequences = found.each_ref().map(|page| page.as_ref().ok().map(|page| page.sequence));
-            newest = sequences.iter().flatten().fold(newest, |newest, sequence| newest.max(*sequence));
-            let state = PageState::found(superblock.checkpoint, sequences);
-            let [a, b] = found;
-            let Some(state) = state else {
-                let damage = a.err().or(b.err()).unwrap_or(Damage::Crc { what: "tag page" });
-                return Err(VolumeError::damaged(format!("tag page {} (both copies)", first + index))(damage));
-            };
-            let rotten =
-                |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
-            if rotten(&a) || rotten(&b) {
-                suspects.push(first + index);
-            }
-            let page = if state.copy == 0 { a } else { b };
-            let page = page.map_err(VolumeError::damaged(format!("tag page {}", first + index)))?;
-            pages.push(state);
-            let left = extents - tags.len();
-            tags.extend(page.tags.into_iter().take(left.min(TAGS_PER_PAGE as usize)));
-        }
-        first += chunk;
-    }
+) -> Result<TagPages, VolumeError> {
+    let mut pages = vec![PageState { sequence: 0, copy: 0, dirty: false }; superblock.shape.tag_pages() as usize];
+    // Zeros that the system hands out when they are first written: by the thread that does.
+    let mut tags = vec![0; superblock.shape.extents() as usize];
+    let reader = Reader { seal: &keys.seal, superblock, header };
+    let found = reader.read_all(&mut pages, &mut tags)?;
     if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
-        let suspects = match suspects.as_slice() {
+        let suspects = match found.suspects.as_slice() {
             [] => String::new(),
             some => format!(" (unreadable copies at pages {some:?})"),
         };
         return Err(VolumeError::TagDigest { checkpoint: superblock.checkpoint, suspects });
     }
-    Ok((pages, newest, tags))
+    Ok(TagPages { pages, newest: found.newest.max(superblock.checkpoint), tags, census: found.census })
+}
+
+/// A run of pages and where its findings go.
+struct Run<'a> {
+    first: u32,
+    pages: &'a mut [PageState],
+    /// Of its extents; none behind the last one.
+    tags: &'a mut [u32],
+}
+
+/// What a thread's runs say together.
+#[derive(Default)]
+struct Findings {
+    newest: u64,
+    census: Census,
+    /// Pages with a copy that cannot be read.
+    suspects: Vec<u32>,
+    /// The first run at fault, if one is.
+    fault: Option<(u32, VolumeError)>,
+}
+
+impl Findings {
+    fn merge(mut self, other: Findings) -> Findings {
+        self.newest = self.newest.max(other.newest);
+        for (generation, count) in other.census {
+            *self.census.entry(generation).or_insert(0) += count;
+        }
+        self.suspects.extend(other.suspects);
+        self.fault = self.fault.into_iter().chain(other.fault).min_by_key(|(run, _)| *run);
+        self
+    }
+}
+
+struct Reader<'a> {
+    seal: &'a Seal,
+    superblock: &'a Superblock,
+    header: &'a dyn Disk,
+}
+
+impl Reader<'_> {
+    fn read_all(&self, pages: &mut [PageState], tags: &mut [u32]) -> Result<Findings, VolumeError> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.min(THREADS_MAX).min(pages.len().div_ceil(RUN));
+        let run_bytes = pages.len().min(RUN) * PAGE;
+        let tags = tags.chunks_mut(RUN * TAGS_PER_PAGE as usize).chain(repeat_with(Default::default));
+        let runs = (0u32..).step_by(RUN).zip(pages.chunks_mut(RUN)).zip(tags);
+        let runs = Mutex::new(runs.map(|((first, pages), tags)| Run { first, pages, tags }));
+        let next = || runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || self.read_runs(run_bytes, next);
+        let mut found = thread::scope(|scope| {
+            // Without a thread the others do its part.
+            let spawn = |_| thread::Builder::new().name("km-open".into()).spawn_scoped(scope, work).ok();
+            let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+            let own = work();
+            others.into_iter().fold(own, |found, other| match other.join() {
+                Ok(other) => found.merge(other),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        });
+        found.suspects.sort_unstable();
+        match found.fault {
+            Some((_, error)) => Err(error),
+            None => Ok(found),
+        }
+    }
+
+    /// Takes run after run. Runs are handed out in order, so one before a faulty one is read to its end by somebody.
+    fn read_runs<'r>(&self, run_bytes: usize, next: impl Fn() -> Option<Run<'r>>) -> Findings {
+        let mut found = Findings::default();
+        // Aligned, so that direct I/O needs no buffer of its own, which threads would wait for.
+        let mut memory = vec![0; 2 * run_bytes + PAGE];
+        let aligned = memory.as_ptr().align_offset(PAGE);
+        let (a, b) = memory[aligned..].split_at_mut(run_bytes);
+        while let Some(run) = next() {
+            let first = run.first;
+            if let Err(error) = self.read_run(run, [&mut *a, &mut *b], &mut found) {
+                found.fault = Some((first, error));
+                break;
+            }
+        }
+        found
+    }
+
+    fn read_run(&self, run: Run<'_>, buffers: [&mut [u8]; 2], found: &mut Findings) -> Result<(), VolumeError> {
+        let places = tag_page_places(self.superblock, run.first);
+        let [a, b] = buffers;
+        let copies = [(a, places[0]), (b, places[1])];
+        let copies = copies.map(|(buffer, place)| Pages::read(self.header, place, run.pages.len(), buffer));
+        let tags = run.tags.chunks_mut(TAGS_PER_PAGE as usize).chain(repeat_with(Default::default));
+        for ((slot, state), tags) in run.pages.iter_mut().enumerate().zip(tags) {
+            let index = run.first + slot as u32;
+            let copies = copies.each_ref().map(|copy| view_page(self.seal, index, copy.page(slot)));
+            let page;
+            (*state, page) = self.judge(index, copies, found)?;
+            for (place, tag) in tags.iter_mut().zip(page.tags()) {
+                *place = tag.0;
+            }
+            for same in tags.chunk_by(|a, b| a == b) {
+                *found.census.entry(Generation(same[0])).or_insert(0) += same.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which copy counts.
+    fn judge<'a>(
+        &self,
+        index: u32,
+        copies: [Result<PageView<'a>, Damage>; 2],
+        found: &mut Findings,
+    ) -> Result<(PageState, PageView<'a>), VolumeError> {
+        let sequences = copies.each_ref().map(|page| page.as_ref().ok().map(|page| page.sequence));
+        found.newest = sequences.iter().flatten().fold(found.newest, |newest, sequence| newest.max(*sequence));
+        let state = PageState::found(self.superblock.checkpoint, sequences);
+        let [a, b] = copies;
+        let Some(state) = state else {
+            let damage = a.err().or(b.err()).unwrap_or(Damage::Crc { what: "tag page" });
+            return Err(VolumeError::damaged(format!("tag page {index} (both copies)"))(damage));
+        };
+        let rotten = |page: &Result<_, Damage>| matches!(page, Err(damage) if !matches!(damage, Damage::Zero { .. }));
+        if rotten(&a) || rotten(&b) {
+            found.suspects.push(index);
+        }
+        let page = if state.copy == 0 { a } else { b };
+        let page = page.map_err(|damage| VolumeError::damaged(format!("tag page {index}"))(damage))?;
+        Ok((state, page))
+    }
+}
+
+/// A run of one copy: not there to be read, read at once, or page by page where the device does not give all of it.
+enum Pages<'a> {
+    Hole,
+    All(&'a [u8]),
+    Each(Vec<Vec<u8>>),
+}
+
+impl<'a> Pages<'a> {
+    /// One unreadable page, as a power cut may leave it, must not hide its neighbours.
+    fn read(header: &dyn Disk, place: u64, count: usize, buffer: &'a mut [u8]) -> Pages<'a> {
+        let bytes = count as u64 * BLOCK;
+        if matches!(header.next_data(place, place + bytes), Ok(None)) {
+            return Pages::Hole;
+        }
+        let all = &mut buffer[..bytes as usize];
+        if header.read_at(place, all).is_ok() {
+            return Pages::All(all);
+        }
+        Pages::Each((0..count as u64).map(|index| read_or_empty(header, place + index * BLOCK, BLOCK)).collect())
+    }
+
+    /// A page's bytes; empty if it cannot be read.
+    fn page(&self, slot: usize) -> &[u8] {
+        match self {
+            Pages::Hole => &ZEROS,
+            Pages::All(bytes) => bytes.as_chunks::<PAGE>().0.get(slot).map_or(&[], |page| page),
+            Pages::Each(pages) => pages.get(slot).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
 }
 
 /// Every tag must name a generation that encrypts or has encrypted extents and still may.
-pub(super) fn check_tags(table: &GenerationTable, tags: &[Generation]) -> Result<(), VolumeError> {
-    let mut known: Option<Generation> = None;
-    for (extent, tag) in (0u32..).zip(tags) {
-        if known == Some(*tag) {
-            continue;
+pub(super) fn check_tags(table: &GenerationTable, found: &TagPages) -> Result<(), VolumeError> {
+    let faults: BTreeMap<u32, Fault> =
+        found.census.keys().filter_map(|tag| Some((tag.0, fault_of(table, *tag)?))).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    for (extent, tag) in (0u32..).zip(&found.tags) {
+        let (extent, generation) = (Extent(extent), Generation(*tag));
+        match faults.get(tag) {
+            Some(Fault::Unknown) => return Err(VolumeError::UnknownTag { extent, generation }),
+            Some(Fault::State(state)) => return Err(VolumeError::TagState { extent, generation, state: state.name() }),
+            None => {}
         }
-        let extent = Extent(extent);
-        let entry = table.entry(*tag).filter(|entry| entry.generation != Generation::METADATA);
-        let Some(entry) = entry else { return Err(VolumeError::UnknownTag { extent, generation: *tag }) };
-        if !matches!(entry.state, KeyState::Active | KeyState::Draining) {
-            return Err(VolumeError::TagState { extent, generation: *tag, state: entry.state.name() });
-        }
-        known = Some(*tag);
     }
     Ok(())
+}
+
+/// What is wrong with a tag.
+enum Fault {
+    Unknown,
+    State(KeyState),
+}
+
+fn fault_of(table: &GenerationTable, tag: Generation) -> Option<Fault> {
+    match table.entry(tag).filter(|entry| entry.generation != Generation::METADATA) {
+        None => Some(Fault::Unknown),
+        Some(entry) => {
+            (!matches!(entry.state, KeyState::Active | KeyState::Draining)).then_some(Fault::State(entry.state))
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Member, Pipeline};
+use super::Pipeline;
 use crate::format::intents::Intent;
 use crate::units::Extent;
 use crate::volume::checkpoint::Checkpoint;
@@ -78,28 +78,6 @@ impl Pipeline {
             self.counters.flushes_shared += 1;
         }
         flushed(bell.wait())
-    }
-
-    /// Reads back what was chosen, past the cache, with the engine that did not write. A device that gives a wrong answer
-    /// poisons the volume; one that gives none has lost what no recovery brings back, so clients may go on.
-    pub(super) fn read_back(&mut self, written: &[Member]) -> Result<(), VolumeError> {
-        let mut failed = None;
-        for member in written {
-            let Some(digest) = &member.digest else { continue };
-            let extent = member.image.extent;
-            let equal = digest.matches(&self.volume, &member.image);
-            let touched = self.volume.gates.was_touched(extent);
-            self.volume.gates.unwatch(extent);
-            match (touched, equal) {
-                (true, _) => self.counters.verify_skipped += 1,
-                (false, Ok(true)) => self.counters.verified += 1,
-                (false, Ok(false)) => return Err(self.fail(&[], VolumeError::ReadBack { extent })),
-                (false, Err(error)) => {
-                    failed.get_or_insert(VolumeError::NotReadBack { extent, source: Box::new(error) });
-                }
-            }
-        }
-        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -1,8 +1,15 @@
 //! Requests of sessions that die, requests that wait for buffers, and reads of an extent while it is rewritten.
 
-use super::rig::{Rig, shape};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::hooked::{Hooked, Hooks};
+use super::kek::OpenKek;
+use super::rig::{Disks, Rig, shape};
 use crate::crypto::{EngineKind, Suite};
-use crate::format::layout::WriteMode;
+use crate::engine::Disk;
+use crate::engine::mem::MemDisk;
+use crate::format::layout::{WriteMode, plan};
 use crate::units::Extent;
 use crate::volume::executor::{IoFailure, RequestKind};
 
@@ -150,4 +157,32 @@ fn a_client_that_never_lets_go_is_held_flushed_and_taken() {
     rig.pipeline.drain(target).unwrap();
     assert_eq!(rig.volume.tag(Extent(0)), target);
     assert!(rig.client.content()[..4096].iter().all(|byte| *byte == 9));
+}
+
+/// A backing that lost its end while it was served looks like a hole there. Reading it fails, so the map must not promise
+/// zeros.
+#[test]
+fn what_a_backing_has_lost_is_no_hole() {
+    use crate::volume::{STATUS_HOLE_ZERO, StatusKind};
+    struct Short(AtomicU64);
+    impl Hooks for Short {
+        fn len(&self, disk: &dyn Disk) -> std::io::Result<u64> {
+            Ok(disk.len()?.min(self.0.load(Ordering::Relaxed)))
+        }
+    }
+    let extent = EXTENT as u64;
+    let shape = shape(4 * extent, 4096, 4096, WriteMode::InPlace);
+    let layout = plan(&shape, false);
+    let disk = Arc::new(MemDisk::new(layout.data_len as usize)) as Arc<dyn Disk>;
+    let disk = Arc::new(Hooked { disk, hooks: Short(u64::MAX.into()) });
+    let disks = Disks { data: Arc::clone(&disk) as Arc<dyn Disk>, header: None };
+    disks.create(&shape, Suite::Aes256Xts, &OpenKek::list());
+    let volume = disks.open(&OpenKek::list(), EngineKind::AwsLc, true).unwrap();
+    let status = |offset, len| volume.block_status(offset, len, StatusKind::Allocation, 99);
+    assert_eq!(status(0, 4 * extent).unwrap(), [(4 * extent, STATUS_HOLE_ZERO)]);
+    disk.hooks.0.store(layout.zones.data.offset + 3 * extent, Ordering::Relaxed);
+    assert_eq!(status(0, 3 * extent).unwrap(), [(3 * extent, STATUS_HOLE_ZERO)]);
+    for (offset, len) in [(0, 4 * extent), (3 * extent, 1)] {
+        assert_eq!(status(offset, len).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    }
 }

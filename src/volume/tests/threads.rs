@@ -96,7 +96,8 @@ pub fn rotate(volume: &Arc<Volume>, pipeline: &mut Pipeline) {
     pipeline.drain(target).unwrap();
 }
 
-fn stress(kind: IoKind, mode: WriteMode, rotations: usize) {
+/// Rotations beside clients; the pipeline has `helpers` threads beside its own.
+fn stress(kind: IoKind, mode: WriteMode, helpers: usize, rotations: usize) {
     let shape = shape(BLOCKS * BLOCK, 512, 512, mode);
     let (disks, keks) = (Disks::in_memory(&shape, false), OpenKek::list());
     disks.create(&shape, Suite::Aes256Xts, &keks);
@@ -114,7 +115,9 @@ fn stress(kind: IoKind, mode: WriteMode, rotations: usize) {
             })
         })
         .collect();
-    let mut pipeline = Pipeline::new(Arc::clone(&volume), open(Some(kind), &EngineOptions::default()).unwrap());
+    let engine = || open(Some(kind), &EngineOptions::default()).unwrap();
+    let mut pipeline = Pipeline::new(Arc::clone(&volume), engine());
+    (0..helpers).for_each(|_| pipeline.add_helper(engine()).unwrap());
     for _ in 0..rotations {
         volume.start_rotation(&keks, &spec(Suite::Aes256Xts)).unwrap();
         rotate(&volume, &mut pipeline);
@@ -124,14 +127,14 @@ fn stress(kind: IoKind, mode: WriteMode, rotations: usize) {
     }
     over.store(true, Ordering::Relaxed);
     owners.into_iter().for_each(|owner| owner.join().expect("a client found wrong bytes"));
-    println!("{kind}, {mode:?}: {:?}", pipeline.counters());
+    println!("{kind}, {mode:?}, {helpers} helpers: {:?}", pipeline.counters());
 }
 
 #[test]
 fn clients_on_threads_beside_rotations() {
     watched(|| {
-        stress(IoKind::Posix, WriteMode::InPlace, 4);
-        stress(IoKind::Ring, WriteMode::InPlace, 4);
-        stress(IoKind::Posix, WriteMode::Journal, 2);
+        stress(IoKind::Posix, WriteMode::InPlace, 0, 4);
+        stress(IoKind::Ring, WriteMode::InPlace, 2, 4);
+        stress(IoKind::Posix, WriteMode::Journal, 1, 2);
     });
 }

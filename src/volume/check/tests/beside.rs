@@ -3,12 +3,11 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::fixture::{EXTENTS, Fixture, Keks, bad, pipeline, spec};
 use crate::crypto::EngineKind;
-use crate::engine::{Disk, DiskCaps};
+use crate::engine::Disk;
 use crate::format::layout::{SUPERBLOCK_A, SUPERBLOCK_B};
 use crate::keys::FileKek;
 use crate::units::Extent;
@@ -16,12 +15,12 @@ use crate::volume::Volume;
 use crate::volume::check::OnlineOptions;
 use crate::volume::info::tag_page_places;
 use crate::volume::open::open_disks;
+use crate::volume::tests::hooked::{Hooked, Hooks};
 
 type Move = Box<dyn FnOnce(&Arc<Volume>) + Send>;
 
-/// A disk under which something happens right after a range was read.
+/// Something happens right after a range was read.
 struct Moving {
-    disk: Arc<dyn Disk>,
     volume: OnceLock<Weak<Volume>>,
     next: Mutex<Option<(Range<u64>, Move)>>,
 }
@@ -38,56 +37,27 @@ impl Moving {
     }
 }
 
-impl Disk for Moving {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        self.disk.read_at(offset, data)?;
+impl Hooks for Moving {
+    fn read(&self, disk: &dyn Disk, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        disk.read_at(offset, data)?;
         self.after_read_of(offset, data.len() as u64);
         Ok(())
-    }
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.write_at(offset, data)
-    }
-    fn flush(&self) -> io::Result<()> {
-        self.disk.flush()
-    }
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.disk.punch(offset, len)
-    }
-    fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.disk.zero_range(offset, len)
-    }
-    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<u64>> {
-        self.disk.next_data(offset, end)
-    }
-    fn next_hole(&self, offset: u64, end: u64) -> io::Result<u64> {
-        self.disk.next_hole(offset, end)
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        self.disk.drop_cache()
-    }
-    fn fd(&self) -> Option<RawFd> {
-        None
-    }
-    fn caps(&self) -> DiskCaps {
-        self.disk.caps()
     }
 }
 
 /// Checks a volume while `action` happens right after the check has read something in `range`.
 fn while_moving(range: impl Fn(&Volume) -> Range<u64>, action: impl Fn(&Arc<Volume>, &Keks) + Send + 'static) {
     let fixture = Fixture::new();
-    let disk = Arc::new(Moving { disk: fixture.data_disk(), volume: OnceLock::new(), next: Mutex::new(None) });
+    let hooks = Moving { volume: OnceLock::new(), next: Mutex::new(None) };
+    let disk = Arc::new(Hooked { disk: fixture.data_disk(), hooks });
     let opened = open_disks(Arc::clone(&disk) as Arc<dyn Disk>, None, &fixture.keks, false, EngineKind::AwsLc);
     let volume = Arc::new(opened.unwrap());
-    disk.volume.set(Arc::downgrade(&volume)).unwrap();
+    disk.hooks.volume.set(Arc::downgrade(&volume)).unwrap();
     let keks: Keks = vec![Box::new(FileKek::open(&fixture.folder.path().join("kek0")).unwrap())];
-    *disk.next.lock().unwrap() = Some((range(&volume), Box::new(move |volume| action(volume, &keks))));
+    *disk.hooks.next.lock().unwrap() = Some((range(&volume), Box::new(move |volume| action(volume, &keks))));
     let options = OnlineOptions { full: true, bytes_per_s: None };
     let report = volume.check_online(&fixture.keks, options, &mut |_, _| true).unwrap();
-    assert!(disk.next.lock().unwrap().is_none(), "nothing moved");
+    assert!(disk.hooks.next.lock().unwrap().is_none(), "nothing moved");
     assert!(report.passed && bad(&report).is_empty(), "{:#?}", bad(&report));
 }
 

@@ -2,23 +2,22 @@
 //! the volume opens to what it was, and the next repair ends the work.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fixture::{Fixture, bad, clean, flip};
 use super::repair::{misplace, with_twins};
-use crate::engine::{Disk, DiskCaps};
+use crate::engine::Disk;
 use crate::format::generations::GenerationTable;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B};
 use crate::format::superblock::Superblock;
 use crate::units::BLOCK;
 use crate::volume::check::{Depth, check_disks};
 use crate::volume::info::tag_page_places;
+use crate::volume::tests::hooked::{Hooked, Hooks};
 
-/// A disk whose power fails at its `left`-th write or flush; of that write, `cut` bytes arrive.
+/// The power fails at the `left`-th write or flush; of that write, `cut` bytes arrive.
 struct Dying {
-    disk: Arc<dyn Disk>,
     left: AtomicUsize,
     cut: usize,
 }
@@ -36,46 +35,22 @@ fn gone() -> io::Error {
     io::Error::other("the power failed")
 }
 
-impl Disk for Dying {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        self.disk.read_at(offset, data)
-    }
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+impl Hooks for Dying {
+    fn write(&self, disk: &dyn Disk, offset: u64, data: &[u8]) -> io::Result<()> {
         match self.step() {
-            (true, _) => self.disk.write_at(offset, data),
+            (true, _) => disk.write_at(offset, data),
             (false, true) => {
-                self.disk.write_at(offset, &data[..self.cut.min(data.len())])?;
+                disk.write_at(offset, &data[..self.cut.min(data.len())])?;
                 Err(gone())
             }
             (false, false) => Err(gone()),
         }
     }
-    fn flush(&self) -> io::Result<()> {
-        if self.step().0 { self.disk.flush() } else { Err(gone()) }
+    fn flush(&self, disk: &dyn Disk) -> io::Result<()> {
+        if self.step().0 { disk.flush() } else { Err(gone()) }
     }
-    fn punch(&self, _: u64, _: u64) -> io::Result<()> {
+    fn zero(&self) -> io::Result<()> {
         Err(gone())
-    }
-    fn zero_range(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(gone())
-    }
-    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<u64>> {
-        self.disk.next_data(offset, end)
-    }
-    fn next_hole(&self, offset: u64, end: u64) -> io::Result<u64> {
-        self.disk.next_hole(offset, end)
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        self.disk.drop_cache()
-    }
-    fn fd(&self) -> Option<RawFd> {
-        None
-    }
-    fn caps(&self) -> DiskCaps {
-        self.disk.caps()
     }
 }
 
@@ -93,7 +68,8 @@ fn at_every_operation(hurt: impl Fn() -> Fixture, full: bool, unpoisons: bool) -
         for cut in [0, 512, 2048, usize::MAX] {
             let fixture = hurt();
             let before = state(&fixture);
-            let disk: Arc<dyn Disk> = Arc::new(Dying { disk: fixture.data_disk(), left: left.into(), cut });
+            let hooks = Dying { left: left.into(), cut };
+            let disk: Arc<dyn Disk> = Arc::new(Hooked { disk: fixture.data_disk(), hooks });
             let depth = Depth { keks: Some(&fixture.keks), full, repair: true };
             ended = check_disks(disk, None, depth, &mut |_, _| {}).is_ok();
             let mut after = state(&fixture);

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::fixture::{Fixture, clean, only};
@@ -10,50 +9,28 @@ use crate::crypto::{EngineKind, Suite, TweakRule, Xts, new_key};
 use crate::engine::{Disk, DiskCaps};
 use crate::units::Generation;
 use crate::volume::check::{Depth, Severity, check_disks};
+use crate::volume::tests::hooked::{Hooked, Hooks};
 
-/// A disk that cannot read a range, or vouches for less.
-pub struct Worn {
-    pub disk: Arc<dyn Disk>,
-    pub gone: Range<u64>,
-    pub granule: u32,
+/// A device that cannot read a range, or vouches for less.
+struct Worn {
+    gone: Range<u64>,
+    granule: u32,
 }
 
-impl Disk for Worn {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+/// A disk so worn.
+pub fn worn(disk: Arc<dyn Disk>, gone: Range<u64>, granule: u32) -> Arc<dyn Disk> {
+    Arc::new(Hooked { disk, hooks: Worn { gone, granule } })
+}
+
+impl Hooks for Worn {
+    fn read(&self, disk: &dyn Disk, offset: u64, data: &mut [u8]) -> io::Result<()> {
         if offset < self.gone.end && self.gone.start < offset + data.len() as u64 {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        self.disk.read_at(offset, data)
+        disk.read_at(offset, data)
     }
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.write_at(offset, data)
-    }
-    fn flush(&self) -> io::Result<()> {
-        self.disk.flush()
-    }
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.disk.punch(offset, len)
-    }
-    fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.disk.zero_range(offset, len)
-    }
-    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<u64>> {
-        self.disk.next_data(offset, end)
-    }
-    fn next_hole(&self, offset: u64, end: u64) -> io::Result<u64> {
-        self.disk.next_hole(offset, end)
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        self.disk.drop_cache()
-    }
-    fn fd(&self) -> Option<RawFd> {
-        None
-    }
-    fn caps(&self) -> DiskCaps {
-        DiskCaps { granule: self.granule, ..self.disk.caps() }
+    fn caps(&self, caps: DiskCaps) -> DiskCaps {
+        DiskCaps { granule: self.granule, ..caps }
     }
 }
 
@@ -75,7 +52,7 @@ fn an_extent_the_device_does_not_give_back() {
     let fixture = Fixture::new();
     let base = fixture.open(true).data_offset;
     let gone = base + (4 << 16) + 8192..base + (4 << 16) + 8704;
-    let worn: Arc<dyn Disk> = Arc::new(Worn { disk: fixture.data_disk(), gone, granule: 4096 });
+    let worn = worn(fixture.data_disk(), gone, 4096);
     let depth = |full| Depth { keks: Some(&fixture.keks), full, repair: false };
     clean(&check_disks(Arc::clone(&worn), None, depth(false), &mut |_, _| {}).unwrap());
     let report = check_disks(worn, None, depth(true), &mut |_, _| {}).unwrap();
@@ -96,7 +73,7 @@ fn metadata_the_device_does_not_give_back() {
         (zones.ring.offset, "ring-unreadable", Severity::Warning),
         (zones.stamp.offset, "stamp-unreadable", Severity::Warning),
     ] {
-        let worn: Arc<dyn Disk> = Arc::new(Worn { disk: fixture.data_disk(), gone: place..place + 1, granule: 4096 });
+        let worn = worn(fixture.data_disk(), place..place + 1, 4096);
         let depth = Depth { keks: Some(&fixture.keks), full: false, repair: false };
         let report = check_disks(worn, None, depth, &mut |_, _| {}).unwrap();
         only(&report, name, severity);
@@ -107,7 +84,7 @@ fn metadata_the_device_does_not_give_back() {
 #[test]
 fn a_device_that_vouches_for_less() {
     let fixture = Fixture::new();
-    let worn: Arc<dyn Disk> = Arc::new(Worn { disk: fixture.data_disk(), gone: 0..0, granule: 512 });
+    let worn = worn(fixture.data_disk(), 0..0, 512);
     let depth = Depth { keks: Some(&fixture.keks), full: false, repair: false };
     let report = check_disks(Arc::clone(&worn), None, depth, &mut |_, _| {}).unwrap();
     only(&report, "granule-unvouched", Severity::Warning);

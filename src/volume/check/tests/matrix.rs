@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::data::Worn;
+use super::data::worn;
 use super::fixture::{Fixture, at, bad, clean, explained, fails_by, flip, only, read, tamper};
 use crate::engine::Disk;
 use crate::engine::mem::MemDisk;
@@ -166,11 +166,11 @@ fn a_zeroed_block() {
 fn a_block_the_device_does_not_give_back() {
     let fixture = rotating();
     for structure in structures(&fixture) {
-        let worn = |disk: Arc<dyn Disk>, backing: &str| -> Arc<dyn Disk> {
+        let spoilt = |disk: Arc<dyn Disk>, backing: &str| -> Arc<dyn Disk> {
             let gone = if backing == structure.backing { structure.place..structure.place + 1 } else { 0..0 };
-            Arc::new(Worn { disk, gone, granule: 4096 })
+            worn(disk, gone, 4096)
         };
-        let (data, header) = (worn(fixture.data_disk(), "data"), worn(fixture.header_disk().unwrap(), "header"));
+        let (data, header) = (spoilt(fixture.data_disk(), "data"), spoilt(fixture.header_disk().unwrap(), "header"));
         let before = fixture.bytes();
         let depth = Depth { keks: Some(&fixture.keks), full: false, repair: true };
         let report = explained(check_disks(data, Some(header), depth, &mut |_, _| {}).unwrap());
@@ -187,7 +187,7 @@ fn both_copies_the_device_does_not_give_back() {
     for (gone, name) in
         [(0..SUPERBLOCK_B + 1, "superblock-unreadable"), (table..table + GENERATIONS_COPY + 1, "table-unreadable")]
     {
-        let worn: Arc<dyn Disk> = Arc::new(Worn { disk: fixture.data_disk(), gone, granule: 4096 });
+        let worn = worn(fixture.data_disk(), gone, 4096);
         let depth = Depth { keks: Some(&fixture.keks), full: false, repair: false };
         let report = check_disks(worn, None, depth, &mut |_, _| {}).unwrap();
         let found: Vec<_> = report.named(name).collect();

@@ -9,8 +9,8 @@ use super::super::sim::engine::run;
 use crate::engine::{Done, Engine, EngineOptions, EngineReport, EngineStats, IoKind, Op, Waker, open};
 use crate::sync::schedule;
 
-/// Looks at every operation before it begins.
-pub type Watch = Arc<dyn Fn(&Op) + Send + Sync>;
+/// Looks at every operation and its token before it begins.
+pub type Watch = Arc<dyn Fn(u64, &Op) + Send + Sync>;
 
 /// See the module's head.
 pub struct TurnEngine {
@@ -36,7 +36,7 @@ impl TurnEngine {
 impl Engine for TurnEngine {
     fn submit(&mut self, token: u64, mut op: Op) {
         if let Some(watch) = &self.watch {
-            watch(&op);
+            watch(token, &op);
         }
         self.pending += 1;
         let (ended, waker) = (Arc::clone(&self.ended), self.waker.clone());
