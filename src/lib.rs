@@ -13,7 +13,7 @@
 //! | [`format`](mod@format) | on-disk structures: bytes only |
 //! | [`engine`] | aligned buffers, io_uring, its posix twin, backings |
 //! | [`crypto`] | XTS engines, wrap, KDF, MAC, secrets in memory |
-//! | [`units`], [`limits`], [`sync`] | what everyone shares: numbers, and locks that tests can schedule |
+//! | [`units`], [`limits`], [`latency`], [`sync`] | what everyone shares: numbers, histograms, and locks that tests can schedule |
 
 pub mod cli;
 pub mod control;
@@ -21,6 +21,7 @@ pub mod crypto;
 pub mod engine;
 pub mod format;
 pub mod keys;
+pub mod latency;
 pub mod limits;
 pub mod nbd;
 pub mod rotation;

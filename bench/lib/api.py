@@ -43,9 +43,9 @@ def status(control, volume):
     return call(control, "GET", "/volumes/%s" % volume)
 
 
-def start(control, volume, verify="off", bytes_per_s=None, adaptive=False):
+def start(control, volume, verify="off", bytes_per_s=None, adaptive=False, factor=2.0):
     """Starts a rotation; unpaced unless told otherwise."""
-    pace = {"adaptive": adaptive, "factor": 2.0}
+    pace = {"adaptive": adaptive, "factor": factor}
     if bytes_per_s:
         pace["bytes_per_s"] = bytes_per_s
     return call(control, "POST", "/volumes/%s/rotation/start" % volume, {"pace": pace, "verify": verify})

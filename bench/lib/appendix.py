@@ -1,6 +1,7 @@
 """The appendix of bench/RESULTS.md: the raw figures of every round, folded away, one table for each cell."""
 
 from . import report
+from .beside import middle
 
 HEAD = "## Every round\n"
 
@@ -14,7 +15,7 @@ def whole(raw):
         parts.append(folded("rotations", rotation_rounds(raw["rotation"])))
     for backing, jobs in raw["beside"].items():
         for job, ways in jobs.items():
-            if any("latency_us_percentiles" in figures for figures in ways.values()):
+            if any(middle(way)["latency_us_percentiles"] for way in ways.values()):
                 parts.append(folded("%s, %s: percentiles" % (job, report.WORDS[backing]), percentiles(ways)))
     return "\n".join(parts)
 
@@ -52,7 +53,7 @@ def rotation_rounds(results):
 
 def percentiles(ways):
     """Latency in microseconds by percentile, a column for each way."""
-    listed = {label: dict(map(tuple, figures.get("latency_us_percentiles", []))) for label, figures in ways.items()}
+    listed = {label: dict(map(tuple, middle(way)["latency_us_percentiles"])) for label, way in ways.items()}
     marks = sorted({mark for points in listed.values() for mark in points})
     rows = [["%g" % mark] + ["%.0f" % points[mark] if mark in points else "–" for points in listed.values()] for mark in marks]
     return report.table(["percentile"] + list(listed), rows)

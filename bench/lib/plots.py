@@ -4,6 +4,7 @@ import os
 import statistics
 
 from . import bars, curves, plots_wide, ratios, svg, targets
+from .beside import middle
 
 PLACES = {"shm": "in memory", "disk": "on disk"}
 ORDER = ["keymoult", "keymoult plain", "nbdkit file", "qemu-nbd raw", "nbdkit luks", "qemu-nbd luks", "nbdkit null",
@@ -124,12 +125,13 @@ def beside(backing, results):
         parts.append(curves.panel(at, CLIENTS.get(job, job), [_way(label, figures) for label, figures in ways.items()]))
         at += curves.HEIGHT
     lines = ["Latency of a client's requests without a rotation and beside one, by percentile; both scales are logarithmic.",
-             "Dots are measured, lines only join them."]
+             "Dots are measured, the median of all rounds, lines only join them; 'max' is the slowest request of all."]
     return svg.document("What a client feels of a rotation, backing %s" % PLACES[backing], "Curves. " + " ".join(lines),
                         at + 6, svg.wrapped(24, 60, lines) + parts)
 
 
-def _way(label, figures):
+def _way(label, rounds):
+    figures = middle(rounds)
     note = ["client %.2f GB/s" % (figures["bytes_per_s"] / 1e9)]
     if "rotation_bytes_per_s" in figures:
         note.append("rotation %.2f GB/s" % (figures["rotation_bytes_per_s"] / 1e9))

@@ -3,6 +3,7 @@
 import statistics
 
 from . import ratios
+from .beside import rounds
 from .cells import summary
 
 WORDS = {"shm": "backing in memory (/dev/shm)", "disk": "backing on disk"}
@@ -113,15 +114,18 @@ def disk_limit(results):
 
 
 def beside(results):
-    """The client's figures beside rotations, one table for each client job."""
+    """The client's figures beside rotations, one table for each client job: medians, and ranges where there are rounds."""
     text = ""
-    for job, rows in results.items():
+    for job, ways in results.items():
         lines = []
-        for label, f in rows.items():
-            lines.append([label, gigabytes(f["bytes_per_s"]), "%.0f" % f["latency_us_p50"], "%.0f" % f["latency_us_p99"],
-                          "%.0f" % f["latency_us_p999"], "%.1f" % (f["latency_us_max"] / 1000),
-                          gigabytes(f["rotation_bytes_per_s"]) if "rotation_bytes_per_s" in f else "–"])
-        text += table([job, "client GB/s", "p50 µs", "p99 µs", "p99.9 µs", "max ms", "rotation GB/s"], lines) + "\n"
+        for label, way in ways.items():
+            found = rounds(way)
+            worded = lambda key, unit, form: ratios.worded([f[key] / unit for f in found], form) if key in found[0] else "–"
+            lines.append([label, worded("bytes_per_s", 1e9, "%.2f"), worded("latency_us_p50", 1, "%.0f"),
+                          worded("latency_us_p99", 1, "%.0f"), worded("latency_us_p999", 1, "%.0f"),
+                          worded("latency_us_max", 1e3, "%.1f"), worded("rotation_bytes_per_s", 1e9, "%.2f"),
+                          worded("held_bytes", 1 << 20, "%.0f")])
+        text += table([job, "client GB/s", "p50 µs", "p99 µs", "p99.9 µs", "max ms", "rotation GB/s", "held MiB"], lines) + "\n"
     return text
 
 

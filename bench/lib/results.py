@@ -17,8 +17,8 @@ TARGETS = """## Targets
 Verdicts are computed from this run's figures alone. Ratios are taken round by round; the median counts, in brackets are the
 lowest and the highest. What is *to spare* or *missed* is a share of the limit. A target with several checks is reached when
 all of them are, or as many as it names. Where some rounds are on the other side of the limit, *the rounds disagree*: read
-such a verdict as undecided. A client beside a rotation is measured once, so its figures have no range; the bytes a rotation
-holds at a time are not recorded, so the condition that the volume is at least 1000 times as large is not checked.
+such a verdict as undecided. The client beside a rotation is judged where the volume is at least 1000 times what the rotation
+holds at a time; that is two of its batches.
 """
 
 

@@ -1,21 +1,16 @@
-"""What a rotation costs: its speed, its writes and flushes, and what a client feels beside it.
+"""What a rotation of an otherwise idle volume costs: its speed, its writes and flushes.
 
 Every rotation here moves a volume that is full of random data, and the census is taken from outside, with nbdinfo,
 before (all old) and after (all new): a rotation that skipped something would not count.
 """
 
 import json
-import tempfile
-import threading
 import time
 
-from . import api, fio
+from . import api
 from .peers import Keymoult, fill
-from .process import run, say
+from .process import run
 from .trace import DeviceCounters, SyncTrace
-
-CLIENTS = ["client-randrw-4k", "client-write-128k"]
-PACED = 256 << 20
 
 
 def census(peer):
@@ -73,72 +68,3 @@ def rotate_once(peer, verify):
         "device_bytes_written": device.bytes_written,
         "device_flushes": device.flushes,
     }
-
-
-# How the rotations beside a client are paced: label, bytes per second, adaptive. None: no rotation.
-WAYS = [("no rotation", None), ("adaptive", (None, True)), ("paced", (PACED, False)), ("unpaced", (None, False))]
-
-
-def beside_client(folder, size, seconds):
-    """A client's throughput and latency: without a rotation, with an adaptive, a paced and an unpaced one.
-
-    Each on a volume of its own: rotations follow each other, and a generation table holds so many and no more.
-    """
-    results = {}
-    for job in CLIENTS:
-        results[job] = {}
-        for label, way in WAYS:
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                peer = Keymoult(own, size, None)
-                fill(peer)
-                with peer:
-                    figures = _with_rotation(peer, job, seconds, *way) if way else _client(peer, job, seconds)
-                results[job][label] = figures
-        say("  %s done" % job)
-    return results
-
-
-def _client(peer, job, seconds):
-    return fio.measure(job, fio.target_of_socket(peer.socket, peer.export), peer.size, seconds)
-
-
-def _with_rotation(peer, job, seconds, bytes_per_s, adaptive):
-    """The client beside rotations that follow each other without a gap until it is done."""
-    done, moved, failures = threading.Event(), [], []
-
-    def rotate():
-        try:
-            while not done.is_set():
-                moved.append(_bytes_until_settled(peer, bytes_per_s, adaptive, done))
-        except (RuntimeError, OSError) as error:
-            failures.append(error)
-
-    begun = time.monotonic()
-    worker = threading.Thread(target=rotate)
-    worker.start()
-    try:
-        figures = _client(peer, job, seconds)
-    finally:
-        figures_seconds = time.monotonic() - begun
-        done.set()
-        worker.join()
-    if failures:
-        raise failures[0]
-    api.wait(peer.control, peer.export)
-    figures["rotation_bytes_per_s"] = sum(moved) / figures_seconds
-    return figures
-
-
-def _bytes_until_settled(peer, bytes_per_s, adaptive, done):
-    """Bytes one rotation moves until it settles or `done` is set; then it is let run out unpaced."""
-    api.start(peer.control, peer.export, "off", bytes_per_s, adaptive)
-    while True:
-        now = api.rotation(peer.control, peer.export)
-        if now["state"] in api.SETTLED:
-            return now["bytes_rewritten"]
-        if done.is_set():
-            moved = now["bytes_rewritten"]
-            api.call(peer.control, "POST", "/volumes/%s/rotation/pace" % peer.export,
-                     {"pace": {"adaptive": False, "factor": 2.0}})
-            return moved
-        time.sleep(0.05)

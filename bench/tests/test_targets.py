@@ -6,7 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib import checks, ratios, reencrypt, targets  # noqa: E402
+from lib import beside, checks, ratios, reencrypt, targets  # noqa: E402
 
 EMPTY = {"cells": {}, "rotation": {}, "beside": {}}
 
@@ -103,17 +103,45 @@ class Rotation(unittest.TestCase):
 
 
 class Beside(unittest.TestCase):
-    alone = {"bytes_per_s": 100e6, "latency_us_p99": 100, "latency_us_p999": 200}
+    alone = [{"bytes_per_s": 100e6, "latency_us_p99": 100, "latency_us_p999": 200}]
+    judges = (targets.throughput, targets.p99, targets.p999, targets.own_speed, targets.held)
 
     def beside(self, **more):
-        return dict({"bytes_per_s": 90e6, "latency_us_p99": 140, "latency_us_p999": 900, "rotation_bytes_per_s": 250e6}, **more)
+        return dict({"bytes_per_s": 90e6, "latency_us_p99": 140, "latency_us_p999": 900, "rotation_bytes_per_s": 250e6,
+                     "volume_bytes": 2 << 30, "held_bytes": 2 << 20}, **more)
 
-    def test_all_four_conditions(self):
-        for judge in (targets.throughput, targets.p99, targets.p999, targets.own_speed):
-            self.assertTrue(judge("", self.alone, self.beside()).reached)
-        slow = self.beside(bytes_per_s=80e6, latency_us_p99=160, latency_us_p999=21000, rotation_bytes_per_s=199e6)
-        for judge in (targets.throughput, targets.p99, targets.p999, targets.own_speed):
-            self.assertFalse(judge("", self.alone, slow).reached)
+    def test_all_conditions(self):
+        for judge in self.judges:
+            self.assertTrue(judge("", self.alone, [self.beside()]).reached)
+        slow = self.beside(bytes_per_s=80e6, latency_us_p99=160, latency_us_p999=21000, rotation_bytes_per_s=199e6,
+                           held_bytes=3 << 20)
+        for judge in self.judges:
+            self.assertFalse(judge("", self.alone, [slow]).reached)
+
+    def test_rounds_are_compared_with_their_own_and_may_disagree(self):
+        alone = self.alone + [{"bytes_per_s": 50e6, "latency_us_p99": 200, "latency_us_p999": 200}]
+        found = targets.throughput("", alone, [self.beside(), self.beside(bytes_per_s=41e6)])
+        self.assertEqual((found.figure, found.reached), ("0.86 (0.82–0.90) ×", True))
+        self.assertIn("disagree", found.note)
+        found = targets.p99("", alone, [self.beside(), self.beside(latency_us_p99=310)])
+        self.assertEqual((found.figure, found.reached), ("1.48 (1.40–1.55) ×", True))
+        self.assertIn("disagree", found.note)
+
+    def test_older_runs_measured_once_and_did_not_record_what_was_held(self):
+        figures = self.beside()
+        del figures["held_bytes"]
+        raw = dict(EMPTY, beside={"shm": {"client-randrw-4k": {"no rotation": self.alone[0], "adaptive": figures}}})
+        _, alone, both = next(targets.pairs(raw))
+        self.assertTrue(targets.p99("", alone, both).reached)
+        self.assertIsNone(targets.held("", alone, both).reached)
+
+    def test_what_is_held_follows_from_the_batches(self):
+        self.assertEqual(beside.held({"bytes_rewritten": 100 << 20, "batches": 50}), 4 << 20)
+
+    def test_the_middle_of_three_rounds(self):
+        turns = [{"bytes_per_s": rate, "latency_us_max": rate, "latency_us_percentiles": [[50, rate], [99, 9]]} for rate in (3, 1, 2)]
+        self.assertEqual(beside.middle(turns),
+                         {"bytes_per_s": 2, "latency_us_max": 3, "latency_us_percentiles": [[50, 2], [99, 9]]})
 
 
 class Nothing(unittest.TestCase):

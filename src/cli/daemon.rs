@@ -24,9 +24,10 @@ use crate::control::{self, door::Door};
 use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
 use crate::keys::{self, KekProvider, KekUri, NewKek};
+use crate::latency::Histogram;
 use crate::nbd::{self, Exports};
 use crate::rotation::Controller;
-use crate::rotation::controller::{BUCKETS, Latency, MakeEngine, Probe};
+use crate::rotation::controller::{MakeEngine, Probe};
 use crate::volume::check::Checker;
 use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
@@ -272,14 +273,9 @@ fn engine_maker(plan: &ServePlan) -> MakeEngine {
 fn latency_probe(server: &Arc<nbd::Server>) -> Probe {
     let server = Arc::downgrade(server);
     Arc::new(move || {
-        let mut latency = Latency::default();
+        let mut latency = Histogram::default();
         let Some(server) = server.upgrade() else { return latency };
-        let stats = server.stats();
-        for operation in &stats.operations {
-            for (bucket, count) in operation.latency_us.iter().enumerate() {
-                latency.0[bucket.min(BUCKETS - 1)] += count;
-            }
-        }
+        server.stats().operations.iter().for_each(|operation| latency.add(&operation.latency));
         latency
     })
 }

@@ -113,3 +113,10 @@ fn signed(offset: u64) -> io::Result<i64> {
 fn count(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
+
+/// Puts the calling thread into the idle class.
+pub(super) fn schedule_idle() -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: thread 0 is the calling one; the kernel reads one sched_param from a live local.
+    count(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) } as isize).map(|_| ())
+}

@@ -6,9 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets of a latency histogram: bucket 0 is below 1 µs, bucket `i` is from 2^(i-1) µs to below 2^i µs, the last is
-/// open: from 2^30 µs, about 18 minutes.
-pub const BUCKETS: usize = 32;
+use crate::latency::{BUCKETS, Histogram, bucket};
 
 /// Operations that are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +56,18 @@ impl Counter {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Operation {
     errors: Counter,
     bytes: Counter,
     latency: [Counter; BUCKETS],
+}
+
+impl Default for Operation {
+    fn default() -> Self {
+        let latency = std::array::from_fn(|_| Counter::default());
+        Operation { errors: Counter::default(), bytes: Counter::default(), latency }
+    }
 }
 
 /// The counters of one worker.
@@ -99,12 +104,12 @@ impl WorkerStats {
     pub fn snapshot(&self) -> Snapshot {
         let operations = std::array::from_fn(|index| {
             let operation = &self.operations[index];
-            let latency_us: [u64; BUCKETS] = std::array::from_fn(|bucket| operation.latency[bucket].get());
+            let latency = Histogram(std::array::from_fn(|bucket| operation.latency[bucket].get()));
             OperationSnapshot {
-                count: latency_us.iter().sum(),
+                count: latency.requests(),
                 errors: operation.errors.get(),
                 bytes: operation.bytes.get(),
-                latency_us,
+                latency,
             }
         });
         Snapshot {
@@ -119,12 +124,6 @@ impl WorkerStats {
     }
 }
 
-/// Index of the bucket that counts `latency`.
-pub fn bucket(latency: Duration) -> usize {
-    let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    ((u64::BITS - us.leading_zeros()) as usize).min(BUCKETS - 1)
-}
-
 /// One operation's counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OperationSnapshot {
@@ -134,21 +133,8 @@ pub struct OperationSnapshot {
     pub errors: u64,
     /// Bytes of requests answered without error.
     pub bytes: u64,
-    /// Requests by latency; see [`BUCKETS`].
-    pub latency_us: [u64; BUCKETS],
-}
-
-impl OperationSnapshot {
-    /// Upper bound in microseconds of the bucket in which the quantile `q` (0 to 1) falls; `None` without requests.
-    pub fn quantile_us(&self, q: f64) -> Option<u64> {
-        let rank = ((self.count as f64 * q).ceil() as u64).max(1);
-        let mut seen = 0;
-        let bucket = self.latency_us.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        })?;
-        Some(1 << bucket)
-    }
+    /// Requests by latency.
+    pub latency: Histogram,
 }
 
 /// A worker's counters at one moment, or the sum of several workers'.
@@ -181,7 +167,7 @@ impl Snapshot {
             sum.count += operation.count;
             sum.errors += operation.errors;
             sum.bytes += operation.bytes;
-            sum.latency_us.iter_mut().zip(&operation.latency_us).for_each(|(sum, count)| *sum += count);
+            sum.latency.add(&operation.latency);
         }
         self.opened += other.opened;
         self.closed += other.closed;
@@ -197,13 +183,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_double() {
-        let us = |us| bucket(Duration::from_micros(us));
-        assert_eq!([us(0), us(1), us(2), us(3), us(4), us(1023), us(1024)], [0, 1, 2, 2, 3, 10, 11]);
-        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
-    }
-
-    #[test]
     fn counts_add_up() {
         let stats = WorkerStats::default();
         stats.record(Kind::Read, 4096, true, Duration::from_micros(5));
@@ -213,9 +192,9 @@ mod tests {
         sum.merge(&stats.snapshot());
         let reads = sum.of(Kind::Read);
         assert_eq!((reads.count, reads.errors, reads.bytes), (4, 2, 8192));
-        assert_eq!(reads.quantile_us(0.5), Some(8));
-        assert_eq!(reads.quantile_us(1.0), Some(128));
-        assert_eq!(sum.of(Kind::Write).quantile_us(0.5), None);
+        assert_eq!(reads.latency.quantile_us(0.5), Some(6));
+        assert_eq!(reads.latency.quantile_us(1.0), Some(104));
+        assert_eq!(sum.of(Kind::Write).latency.quantile_us(0.5), None);
         assert_eq!(sum.connections(), 2);
     }
 }

@@ -10,21 +10,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::worker::{End, Worker, unix_now};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Gentle, Restraint};
 use crate::format::generations::{Pace, Phase, Rotation};
 use crate::keys::KekProvider;
+use crate::latency::Histogram;
 use crate::units::Generation;
 use crate::volume::lifecycle::RotationSpec;
 use crate::volume::pipeline::{Counters, Pipeline};
 use crate::volume::{Volume, VolumeError};
 
-pub use super::worker::{BUCKETS, Latency};
-
 /// Threads a rotation works with at most: what memory can feed.
 const LANES_MAX: usize = 4;
 
 /// Gives client latency since the server started.
-pub type Probe = Arc<dyn Fn() -> Latency + Send + Sync>;
+pub type Probe = Arc<dyn Fn() -> Histogram + Send + Sync>;
 /// Makes an engine for a worker.
 pub type MakeEngine = Arc<dyn Fn() -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
 
@@ -338,12 +337,17 @@ impl Controller {
 
 /// The worker thread: runs workers until the record says there is nothing to do.
 fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, probe: &Probe) {
+    if let Err(error) = crate::engine::priority::step_back() {
+        tracing::warn!(volume = %volume.id(), %error, "the rotation runs at the priority of those that serve clients");
+    }
     loop {
         let ended = match make_engine() {
             Ok(engine) => {
+                let restraint = Arc::new(Restraint::default());
+                let engine = Box::new(Gentle::new(engine, Arc::clone(&restraint)));
                 let mut pipeline = Pipeline::new(Arc::clone(volume), engine);
                 add_helpers(&mut pipeline, make_engine);
-                Worker::new(Arc::clone(volume), pipeline, Arc::clone(board), Arc::clone(probe)).run()
+                Worker::new(Arc::clone(volume), pipeline, Arc::clone(board), Arc::clone(probe), restraint).run()
             }
             Err(error) => Err(VolumeError::from(error)),
         };

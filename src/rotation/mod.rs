@@ -3,7 +3,8 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `order` | which extents are taken next |
-//! | `pace` | how many bytes may go now: token bucket, adaptive to client latency; pure, the clock is given to it |
+//! | `pace` | how many bytes may go now: token bucket, adaptive to what clients feel; pure, the clock is given to it |
+//! | `listen` | what clients feel: windows in which the rotation moves against windows in which it listens; pure |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
@@ -11,6 +12,7 @@
 //! where a crash or a SIGTERM left it; at most one worker drives a volume; pausing lets batches in flight finish.
 
 pub mod controller;
+mod listen;
 pub mod order;
 pub mod pace;
 mod worker;

@@ -8,18 +8,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::controller::{Board, Probe};
 use super::order::Cursor;
-use super::pace::{Pacer, Seen};
+use super::pace::Pacer;
+use crate::engine::Restraint;
 use crate::format::generations::{Order, Phase, Rotation, VerifyMode};
+use crate::latency::Histogram;
 use crate::units::Generation;
 use crate::volume::pipeline::{Counters, Pipeline};
 use crate::volume::{Volume, VolumeError};
 
-/// Bytes of a batch beside active clients: what is held at a time.
-const BATCH_ACTIVE: u64 = 8 << 20;
+/// Bytes of a batch beside active clients: what is held at a time, so what a write may find held.
+const BATCH_ACTIVE: u64 = 2 << 20;
 /// Client requests this recent mean active clients.
 const ACTIVE: Duration = Duration::from_secs(1);
 /// Waiting longer than this for the pace ends the holds first.
 const HOLD_PATIENCE: Duration = Duration::from_millis(2);
+/// The longest wait before the pace is asked again.
+const NAP: Duration = Duration::from_millis(20);
 /// After a step that could take nothing, because clients keep writing to all that is left.
 const CROWDED: Duration = Duration::from_millis(5);
 
@@ -37,15 +41,16 @@ pub struct Worker {
     pub pipeline: Pipeline,
     pub board: Arc<Board>,
     pub probe: Probe,
+    pub restraint: Arc<Restraint>,
     began: Instant,
     traffic: u64,
     active_at: Option<Instant>,
 }
 
 impl Worker {
-    pub fn new(volume: Arc<Volume>, pipeline: Pipeline, board: Arc<Board>, probe: Probe) -> Worker {
+    pub fn new(volume: Arc<Volume>, pipeline: Pipeline, board: Arc<Board>, probe: Probe, restraint: Arc<Restraint>) -> Worker {
         let traffic = board.traffic(&volume);
-        Worker { volume, pipeline, board, probe, began: Instant::now(), traffic, active_at: None }
+        Worker { volume, pipeline, board, probe, restraint, began: Instant::now(), traffic, active_at: None }
     }
 
     /// Runs until the volume is drained, or it is told to stop. Nothing is under way afterwards.
@@ -83,6 +88,7 @@ impl Worker {
             if !self.keep_pace(&mut pacer, &mut seen, rotation.target)? {
                 continue;
             }
+            self.restrain(&rotation);
             let candidates = self.candidates(&mut cursor, &rotation);
             if candidates.is_empty() && self.is_done(rotation.target)? {
                 return Ok(End::Drained);
@@ -109,12 +115,12 @@ impl Worker {
     }
 
     /// Waits as the pace asks; false if the wait was cut short by a command.
-    fn keep_pace(&mut self, pacer: &mut Pacer, seen: &mut Latency, target: Generation) -> Result<bool, VolumeError> {
+    fn keep_pace(&mut self, pacer: &mut Pacer, seen: &mut Histogram, target: Generation) -> Result<bool, VolumeError> {
         loop {
             let now = self.now();
             if pacer.window_over(now) {
                 let latest = (self.probe)();
-                pacer.judge(now, latest.since(seen));
+                pacer.hear(now, &latest.since(seen));
                 *seen = latest;
             }
             let wait = pacer.wait(self.now(), self.clients_active());
@@ -125,10 +131,17 @@ impl Worker {
                 self.pipeline.end_holds(target)?;
                 self.report();
             }
-            if self.board.sleep(wait.min(super::pace::WINDOW)) {
+            if self.board.sleep(wait.min(NAP)) {
                 return Ok(false);
             }
         }
+    }
+
+    /// Beside clients only a rotation that may go as fast as it can takes the device for itself.
+    fn restrain(&mut self, rotation: &Rotation) {
+        let paced = rotation.pace.adaptive || rotation.pace.rate > 0;
+        let active = self.clients_active();
+        self.restraint.set(paced && active);
     }
 
     fn candidates(&mut self, cursor: &mut Cursor, rotation: &Rotation) -> Vec<crate::units::Extent> {
@@ -185,55 +198,4 @@ fn sample(verify: VerifyMode) -> u32 {
 /// Seconds since 1970.
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Buckets of a latency histogram: bucket *n* counts requests that took less than 2^n microseconds.
-pub const BUCKETS: usize = 40;
-
-/// Client latency since the server started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latency(pub [u64; BUCKETS]);
-
-impl Default for Latency {
-    fn default() -> Self {
-        Latency([0; BUCKETS])
-    }
-}
-
-impl Latency {
-    /// What was seen since `earlier`.
-    fn since(&self, earlier: &Latency) -> Seen {
-        let counts = std::array::from_fn::<u64, BUCKETS, _>(|n| self.0[n].saturating_sub(earlier.0[n]));
-        let requests: u64 = counts.iter().sum();
-        let rank = requests - requests / 100;
-        let mut passed = 0;
-        let bucket = counts.iter().position(|count| {
-            passed += count;
-            passed >= rank
-        });
-        Seen { requests, p99_us: bucket.map_or(0, |bucket| 1 << bucket), mean_us: mean(&counts, requests) }
-    }
-}
-
-/// Mean of a histogram, taking three quarters of its bound for what a bucket holds.
-fn mean(counts: &[u64; BUCKETS], requests: u64) -> u64 {
-    let quarters: u128 = counts.iter().enumerate().map(|(n, count)| u128::from(*count) * (3 << n)).sum();
-    u64::try_from(quarters / 4 / u128::from(requests.max(1))).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p99_of_a_difference() {
-        let mut earlier = Latency::default();
-        earlier.0[20] = 1000;
-        let mut later = earlier;
-        later.0[5] = 990;
-        later.0[10] = 10;
-        assert_eq!(later.since(&earlier), Seen { requests: 1000, p99_us: 32, mean_us: 31 });
-        later.0[10] = 11;
-        assert_eq!(later.since(&earlier), Seen { requests: 1001, p99_us: 1 << 10, mean_us: 32 });
-    }
 }

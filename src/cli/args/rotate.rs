@@ -94,7 +94,7 @@ pub struct PaceArgs {
     /// Re-encrypt at most so much per second, such as 200MiB, or unlimited
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub rate: Option<Rate>,
-    /// Slow down when clients' p99 latency rises above so many times its own baseline
+    /// Slow down when clients' p99 latency passes so many times its own baseline; 1.5 at first
     #[arg(long, value_name = "FACTOR", conflicts_with = "fixed")]
     pub factor: Option<f64>,
     /// Slow down when clients suffer

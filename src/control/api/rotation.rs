@@ -103,7 +103,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { bytes_per_s: None, adaptive: true, factor: 2.0 }
+        Pace { bytes_per_s: None, adaptive: true, factor: 1.5 }
     }
 }
 
