@@ -48,7 +48,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(volume: Arc<Volume>, pipeline: Pipeline, board: Arc<Board>, probe: Probe, restraint: Arc<Restraint>) -> Worker {
+    pub fn new(
+        volume: Arc<Volume>,
+        pipeline: Pipeline,
+        board: Arc<Board>,
+        probe: Probe,
+        restraint: Arc<Restraint>,
+    ) -> Worker {
         let traffic = board.traffic(&volume);
         Worker { volume, pipeline, board, probe, restraint, began: Instant::now(), traffic, active_at: None }
     }

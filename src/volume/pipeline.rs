@@ -126,6 +126,11 @@ impl Pipeline {
         self.beside_clients = beside_clients;
     }
 
+    /// Changes how long it waits for others.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     /// What was done so far.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -5,7 +5,10 @@ use super::source::{File, code_of, words};
 /// What each layer may name with `crate::`. The list in `src/lib.rs` in words; nothing may point up.
 pub const EDGES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"]),
+    (
+        "cli",
+        &["control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"],
+    ),
     ("control", &["nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
     ("nbd", &["volume", "engine", "units", "limits", "latency"]),
     ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"]),

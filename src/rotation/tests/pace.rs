@@ -145,7 +145,8 @@ fn finds_the_rate_clients_bear_and_stays_there() {
         sim.rates.clear();
         let rate = sim.run(30.0, Some(&sharing(capacity)));
         assert!((0.6..1.05).contains(&(rate / bearable)), "{rate} beside {bearable}");
-        let (low, high) = sim.rates.iter().fold((f64::MAX, 0f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
+        let (low, high) =
+            sim.rates.iter().fold((f64::MAX, 0f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
         assert!(high / low < 1.5, "swings between {low} and {high}");
     }
 }

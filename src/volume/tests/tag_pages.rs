@@ -99,7 +99,7 @@ impl Vast {
 /// What [`Vast::rotate`] makes of an extent.
 fn tag(extent: u32) -> Generation {
     let touched = extent / TAGS_PER_PAGE % 2 == 1;
-    Generation(1 + u32::from(touched && extent % 3 == 0))
+    Generation(1 + u32::from(touched && extent.is_multiple_of(3)))
 }
 
 #[test]
