@@ -2,8 +2,9 @@
 //!
 //! Windows follow each other: the rotation moves for [`MOVE`], is quiet for [`SETTLE`] so that what it left under way ends,
 //! and listens for [`LISTEN`]; then the two are compared. So both sides of the comparison are of the same moment, and a
-//! client that changes its ways is measured against its new ways within a second or two. What was heard before counts for
-//! half from then on; of a slow client more windows are put together.
+//! client that changes its ways is measured against its new ways within a second or two. Once enough was heard, both sides
+//! count for half from then on, together, so that old and new requests have the same share on both; of a slow client more
+//! windows are put together.
 //!
 //! Clients suffer when their p99 passes the factor of what it is without the rotation, or when their mean latency or their
 //! requests a second are worse by a third of the way there. Requests a second show what latency inside the server does
@@ -21,7 +22,7 @@ pub const SETTLE: Duration = Duration::from_millis(5);
 pub const LISTEN: Duration = Duration::from_millis(45);
 /// Requests either side must have to be compared.
 pub const SAMPLE_MIN: u64 = 100;
-/// Requests beyond which older ones count for half from the next window on.
+/// Requests heard on either side beyond which both sides count for half from the next window on.
 pub const ENOUGH: u64 = 500;
 /// A p99 that has grown by less than this is not held against a rotation, microseconds.
 pub const NOISE_US: f64 = 50.0;
@@ -37,12 +38,13 @@ struct Heard {
 
 impl Heard {
     fn add(&mut self, seen: &Histogram, time: Duration) {
-        if self.requests.requests() >= ENOUGH {
-            self.requests.halve();
-            self.seconds /= 2.0;
-        }
         self.requests.add(seen);
         self.seconds += time.as_secs_f64();
+    }
+
+    fn halve(&mut self) {
+        self.requests.halve();
+        self.seconds /= 2.0;
     }
 
     fn p99_us(&self) -> f64 {
@@ -93,7 +95,7 @@ impl Ear {
     }
 
     /// The window has ended in which clients saw `seen`; `factor_percent` is what their p99 may be of what it is alone. Tells,
-    /// once it can be said, to which share of what they may be clients are strained: above 1, they suffer.
+    /// once it can be said, which share of what they may lose clients have lost: above 1, they suffer.
     pub fn hear(&mut self, now: Duration, seen: &Histogram, factor_percent: u16) -> Option<f64> {
         let time = now.saturating_sub(self.began);
         match self.window {
@@ -106,7 +108,12 @@ impl Ear {
             Window::Listening => {
                 self.alone.add(seen, time);
                 self.enter(Window::Moving, now);
-                return self.compare(f64::from(factor_percent) / 100.0);
+                let strain = self.compare(f64::from(factor_percent) / 100.0);
+                if self.alone.requests.requests().min(self.beside.requests.requests()) >= ENOUGH {
+                    self.alone.halve();
+                    self.beside.halve();
+                }
+                return strain;
             }
         }
         None
@@ -133,12 +140,16 @@ impl Ear {
             return None;
         }
         let third = 1.0 + (factor - 1.0).max(0.0) / 3.0;
-        let p99 = beside.p99_us() / (alone.p99_us() * factor).max(alone.p99_us() + NOISE_US);
-        let (mean_alone, mean) = (alone.requests.mean_us(), beside.requests.mean_us());
-        let mean = mean / (mean_alone * third).max(mean_alone + NOISE_MEAN_US);
-        let slower = alone.rate() / beside.rate().max(1e-6) / third;
+        let p99 = share(alone.p99_us(), beside.p99_us(), factor, NOISE_US);
+        let mean = share(alone.requests.mean_us(), beside.requests.mean_us(), third, NOISE_MEAN_US);
+        let slower = share(beside.rate(), alone.rate(), third, 0.0);
         Some(p99.max(mean).max(slower))
     }
+}
+
+/// Which share of the growth that `factor`, or `noise`, allows over `base` there is in `found`.
+fn share(base: f64, found: f64, factor: f64, noise: f64) -> f64 {
+    (found - base) / (base * (factor - 1.0)).max(noise).max(1e-6)
 }
 
 #[cfg(test)]

@@ -89,14 +89,14 @@ impl Pacer {
     }
 }
 
-/// By how much the rate changes where clients are strained to a share `strain` of what they may be: beyond 1 it falls in
+/// By how much the rate changes where clients have lost a share `strain` of what they may lose: beyond 1 it falls in
 /// proportion, at most to a half; below `COMFORT` it grows by what is left, at most a quarter; between, it stays.
 fn change(strain: f64) -> f64 {
     const COMFORT: f64 = 0.9;
     if strain > 1.0 {
         (COMFORT / strain).max(0.5)
     } else if strain < COMFORT {
-        1.0 + (1.0 - strain).min(0.25)
+        1.0 + (1.0 - strain).clamp(0.0, 0.25)
     } else {
         1.0
     }

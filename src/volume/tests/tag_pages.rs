@@ -47,7 +47,7 @@ impl Vast {
         kept::start();
         let size = u64::from(EXTENTS) << 16;
         let mode = WriteMode::InPlace;
-        let shape = Shape { size, max_size: size, extent_size: 64 << 10, data_unit: 4096, granule: 4096, mode };
+        let shape = Shape { size, max_size: size, extent_size: 64 << 10, data_unit: 4096, granule: 512, mode };
         let layout = plan(&shape, true);
         let folder = tempfile::tempdir().unwrap();
         let data = Backing::create(folder.path().join("data"), layout.data_len, &OpenOptions::default()).unwrap();
