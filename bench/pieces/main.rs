@@ -18,8 +18,11 @@ use keymoult::format::Seal;
 use keymoult::format::intents::{Image, Intent, Record};
 use keymoult::format::layout::{RING_SLOTS, Shape, WriteMode};
 use keymoult::format::tags::{open_page, seal_page};
+use keymoult::nbd::form::Form;
+use keymoult::nbd::meta::Contexts;
+use keymoult::nbd::reply::{Say, To};
+use keymoult::nbd::request;
 use keymoult::nbd::wire::{NBD_CMD_READ, NBD_CMD_WRITE, REQUEST_LEN};
-use keymoult::nbd::{reply, request};
 use keymoult::units::{Extent, Generation, VolumeId};
 
 type Failure = Box<dyn std::error::Error>;
@@ -55,15 +58,15 @@ fn seal() -> Seal {
 }
 
 fn wire(count: u64) -> Result<(), Failure> {
-    let terms =
-        request::Terms { size: 1 << 30, read_only: false, structured: false, contexts: false, fast_zero: false };
+    let (form, contexts) = (Form::Simple, Contexts::default());
+    let terms = request::Terms { size: 1 << 30, read_only: false, form, contexts, fast_zero: false };
     let mut out = Vec::new();
     for cookie in 0..count {
         let bytes: [u8; REQUEST_LEN] = session::header(NBD_CMD_READ, cookie, cookie << 12, 4096);
         let header = request::Header::parse(black_box(&bytes)).ok_or("the magic is wrong")?;
         black_box(request::judge(&header, &terms));
         out.clear();
-        reply::simple(&mut out, header.cookie, None);
+        Say::Done.write(form, To { cookie: header.cookie, offset: header.offset }, &mut out);
         black_box(&out);
     }
     Ok(())

@@ -25,7 +25,7 @@ use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
 use crate::keys::{self, KekProvider, KekUri, NewKek};
 use crate::latency::Histogram;
-use crate::nbd::{self, Exports};
+use crate::nbd::{self, Export, ExportError, Exports};
 use crate::rotation::Controller;
 use crate::rotation::controller::{MakeEngine, Probe};
 use crate::volume::check::Checker;
@@ -52,11 +52,8 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     }
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     for (planned, volume, _) in &opened {
-        let export = nbd::Export::new(&planned.name, volume.size(), volume.data_unit(), Arc::clone(volume));
-        let export = export.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
-        exports
-            .add(export.with_read_only(volume.read_only()))
-            .map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
+        let added = export(&planned.name, volume).and_then(|export| exports.add(export));
+        added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
     }
     let config = nbd_config(plan)?;
     let pool = Pool::new(POOL_LIMIT);
@@ -113,6 +110,14 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     }
     door.note(Verb::DaemonStop, &Object::Daemon, if clean { "stopped" } else { "stopped with clients cut off" });
     said
+}
+
+/// What clients are told of a volume.
+fn export(name: &str, volume: &Arc<Volume>) -> Result<Export<Volume>, ExportError> {
+    let caps = volume.caps();
+    let export = Export::new(name, volume.size(), volume.data_unit(), Arc::clone(volume))?;
+    let export = export.with_description(&format!("keymoult volume {}", volume.id()))?;
+    Ok(export.with_read_only(volume.read_only()).with_fast_zero(caps.punches).with_rotational(caps.rotational))
 }
 
 /// No core dumps, no ptrace by the same user: keys are in memory. Says what could not be had.

@@ -29,6 +29,10 @@ pub struct DiskCaps {
     pub granule: u32,
     /// Who vouches for the granule, in a few words for `status`.
     pub granule_source: &'static str,
+    /// Whether a range can be made to read as zeros without writing to it.
+    pub punches: bool,
+    /// Whether seeks are dear.
+    pub rotational: bool,
     /// What the backing is and how it is used, one line for `status`.
     pub describe: String,
 }

@@ -124,6 +124,8 @@ impl Disk for MemDisk {
             inline: InlinePolicy::Always,
             granule: 4096,
             granule_source: "memory",
+            punches: true,
+            rotational: false,
             describe: "disk in memory (test double)".to_owned(),
         }
     }

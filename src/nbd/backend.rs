@@ -62,6 +62,8 @@ pub enum Failure {
     NoSpace,
     /// The backing, or the integrity of what it holds, failed.
     Io,
+    /// The volume takes no writes.
+    ReadOnly,
     /// The volume is being taken out of service.
     ShuttingDown,
 }
@@ -72,6 +74,7 @@ impl Failure {
         match self {
             Failure::NoSpace => Errno::NoSpc,
             Failure::Io => Errno::Io,
+            Failure::ReadOnly => Errno::Perm,
             Failure::ShuttingDown => Errno::Shutdown,
         }
     }
@@ -81,9 +84,19 @@ impl Failure {
         match self {
             Failure::NoSpace => "the backing is full",
             Failure::Io => "the backing failed",
+            Failure::ReadOnly => "the volume is read-only",
             Failure::ShuttingDown => "the volume is shutting down",
         }
     }
+}
+
+/// What failed, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Why.
+    pub failure: Failure,
+    /// The lowest byte of the volume that is affected; `None` where the whole request is.
+    pub at: Option<u64>,
 }
 
 /// The end of a request.
@@ -94,7 +107,7 @@ pub struct Finished {
     /// The cookie of the request.
     pub cookie: u64,
     /// What became of it.
-    pub outcome: Result<Reply, Failure>,
+    pub outcome: Result<Reply, Failed>,
 }
 
 /// Runs requests for one worker thread.

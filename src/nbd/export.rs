@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::form::Form;
+use super::meta::Contexts;
 use super::wire::*;
 use crate::limits::NBD_PAYLOAD_MAX;
 
@@ -140,8 +142,8 @@ impl<V> Export<V> {
         [1, self.block_preferred, NBD_PAYLOAD_MAX]
     }
 
-    /// Transmission flags for a client that did or did not negotiate structured replies.
-    pub fn flags(&self, structured: bool) -> u16 {
+    /// Transmission flags for a client that negotiated this form of messages and selected these contexts.
+    pub fn flags(&self, form: Form, contexts: Contexts) -> u16 {
         let mut flags = NBD_FLAG_HAS_FLAGS
             | NBD_FLAG_SEND_FLUSH
             | NBD_FLAG_SEND_FUA
@@ -155,8 +157,11 @@ impl<V> Export<V> {
         if self.rotational {
             flags |= NBD_FLAG_ROTATIONAL;
         }
-        if structured {
+        if form.has_chunks() {
             flags |= NBD_FLAG_SEND_DF;
+        }
+        if form == Form::Extended && !contexts.is_empty() {
+            flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
         }
         flags
     }
@@ -215,6 +220,7 @@ impl<V> Exports<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nbd::meta::Context;
 
     fn export(name: &str) -> Export<()> {
         Export::new(name, 1 << 20, 4096, Arc::new(())).unwrap()
@@ -245,9 +251,20 @@ mod tests {
 
     #[test]
     fn read_only_exports_do_not_offer_what_writes() {
-        let flags = export("a").with_read_only(true).flags(true);
+        let flags = export("a").with_read_only(true).flags(Form::Structured, Contexts::default());
         assert_ne!(flags & NBD_FLAG_READ_ONLY, 0);
         assert_eq!(flags & (NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO), 0);
-        assert_eq!(export("a").flags(false) & NBD_FLAG_SEND_DF, 0, "DF needs structured replies");
+    }
+
+    #[test]
+    fn flags_follow_what_was_negotiated() {
+        let (export, none) = (export("a"), Contexts::default());
+        let mut some = none;
+        some.insert(Context::Allocation);
+        let flags = |form, contexts| export.flags(form, contexts) & (NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD);
+        assert_eq!(flags(Form::Simple, none), 0, "DF needs chunks");
+        assert_eq!(flags(Form::Structured, some), NBD_FLAG_SEND_DF);
+        assert_eq!(flags(Form::Extended, none), NBD_FLAG_SEND_DF, "no payload without contexts");
+        assert_eq!(flags(Form::Extended, some), NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD);
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::export::{Export, Exports};
+use super::form::Form;
 use super::meta::Contexts;
 use super::options::{self, Answer, Negotiation, Reject};
 use super::wire::*;
@@ -34,8 +35,8 @@ impl Default for Limits {
 pub struct Negotiated<V> {
     /// The export to serve.
     pub export: Arc<Export<V>>,
-    /// Whether reads are answered by structured replies.
-    pub structured: bool,
+    /// The form of requests and replies.
+    pub form: Form,
     /// Contexts that block status reports.
     pub contexts: Contexts,
 }

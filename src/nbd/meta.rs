@@ -50,6 +50,11 @@ impl Contexts {
         self.0 |= context.bit();
     }
 
+    /// Whether a context is in the set.
+    pub const fn contains(self, context: Context) -> bool {
+        self.0 & context.bit() != 0
+    }
+
     /// Whether none is in the set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -57,7 +62,7 @@ impl Contexts {
 
     /// The contexts of the set, in fixed order.
     pub fn iter(self) -> impl Iterator<Item = Context> {
-        Context::ALL.into_iter().filter(move |context| self.0 & context.bit() != 0)
+        Context::ALL.into_iter().filter(move |context| self.contains(*context))
     }
 }
 

@@ -10,6 +10,7 @@ mod budget;
 mod drain;
 pub mod error;
 pub mod export;
+pub mod form;
 pub mod handshake;
 pub mod listener;
 pub mod meta;

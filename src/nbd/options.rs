@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::export::{Export, Exports};
+use super::form::Form;
 use super::handshake::{Closing, Negotiated};
 use super::meta::{self, Context, Contexts, Purpose};
 use super::wire::*;
@@ -16,14 +17,14 @@ use super::wire::*;
 pub struct Negotiation<V> {
     /// The client does not want the 124 zero bytes after EXPORT_NAME.
     pub no_zeroes: bool,
-    structured: bool,
+    form: Form,
     /// The last successful SET_META_CONTEXT: valid only if the same export is chosen.
     selected: Option<(Arc<Export<V>>, Contexts)>,
 }
 
 impl<V> Default for Negotiation<V> {
     fn default() -> Negotiation<V> {
-        Negotiation { no_zeroes: false, structured: false, selected: None }
+        Negotiation { no_zeroes: false, form: Form::Simple, selected: None }
     }
 }
 
@@ -35,12 +36,23 @@ impl<V> Negotiation<V> {
         }
     }
 
-    fn conclude(&self, export: Arc<Export<V>>) -> Negotiated<V> {
-        let contexts = match &self.selected {
-            Some((of, contexts)) if Arc::ptr_eq(of, &export) => *contexts,
+    /// The contexts selected for `export`.
+    fn contexts(&self, export: &Arc<Export<V>>) -> Contexts {
+        match &self.selected {
+            Some((of, contexts)) if Arc::ptr_eq(of, export) => *contexts,
             _ => Contexts::default(),
-        };
-        Negotiated { export, structured: self.structured, contexts }
+        }
+    }
+
+    /// Size and transmission flags of `export`, as both EXPORT_NAME and `NBD_INFO_EXPORT` tell them.
+    fn put_export(&self, export: &Arc<Export<V>>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&export.size().to_be_bytes());
+        out.extend_from_slice(&export.flags(self.form, self.contexts(export)).to_be_bytes());
+    }
+
+    fn conclude(&self, export: Arc<Export<V>>) -> Negotiated<V> {
+        let contexts = self.contexts(&export);
+        Negotiated { export, form: self.form, contexts }
     }
 }
 
@@ -75,6 +87,7 @@ pub fn oversize(option: u32) -> Reject {
         | NBD_OPT_INFO
         | NBD_OPT_GO
         | NBD_OPT_STRUCTURED_REPLY
+        | NBD_OPT_EXTENDED_HEADERS
         | NBD_OPT_LIST_META_CONTEXT
         | NBD_OPT_SET_META_CONTEXT => Reject { kind: NBD_REP_ERR_TOO_BIG, text: "the option data are too long" },
         _ => unsupported(option),
@@ -84,7 +97,6 @@ pub fn oversize(option: u32) -> Reject {
 fn unsupported(option: u32) -> Reject {
     let text = match option {
         NBD_OPT_STARTTLS => "this listener does not offer TLS",
-        NBD_OPT_EXTENDED_HEADERS => "extended headers are not offered",
         _ => "unknown option",
     };
     Reject { kind: NBD_REP_ERR_UNSUP, text }
@@ -113,6 +125,7 @@ pub fn answer<V>(
             other => other.map(drop),
         },
         NBD_OPT_STRUCTURED_REPLY => structured_reply(data, state),
+        NBD_OPT_EXTENDED_HEADERS => extended_headers(data, state),
         NBD_OPT_LIST_META_CONTEXT => meta_context(option, data, exports, state, out),
         NBD_OPT_SET_META_CONTEXT => {
             state.forget(option);
@@ -128,12 +141,14 @@ pub fn answer<V>(
 }
 
 fn export_name<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out: &mut Vec<u8>) -> Answer<V> {
+    if state.form == Form::Extended {
+        return Answer::Close(Closing::Violation("EXPORT_NAME after EXTENDED_HEADERS"));
+    }
     let name = std::str::from_utf8(data).ok();
     let Some(export) = name.and_then(|name| exports.find(name)) else {
         return Answer::Close(Closing::UnknownExport);
     };
-    out.extend_from_slice(&export.size().to_be_bytes());
-    out.extend_from_slice(&export.flags(state.structured).to_be_bytes());
+    state.put_export(&export, out);
     if !state.no_zeroes {
         out.extend_from_slice(&[0; 124]);
     }
@@ -158,7 +173,19 @@ fn structured_reply<V>(data: &[u8], state: &mut Negotiation<V>) -> Result<(), Re
     if !data.is_empty() {
         return Err(invalid("STRUCTURED_REPLY takes no data"));
     }
-    state.structured = true;
+    if state.form == Form::Extended {
+        let text = "extended headers were negotiated and cannot be undone";
+        return Err(Reject { kind: NBD_REP_ERR_EXT_HEADER_REQD, text });
+    }
+    state.form = Form::Structured;
+    Ok(())
+}
+
+fn extended_headers<V>(data: &[u8], state: &mut Negotiation<V>) -> Result<(), Reject> {
+    if !data.is_empty() {
+        return Err(invalid("EXTENDED_HEADERS takes no data"));
+    }
+    state.form = Form::Extended;
     Ok(())
 }
 
@@ -197,8 +224,7 @@ fn info<V>(
     let export = exports.find(name).ok_or(UNKNOWN_EXPORT)?;
 
     let mut fixed = Vec::with_capacity(14);
-    fixed.extend_from_slice(&export.size().to_be_bytes());
-    fixed.extend_from_slice(&export.flags(state.structured).to_be_bytes());
+    state.put_export(&export, &mut fixed);
     put_info(out, option, NBD_INFO_EXPORT, &fixed);
     if wanted.name {
         put_info(out, option, NBD_INFO_NAME, export.name().as_bytes());
@@ -230,8 +256,8 @@ fn meta_context<V>(
     out: &mut Vec<u8>,
 ) -> Result<(), Reject> {
     let set = option == NBD_OPT_SET_META_CONTEXT;
-    if !state.structured {
-        return Err(invalid("structured replies must be negotiated first"));
+    if !state.form.has_chunks() {
+        return Err(invalid("structured replies or extended headers must be negotiated first"));
     }
     let purpose = if set { Purpose::Set } else { Purpose::List };
     let query = meta::parse(data, purpose).ok_or(invalid("malformed metadata query"))?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::backend::{self, Backend, Work};
+use super::backend::{self, Backend, Failed, Failure, Work};
 use super::meta::Context;
 use crate::engine::{Done, Engine};
 use crate::volume::executor::{self, Executor, IoFailure, RequestKind};
@@ -36,12 +36,11 @@ impl Backend for Executor {
     }
 
     fn finished(&mut self) -> Option<backend::Finished> {
-        let executor::Finished { session, cookie, outcome } = Executor::finished(self)?;
+        let executor::Finished { session, cookie, outcome, failed_at } = Executor::finished(self)?;
         let outcome = match outcome {
             Ok(executor::Reply::Done) => Ok(backend::Reply::Done),
             Ok(executor::Reply::Data(parts)) => Ok(backend::Reply::Data(parts)),
-            Err(IoFailure::NoSpace) => Err(backend::Failure::NoSpace),
-            Err(IoFailure::Io | IoFailure::Poisoned | IoFailure::ReadOnly) => Err(backend::Failure::Io),
+            Err(failure) => Err(Failed { failure: failure_of(failure), at: failed_at }),
         };
         Some(backend::Finished { session, cookie, outcome })
     }
@@ -62,5 +61,13 @@ impl Backend for Executor {
             Context::Generation => StatusKind::Generation,
         };
         volume.block_status(offset, len, kind, max)
+    }
+}
+
+fn failure_of(failure: IoFailure) -> Failure {
+    match failure {
+        IoFailure::NoSpace => Failure::NoSpace,
+        IoFailure::Io | IoFailure::Poisoned => Failure::Io,
+        IoFailure::ReadOnly => Failure::ReadOnly,
     }
 }

@@ -111,6 +111,8 @@ pub struct Finished {
     pub cookie: u64,
     /// The answer.
     pub outcome: Result<Reply, IoFailure>,
+    /// The lowest byte that is affected by a failure; `None` where the whole request is, and on success.
+    pub failed_at: Option<u64>,
 }
 
 /// A request under way.
@@ -119,7 +121,8 @@ pub(super) struct Underway {
     pub session: u32,
     pub cookie: u64,
     pub pending: u32,
-    pub failure: Option<IoFailure>,
+    /// What is answered, and the lowest byte affected.
+    pub failure: Option<(IoFailure, Option<u64>)>,
     pub parts: Vec<Option<(Buf, Range<usize>)>>,
     pub payload: Vec<(Buf, Range<usize>)>,
     pub is_read: bool,
@@ -164,7 +167,7 @@ impl Executor {
             _ => None,
         };
         if let Some(failure) = refusal {
-            self.finished.push_back(Finished { session, cookie, outcome: Err(failure) });
+            self.finished.push_back(Finished { session, cookie, outcome: Err(failure), failed_at: None });
             return;
         }
         let is_read = matches!(kind, RequestKind::Read { .. });
@@ -316,7 +319,11 @@ impl Executor {
                 match outcome {
                     Ok(Some((index, part))) => request.parts[index] = Some(part),
                     Ok(None) => {}
-                    Err(failure) => request.failure = request.failure.or(Some(failure)),
+                    Err(failure) => {
+                        let at = ended.first_byte();
+                        let lower = request.failure.is_none_or(|known| at < known.1);
+                        request.failure = if lower { Some((failure, at)) } else { request.failure };
+                    }
                 }
                 self.piece_ended(engine, ended.request);
             }
@@ -338,7 +345,7 @@ impl Executor {
         }
         let request = self.requests.remove(id);
         let outcome = match request.failure {
-            Some(failure) => Err(failure),
+            Some((failure, _)) => Err(failure),
             None if request.is_read => Ok(Reply::Data(request.parts.into_iter().flatten().collect())),
             None => Ok(Reply::Done),
         };
@@ -346,7 +353,8 @@ impl Executor {
             request.volume.count_failure();
         }
         if !request.gone {
-            self.finished.push_back(Finished { session: request.session, cookie: request.cookie, outcome });
+            let failed_at = request.failure.and_then(|failed| failed.1);
+            self.finished.push_back(Finished { session: request.session, cookie: request.cookie, outcome, failed_at });
         }
     }
 

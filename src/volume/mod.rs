@@ -72,6 +72,9 @@ pub enum StatusKind {
     Generation,
 }
 
+/// Extents whose generation one call tells, so that it ends soon however long the range; the caller asks again.
+const STATUS_EXTENTS_MAX: u64 = 1 << 18;
+
 /// Hole and zero, the two flags of `base:allocation`.
 pub const STATUS_HOLE_ZERO: u32 = 3;
 
@@ -305,6 +308,7 @@ impl Volume {
     fn generations(&self, offset: u64, end: u64, most: usize) -> Vec<(u64, u32)> {
         let mut ranges: Vec<(u64, u32)> = Vec::new();
         let mut at = offset;
+        let end = end.min(offset.saturating_add(self.shape.extent_size * STATUS_EXTENTS_MAX));
         while at < end {
             let extent = self.extent_of(at);
             let tag = self.tags.current(extent).0;

@@ -87,6 +87,11 @@ impl Piece {
         Piece { request, kind, extent, range, stage: Stage::New, buf: None, base: 0, key: None }
     }
 
+    /// The first byte of the client's that it concerns; a flush concerns all of them.
+    pub(super) fn first_byte(&self) -> Option<u64> {
+        (!matches!(self.kind, PieceKind::Flush)).then_some(self.range.start)
+    }
+
     /// The range on the device: whole units.
     fn device(&self, unit: u64) -> Range<u64> {
         align_down(self.range.start, unit)..align_up(self.range.end, unit)
@@ -421,7 +426,7 @@ fn leave_write(volume: &Volume, piece: &Piece, result: Result<Part, IoFailure>) 
 fn failure(volume: &Volume, error: &io::Error, doing: &str) -> IoFailure {
     tracing::warn!(volume = %volume.id, %error, doing, "client I/O failed");
     match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => IoFailure::NoSpace,
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => IoFailure::NoSpace,
         _ => IoFailure::Io,
     }
 }

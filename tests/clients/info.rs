@@ -16,7 +16,9 @@ pub fn export_is_described(variant: Variant) {
         assert_eq!(export["export-name"], "vol");
         assert_eq!(export["export-size"], 32 * MIB);
         assert_eq!(export["is_read_only"], false);
-        for ability in ["cache", "df", "flush", "fua", "multi_conn", "trim", "zero"] {
+        let described = export["description"].as_str().unwrap();
+        assert!(described.starts_with("keymoult volume ") && described.len() == 16 + 36, "{described}");
+        for ability in ["cache", "df", "fast_zero", "flush", "fua", "multi_conn", "trim", "zero"] {
             assert_eq!(export[format!("can_{ability}")], true, "can_{ability}");
         }
         assert_eq!(export["block_size_minimum"], 1);

@@ -10,6 +10,7 @@ mod support;
 
 mod check;
 mod copy;
+mod extended;
 mod filesystem;
 mod fio;
 mod idle;
@@ -72,8 +73,11 @@ over_variants! {
     shell::block_status as nbdsh_block_status,
     shell::multi_conn as nbdsh_multi_conn,
     shell::errors as nbdsh_errors,
+    shell::negotiate as nbdsh_negotiate,
     qemu::info_and_convert as qemu_img_convert,
     qemu::io as qemu_io,
+    extended::transcript_of_the_daemon as extended_transcript,
+    extended::qemu_uses_them as extended_qemu,
     fio::verify_random as fio_verify_random,
     fio::verify_sequential as fio_verify_sequential,
     fio::verify_during_rotation as fio_verify_rotation,

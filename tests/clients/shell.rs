@@ -39,3 +39,7 @@ pub fn multi_conn(variant: Variant) {
 pub fn errors(variant: Variant) {
     with_daemon(variant, 8, |_, daemon| script(daemon, include_str!("scripts/errors.py")));
 }
+
+pub fn negotiate(variant: Variant) {
+    with_daemon(variant, 8, |_, daemon| script(daemon, include_str!("scripts/negotiate.py")));
+}

@@ -1,14 +1,15 @@
 //! Finding out what a backing is: its file system, whether direct I/O works (tried, not assumed), whether the page cache
-//! answers without waiting, and which size its device writes whole.
+//! answers without waiting, which size its device writes whole, whether it punches holes.
 
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::str::FromStr;
 
 use memmap2::MmapMut;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{self, FsType, fstatfs};
 
@@ -17,6 +18,8 @@ use crate::engine::{DiskCaps, EngineError, InlinePolicy, sys};
 
 /// Alignments to try for direct I/O, bytes.
 const ALIGNMENTS: [usize; 2] = [512, 4096];
+/// Bytes a file is asked to punch behind its end.
+const PROBE: i64 = 4096;
 /// `RAMFS_MAGIC` of the kernel's linux/magic.h, which `nix` does not list.
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
 
@@ -80,7 +83,9 @@ pub(super) fn caps(
         (None, InlinePolicy::Never) => "page cache that always waits".to_owned(),
     };
     let describe = format!("{}, {how}", ground.name());
-    Ok(DiskCaps { align: direct.unwrap_or(1), inline, granule, granule_source, describe })
+    let punches = punches(file, kind, metadata, device);
+    let rotational = ground != Ground::Memory && queue_value(device, "rotational") == Some(1);
+    Ok(DiskCaps { align: direct.unwrap_or(1), inline, granule, granule_source, punches, rotational, describe })
 }
 
 fn ground(file: &File, kind: Kind) -> io::Result<Ground> {
@@ -143,13 +148,28 @@ fn granule(ground: Ground, device: u64) -> (u32, &'static str) {
 }
 
 fn logical_block_size(device: u64) -> Option<u32> {
+    queue_value(device, "logical_block_size").filter(|size| (512..=65536u32).contains(size) && size.is_power_of_two())
+}
+
+/// Whether ranges can be punched. A file is asked to punch behind its end, where there is nothing to lose; a device would
+/// refuse that, so its queue is asked.
+fn punches(file: &File, kind: Kind, metadata: &Metadata, device: u64) -> bool {
+    if kind == Kind::Block {
+        return queue_value::<u64>(device, "write_zeroes_max_bytes").is_some_and(|most| most > 0);
+    }
+    let behind = metadata.len().next_multiple_of(PROBE as u64) as i64;
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(file, flags, behind, PROBE).is_ok()
+}
+
+/// A number that the request queue of a device tells.
+fn queue_value<T: FromStr>(device: u64, name: &str) -> Option<T> {
     let base = format!("/sys/dev/block/{}:{}", major(device), minor(device));
     // A partition has no queue of its own; its parent directory is the whole device.
-    [format!("{base}/queue/logical_block_size"), format!("{base}/../queue/logical_block_size")]
+    [format!("{base}/queue/{name}"), format!("{base}/../queue/{name}")]
         .iter()
         .find_map(|path| fs::read_to_string(path).ok())
         .and_then(|text| text.trim().parse().ok())
-        .filter(|size| (512..=65536u32).contains(size) && size.is_power_of_two())
 }
 
 fn set_flag(file: &File, flag: OFlag, on: bool) -> io::Result<()> {

@@ -188,6 +188,33 @@ fn a_read_only_backing_is_not_written() {
 }
 
 #[test]
+fn rotation_of_the_medium_is_what_sysfs_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let caps = Backing::create(&path, LEN, &OpenOptions::default()).unwrap().caps();
+    let device = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(&path).unwrap());
+    let place = format!("/sys/dev/block/{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let queues = [format!("{place}/queue/rotational"), format!("{place}/../queue/rotational")];
+    let said = queues.iter().find_map(|queue| std::fs::read_to_string(queue).ok());
+    assert_eq!(caps.rotational, said.is_some_and(|said| said.trim() == "1"));
+    let memory = shm();
+    assert!(!Backing::create(memory.path().join("disk"), LEN, &OpenOptions::default()).unwrap().caps().rotational);
+}
+
+#[test]
+fn punching_is_found_out_without_touching_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let backing = Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default()).unwrap();
+    backing.write_at(LEN - 4096, &[7; 4096]).unwrap();
+    drop(backing);
+    let backing = Backing::open(dir.path().join("disk"), &OpenOptions::default()).unwrap();
+    assert_eq!(backing.caps().punches, backing.punch(0, 4096).is_ok(), "what is said is what happens");
+    let mut tail = [0; 4096];
+    backing.read_at(LEN - 4096, &mut tail).unwrap();
+    assert_eq!((tail, backing.len().unwrap()), ([7; 4096], LEN));
+}
+
+#[test]
 fn the_granule_has_a_source() {
     let dir = tempfile::tempdir().unwrap();
     let caps = Backing::create(dir.path().join("disk"), LEN, &OpenOptions::default()).unwrap().caps();

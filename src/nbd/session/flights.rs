@@ -7,7 +7,8 @@
 use std::time::Instant;
 
 use crate::limits::PIECE_MAX;
-use crate::nbd::backend::Failure;
+use crate::nbd::backend::Failed;
+use crate::nbd::reply::To;
 use crate::nbd::stats::Kind;
 
 /// Requests one connection may have running.
@@ -57,10 +58,25 @@ pub struct Flight {
     pub running: u32,
     /// More parts will be started.
     pub open: bool,
-    /// The first failure, and the byte it concerns.
-    pub failure: Option<(Failure, u64)>,
+    /// The failure at the lowest byte that is known to be affected.
+    pub failure: Option<Failed>,
     /// When it was taken up.
     pub started: Instant,
+}
+
+impl Flight {
+    /// Where its replies go.
+    pub fn to(&self) -> To {
+        To { cookie: self.cookie, offset: self.offset }
+    }
+
+    /// Records a failure; of several the one at the lowest byte is told, and one without a byte before all others, so that
+    /// a client never takes bytes for good that are not.
+    pub fn fail(&mut self, failed: Failed) {
+        if self.failure.is_none_or(|known| failed.at < known.at) {
+            self.failure = Some(failed);
+        }
+    }
 }
 
 /// The table of running requests.

@@ -69,7 +69,8 @@ impl<B: Backend> Session<B> {
         match std::mem::replace(&mut haggling.next, Step::More) {
             Step::More | Step::Reply => ControlFlow::Continue(()),
             Step::Transmit(negotiated) => {
-                self.structured = negotiated.structured;
+                self.form = negotiated.form;
+                self.inbox.set_header_len(self.form.request_len());
                 self.phase = Phase::Transmission(Link::new(negotiated.export, negotiated.contexts));
                 ControlFlow::Break(Wait::Own)
             }

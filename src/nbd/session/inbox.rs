@@ -32,6 +32,8 @@ pub struct Inbox {
     skip: u64,
     /// Receive no more than a header behind the payload.
     narrow: bool,
+    /// Length of a request header, bytes.
+    header_len: usize,
 }
 
 /// A payload part being received.
@@ -45,7 +47,15 @@ struct Part {
 
 impl Default for Inbox {
     fn default() -> Inbox {
-        Inbox { stream: None, filled: 0..0, size: STREAM_MIN, part: None, skip: 0, narrow: false }
+        Inbox {
+            stream: None,
+            filled: 0..0,
+            size: STREAM_MIN,
+            part: None,
+            skip: 0,
+            narrow: false,
+            header_len: REQUEST_LEN,
+        }
     }
 }
 
@@ -61,16 +71,21 @@ impl Inbox {
         self.filled.start = (self.filled.start + len).min(self.filled.end);
     }
 
-    /// The next request header, once all of it and nothing before it is left; consumes it.
-    pub fn header(&mut self) -> Option<[u8; REQUEST_LEN]> {
+    /// Says how long request headers are, bytes.
+    pub fn set_header_len(&mut self, len: usize) {
+        self.header_len = len;
+    }
+
+    /// The next `N` bytes, once all of them and nothing before them is left; consumes them.
+    pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         debug_assert!(self.part.is_none());
         self.drop_skipped();
         if self.skip > 0 {
             return None;
         }
-        let header = *self.unread().first_chunk()?;
-        self.consume(REQUEST_LEN);
-        Some(header)
+        let bytes = *self.unread().first_chunk()?;
+        self.consume(N);
+        Some(bytes)
     }
 
     /// Announces the payload of the header just consumed: decides how the following bytes are received.
@@ -129,7 +144,7 @@ impl Inbox {
         let mut end = stream.len();
         if self.narrow {
             // One header, less what is there of it already.
-            let missing = REQUEST_LEN.saturating_sub(self.filled.len()).max(1);
+            let missing = self.header_len.saturating_sub(self.filled.len()).max(1);
             end = end.min(self.filled.end + missing);
         }
         let first = self.part.as_mut().and_then(|part| Some((part.buf.take()?, part.filled..part.len)));
@@ -153,7 +168,7 @@ impl Inbox {
                 (None, old) => old?,
             },
         };
-        if self.filled.start > 0 && (kept == 0 || self.filled.end + REQUEST_LEN > stream.len() / 2) {
+        if self.filled.start > 0 && (kept == 0 || self.filled.end + self.header_len > stream.len() / 2) {
             stream.copy_within(self.filled.clone(), 0);
             self.filled = 0..kept;
         }

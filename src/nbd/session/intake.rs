@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use super::flights::{Flight, Ticket, write_part};
 use super::outbox::Item;
+use super::spans::Span;
+use super::status::Asked;
 use super::{Io, Phase, Session, Wait};
 use crate::nbd::backend::{Backend, Failure, Request, Work};
 use crate::nbd::export::Export;
+use crate::nbd::form::Form;
 use crate::nbd::meta::Contexts;
-use crate::nbd::reply::{self, Place};
-use crate::nbd::request::{Command, Header, Refusal, Terms, Verdict, judge};
+use crate::nbd::reply::To;
+use crate::nbd::request::{Command, Header, Refusal, Terms, Verdict, judge, judge_query};
 use crate::nbd::stats::Kind;
 use crate::nbd::wire::{Errno, NBD_CMD_READ};
 
@@ -25,17 +28,10 @@ const HELD_MAX: usize = 16 << 20;
 const REPLIES_MAX: usize = 1024;
 /// A long structured read is answered in chunks of this size, bytes.
 const READ_CHUNK: u32 = 1 << 20;
-/// Descriptors of one block status chunk: it fits a buffer of 64 KiB.
-const STATUS_MAX: usize = 8189;
-const STATUS_BUF: usize = 64 << 10;
-/// Longest range one descriptor covers, bytes: 32 bits, whole sectors.
-const DESCRIPTOR_MAX: u64 = (u32::MAX - 511) as u64;
-
-const _: () = assert!(reply::block_status_len(STATUS_MAX) <= STATUS_BUF);
 
 /// What transmission works on.
 pub struct Link<V> {
-    export: Arc<Export<V>>,
+    pub(super) export: Arc<Export<V>>,
     contexts: Contexts,
     admission: Option<Admission>,
 }
@@ -49,16 +45,20 @@ impl<V> Link<V> {
 
 /// The request that is being taken up.
 #[derive(Clone, Copy)]
-enum Admission {
+pub(super) enum Admission {
     /// Parts from `at` on are to be started.
     Read { flight: u16, offset: u64, len: u32, at: u32, chunk: u32 },
     /// Payload from `at` on is to be received.
     Write { flight: u16, offset: u64, len: u32, at: u32, fua: bool },
+    /// A part of a long range runs, or the next is to be started.
+    Span { flight: u16, span: Span },
+    /// Its payload is to be received.
+    Query { header: Header, len: usize },
     /// Needs buffers for its reply.
-    Status { cookie: u64, offset: u64, len: u64, one: bool },
+    Status { to: To, asked: Asked },
 }
 
-type Flow = ControlFlow<Wait>;
+pub(super) type Flow = ControlFlow<Wait>;
 
 impl<B: Backend> Session<B> {
     /// Takes up requests until bytes, buffers or limits stop it.
@@ -71,10 +71,13 @@ impl<B: Backend> Session<B> {
             if full {
                 return Wait::Own;
             }
-            let Some(bytes) = self.inbox.header() else {
+            let received = match self.form {
+                Form::Simple | Form::Structured => self.inbox.take().map(|bytes| Header::parse(&bytes)),
+                Form::Extended => self.inbox.take().map(|bytes| Header::parse_extended(&bytes)),
+            };
+            let Some(header) = received else {
                 return Wait::Input;
             };
-            let header = Header::parse(&bytes);
             if header.is_none_or(|header| !self.take_up(&header, io)) {
                 self.die(io);
             }
@@ -89,86 +92,98 @@ impl<B: Backend> Session<B> {
         let Phase::Transmission(link) = &self.phase else {
             return true;
         };
-        let terms = Terms {
-            size: link.export.size(),
-            read_only: link.export.read_only(),
-            structured: self.structured,
-            contexts: !link.contexts.is_empty(),
-            fast_zero: link.export.fast_zero(),
-        };
-        self.inbox.expect(header.payload());
+        let terms = self.terms(link);
+        self.inbox.expect(header.payload);
         match judge(header, &terms) {
             Verdict::Hangup => return false,
-            Verdict::Run(Command::Disconnect) => self.phase = Phase::Closing,
-            Verdict::Refuse(refusal) => self.refuse(header, refusal, io),
-            _ if io.stopping => {
-                let (errno, skip) = (Errno::Shutdown, header.payload());
-                self.refuse(header, Refusal { errno, skip, why: "the server is shutting down" }, io);
-            }
-            Verdict::Nothing if self.structured && header.command == NBD_CMD_READ => {
-                self.outbox.push(Item::None { cookie: header.cookie });
-            }
-            Verdict::Nothing => self.outbox.push(Item::Simple { cookie: header.cookie, error: None }),
-            Verdict::Run(command) => self.begin(header.cookie, command, io),
+            verdict => self.obey(header, verdict, io),
         }
         true
     }
 
-    fn refuse(&mut self, header: &Header, refusal: Refusal, io: &mut Io<'_, B>) {
+    fn terms(&self, link: &Link<B::Volume>) -> Terms {
+        Terms {
+            size: link.export.size(),
+            read_only: link.export.read_only(),
+            form: self.form,
+            contexts: link.contexts,
+            fast_zero: link.export.fast_zero(),
+        }
+    }
+
+    /// Does what was decided about a request.
+    fn obey(&mut self, header: &Header, verdict: Verdict, io: &mut Io<'_, B>) {
+        let to = To { cookie: header.cookie, offset: header.offset };
+        match verdict {
+            Verdict::Hangup | Verdict::Run(Command::Disconnect) => self.phase = Phase::Closing,
+            Verdict::Refuse(refusal) => self.refuse(to, refusal, io),
+            _ if io.stopping => {
+                let (errno, skip) = (Errno::Shutdown, header.payload);
+                self.refuse(to, Refusal { errno, skip, why: "the server is shutting down" }, io);
+            }
+            Verdict::Nothing if header.command == NBD_CMD_READ => self.outbox.push(Item::Nothing { to }),
+            Verdict::Nothing => self.outbox.push(Item::Done { to }),
+            Verdict::Query(len) => self.set_admission(Admission::Query { header: *header, len }),
+            Verdict::Run(command) => self.begin(to, command, io),
+        }
+    }
+
+    fn refuse(&mut self, to: To, refusal: Refusal, io: &mut Io<'_, B>) {
         io.stats.refused.add(1);
         self.inbox.skip(refusal.skip);
-        self.push_error(header.cookie, refusal.errno, refusal.why, None);
+        self.push_error(to, refusal.errno, refusal.why, None);
     }
 
-    /// Queues an error in the form that was negotiated.
-    pub(super) fn push_error(&mut self, cookie: u64, errno: Errno, text: &'static str, at: Option<u64>) {
-        self.outbox.push(if self.structured {
-            Item::Error { cookie, errno, text, at }
-        } else {
-            Item::Simple { cookie, error: Some(errno) }
-        });
+    /// Queues an error.
+    pub(super) fn push_error(&mut self, to: To, errno: Errno, text: &'static str, at: Option<u64>) {
+        self.outbox.push(Item::Error { to, errno, text, at });
     }
 
-    fn begin(&mut self, cookie: u64, command: Command, io: &mut Io<'_, B>) {
-        let (kind, offset, len, work) = match command {
+    fn begin(&mut self, to: To, command: Command, io: &mut Io<'_, B>) {
+        let admission = match command {
             Command::Read { offset, len, dont_fragment } => {
-                let chunk = if self.structured && !dont_fragment { len.min(READ_CHUNK) } else { len };
-                let flight = self.insert(cookie, Kind::Read, offset, u64::from(len), chunk, io);
-                return self.set_admission(Admission::Read { flight, offset, len, at: 0, chunk });
+                let chunk = if self.form.has_chunks() && !dont_fragment { len.min(READ_CHUNK) } else { len };
+                let flight = self.insert(to, Kind::Read, u64::from(len), chunk, io);
+                Admission::Read { flight, offset, len, at: 0, chunk }
             }
             Command::Write { offset, len, fua } => {
-                let flight = self.insert(cookie, Kind::Write, offset, u64::from(len), 0, io);
-                return self.set_admission(Admission::Write { flight, offset, len, at: 0, fua });
+                let flight = self.insert(to, Kind::Write, u64::from(len), 0, io);
+                Admission::Write { flight, offset, len, at: 0, fua }
             }
-            Command::Status { offset, len, one } => {
-                return self.set_admission(Admission::Status { cookie, offset, len, one });
-            }
-            Command::Flush => (Kind::Flush, 0, 0, Work::Flush),
-            Command::Trim { offset, len, fua } => (Kind::Trim, offset, len, Work::Trim { offset, len, fua }),
-            Command::Cache { offset, len } => (Kind::Cache, offset, len, Work::Cache { offset, len }),
+            Command::Trim { offset, len, fua } => self.begin_span(to, Kind::Trim, Span::trim(offset, len, fua), io),
             Command::Zeroes { offset, len, fua, no_hole } => {
-                (Kind::Zeroes, offset, len, Work::Zeroes { offset, len, fua, no_hole })
+                self.begin_span(to, Kind::Zeroes, Span::zeroes(offset, len, fua, no_hole), io)
             }
+            Command::Status { offset, len, one, contexts } => {
+                Admission::Status { to, asked: Asked { offset, len, one, contexts } }
+            }
+            Command::Cache { offset, len } => return self.run(to, Kind::Cache, len, Work::Cache { offset, len }, io),
+            Command::Flush => return self.run(to, Kind::Flush, 0, Work::Flush, io),
             Command::Disconnect => return,
         };
-        let flight = self.insert(cookie, kind, offset, len, 0, io);
+        self.set_admission(admission);
+    }
+
+    /// Starts a request that is one part.
+    fn run(&mut self, to: To, kind: Kind, len: u64, work: Work, io: &mut Io<'_, B>) {
+        let flight = self.insert(to, kind, len, 0, io);
         self.start(flight, 0, work, io);
         self.shut(flight);
     }
 
-    fn insert(&mut self, cookie: u64, kind: Kind, offset: u64, len: u64, chunk: u32, io: &Io<'_, B>) -> u16 {
-        let started = io.now;
+    pub(super) fn insert(&mut self, to: To, kind: Kind, len: u64, chunk: u32, io: &Io<'_, B>) -> u16 {
+        let (To { cookie, offset }, started) = (to, io.now);
         self.flights.insert(Flight { cookie, kind, offset, len, chunk, running: 0, open: true, failure: None, started })
     }
 
-    fn set_admission(&mut self, admission: Admission) {
+    pub(super) fn set_admission(&mut self, admission: Admission) {
         if let Phase::Transmission(link) = &mut self.phase {
             link.admission = Some(admission);
         }
     }
 
     /// Hands one part of a request to the backend.
-    fn start(&mut self, flight: u16, at: u32, work: Work, io: &mut Io<'_, B>) {
+    pub(super) fn start(&mut self, flight: u16, at: u32, work: Work, io: &mut Io<'_, B>) {
         let Phase::Transmission(link) = &self.phase else {
             return;
         };
@@ -181,9 +196,16 @@ impl<B: Backend> Session<B> {
     }
 
     /// No more parts of this request will be started.
-    fn shut(&mut self, flight: u16) {
+    pub(super) fn shut(&mut self, flight: u16) {
         if let Some(flight) = self.flights.get(flight) {
             flight.open = false;
+        }
+    }
+
+    /// Goes on with the long range that is being taken up, if that is what is: its part has finished.
+    pub(super) fn continue_span(&mut self, io: &mut Io<'_, B>) {
+        if let Phase::Transmission(Link { admission: Some(Admission::Span { .. }), .. }) = &self.phase {
+            let _ = self.advance(io);
         }
     }
 
@@ -200,7 +222,9 @@ impl<B: Backend> Session<B> {
                 self.advance_read((flight, offset, len, chunk), at, io)
             }
             Admission::Write { flight, offset, len, at, fua } => self.advance_write((flight, offset, len, fua), at, io),
-            Admission::Status { cookie, offset, len, one } => self.answer_status(cookie, (offset, len, one), io),
+            Admission::Span { flight, span } => self.advance_span(flight, span, io),
+            Admission::Query { header, len } => self.advance_query(&header, len, io),
+            Admission::Status { to, asked } => self.answer_status(to, asked, io),
         }
     }
 
@@ -270,34 +294,19 @@ impl<B: Backend> Session<B> {
         Flow::Continue(())
     }
 
-    /// Answers a block status request: one chunk per selected context.
-    fn answer_status(&mut self, cookie: u64, (offset, len, one): (u64, u64, bool), io: &mut Io<'_, B>) -> Flow {
-        let Phase::Transmission(link) = &mut self.phase else {
+    /// Judges a block status once its payload is there.
+    fn advance_query(&mut self, header: &Header, len: usize, io: &mut Io<'_, B>) -> Flow {
+        let Phase::Transmission(link) = &self.phase else {
             return Flow::Break(Wait::End);
         };
-        let count = link.contexts.iter().count();
-        let bufs: Vec<_> = (0..count).map_while(|_| io.pool.take(STATUS_BUF)).collect();
-        if bufs.len() < count {
-            link.admission = Some(Admission::Status { cookie, offset, len, one });
-            return Flow::Break(Wait::Shared);
-        }
-        let max = if one { 1 } else { STATUS_MAX };
-        let mut chunks = Vec::with_capacity(count);
-        for (index, (context, mut buf)) in link.contexts.iter().zip(bufs).enumerate() {
-            let Ok(states) = B::block_status(link.export.volume(), offset, len, context, max) else {
-                io.stats.record(Kind::Status, len, false, io.now.elapsed());
-                self.push_error(cookie, Failure::Io.errno(), Failure::Io.text(), None);
-                return Flow::Continue(());
-            };
-            let place = if index + 1 == count { Place::Last } else { Place::More };
-            let mut bytes = Vec::new();
-            reply::block_status(&mut bytes, place, cookie, context.id(), &descriptors(states, len, max));
-            buf[..bytes.len()].copy_from_slice(&bytes);
-            chunks.push(Item::Raw { buf, len: bytes.len() });
-        }
-        chunks.into_iter().for_each(|chunk| self.outbox.push(chunk));
-        io.stats.record(Kind::Status, len, true, io.now.elapsed());
-        Flow::Continue(())
+        let Some(payload) = self.inbox.unread().get(..len) else {
+            self.set_admission(Admission::Query { header: *header, len });
+            return Flow::Break(Wait::Input);
+        };
+        let verdict = judge_query(header, payload, &self.terms(link));
+        self.inbox.consume(len);
+        self.obey(&Header { payload: 0, ..*header }, verdict, io);
+        self.advance(io)
     }
 
     /// Gives up a write whose payload will not be read to its end, and what was not started of a read.
@@ -306,37 +315,18 @@ impl<B: Backend> Session<B> {
             return;
         };
         match link.admission.take() {
-            Some(Admission::Read { flight, .. } | Admission::Write { flight, .. }) => {
+            Some(Admission::Read { flight, .. } | Admission::Write { flight, .. } | Admission::Span { flight, .. }) => {
                 let part = self.inbox.part_len();
                 self.release(part, io);
                 self.fail(flight, Failure::ShuttingDown, io);
             }
-            Some(Admission::Status { cookie, .. }) => {
-                self.push_error(cookie, Errno::Shutdown, Failure::ShuttingDown.text(), None);
+            Some(Admission::Query { header: Header { cookie, offset, .. }, .. }) => {
+                self.push_error(To { cookie, offset }, Errno::Shutdown, Failure::ShuttingDown.text(), None);
+            }
+            Some(Admission::Status { to, .. }) => {
+                self.push_error(to, Errno::Shutdown, Failure::ShuttingDown.text(), None);
             }
             None => {}
         }
     }
-}
-
-/// Descriptors as they are sent: 32-bit lengths, never beyond the range asked for, at least one.
-fn descriptors(states: Vec<(u64, u32)>, len: u64, max: usize) -> Vec<(u32, u32)> {
-    let mut left = len;
-    let mut sent = Vec::with_capacity(states.len().min(max));
-    for (state_len, flags) in states.into_iter().take(max) {
-        let now = state_len.min(left).min(DESCRIPTOR_MAX);
-        if now == 0 {
-            break;
-        }
-        sent.push((now as u32, flags));
-        left -= now;
-        if now < state_len {
-            break;
-        }
-    }
-    if sent.is_empty() {
-        // A state of 0 is always true: allocated, content unknown.
-        sent.push((len.min(DESCRIPTOR_MAX) as u32, 0));
-    }
-    sent
 }

@@ -7,13 +7,13 @@
 use super::flights::{Flight, Ticket, write_part};
 use super::outbox::{Item, Parts};
 use super::{Io, Phase, Session};
-use crate::nbd::backend::{Backend, Failure, Reply};
+use crate::nbd::backend::{Backend, Failed, Failure, Reply};
 use crate::nbd::reply::Place;
 use crate::nbd::stats::Kind;
 
 impl<B: Backend> Session<B> {
     /// Takes the outcome of one part of a request.
-    pub fn finished(&mut self, ticket: Ticket, outcome: Result<Reply, Failure>, io: &mut Io<'_, B>) {
+    pub fn finished(&mut self, ticket: Ticket, outcome: Result<Reply, Failed>, io: &mut Io<'_, B>) {
         if matches!(self.phase, Phase::Dead) {
             return;
         }
@@ -30,48 +30,42 @@ impl<B: Backend> Session<B> {
                 self.push_data(&flight, offset, data);
             }
             Ok(Reply::Done) => self.release(reserved, io),
-            Err(failure) => {
-                flight.failure.get_or_insert((failure, offset));
+            Err(failed) => {
+                flight.fail(failed);
                 self.release(reserved, io);
             }
         }
         self.conclude(ticket.flight, io);
+        self.continue_span(io);
     }
 
     /// Ends a request that will get no more parts, with an error.
     pub(super) fn fail(&mut self, index: u16, failure: Failure, io: &mut Io<'_, B>) {
         if let Some(flight) = self.flights.get(index) {
-            flight.failure.get_or_insert((failure, flight.offset));
+            flight.fail(Failed { failure, at: None });
             flight.open = false;
         }
         self.conclude(index, io);
     }
 
     fn push_data(&mut self, flight: &Flight, offset: u64, data: Parts) {
-        let cookie = flight.cookie;
-        if !self.structured {
-            return self.outbox.push(Item::SimpleData { cookie, data });
-        }
         let last = flight.running == 0 && !flight.open && flight.failure.is_none();
         let place = if last { Place::Last } else { Place::More };
-        self.outbox.push(Item::Data { place, cookie, offset, data });
+        self.outbox.push(Item::Data { to: flight.to(), place, offset, data });
     }
 
     /// Answers a request if nothing of it runs any more.
-    fn conclude(&mut self, index: u16, io: &mut Io<'_, B>) {
+    pub(super) fn conclude(&mut self, index: u16, io: &mut Io<'_, B>) {
         let Some(flight) = self.flights.take_landed(index) else {
             return;
         };
         let latency = io.now.saturating_duration_since(flight.started);
         io.stats.record(flight.kind, flight.len, flight.failure.is_none(), latency);
         match flight.failure {
-            Some((failure, offset)) => {
-                let at = (flight.kind == Kind::Read).then_some(offset);
-                self.push_error(flight.cookie, failure.errno(), failure.text(), at);
-            }
+            Some(Failed { failure, at }) => self.push_error(flight.to(), failure.errno(), failure.text(), at),
             // The data went out by themselves.
             None if flight.kind == Kind::Read => {}
-            None => self.outbox.push(Item::Simple { cookie: flight.cookie, error: None }),
+            None => self.outbox.push(Item::Done { to: flight.to() }),
         }
     }
 }

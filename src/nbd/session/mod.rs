@@ -15,6 +15,8 @@ mod inbox;
 mod intake;
 mod landing;
 mod outbox;
+mod spans;
+mod status;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::time::Instant;
 use super::backend::Backend;
 use super::budget::Budget;
 use super::export::Exports;
+use super::form::Form;
 use super::handshake::Limits;
 use super::stats::WorkerStats;
 use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
@@ -106,7 +109,8 @@ pub struct Session<B: Backend> {
     seat: Seat,
     socket: Arc<Sock>,
     phase: Phase<B::Volume>,
-    structured: bool,
+    /// Of the messages in transmission.
+    form: Form,
     inbox: Inbox,
     outbox: Outbox,
     flights: Flights,
@@ -123,7 +127,7 @@ impl<B: Backend> Session<B> {
             seat,
             socket,
             phase: Phase::Haggling(Box::new(Haggling::new(limits))),
-            structured: false,
+            form: Form::Simple,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             flights: Flights::default(),
@@ -209,7 +213,7 @@ impl<B: Backend> Session<B> {
             return;
         }
         if !self.sending
-            && let Some(op) = self.outbox.send(&self.socket, io.pool)
+            && let Some(op) = self.outbox.send(self.form, &self.socket, io.pool)
         {
             self.sending = true;
             io.engine.submit(self.seat.send_token(), op);

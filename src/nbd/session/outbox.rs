@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::{Buf, Data, Op, Pool, Sock};
-use crate::nbd::reply::{self, HEADER_MAX, Place};
+use crate::nbd::form::Form;
+use crate::nbd::reply::{HEADER_MAX, Place, Say, To};
 use crate::nbd::wire::Errno;
 
 /// Most parts of one send: two per reply with data.
@@ -24,16 +25,14 @@ const _: () = assert!(HEADS >= HEADER_MAX);
 /// A reply, or a chunk of one, that is ready.
 #[derive(Debug)]
 pub enum Item {
-    /// A simple reply without data.
-    Simple { cookie: u64, error: Option<Errno> },
-    /// A simple reply with the data of a read.
-    SimpleData { cookie: u64, data: Parts },
-    /// The end of a structured reply.
-    None { cookie: u64 },
-    /// A chunk of data at `offset`.
-    Data { place: Place, cookie: u64, offset: u64, data: Parts },
+    /// Success of a request that brings no data.
+    Done { to: To },
+    /// Success of a read of no bytes.
+    Nothing { to: To },
+    /// Data at `offset`: all of a simple reply, or a chunk.
+    Data { to: To, place: Place, offset: u64, data: Parts },
     /// An error, at a byte if that is known.
-    Error { cookie: u64, errno: Errno, text: &'static str, at: Option<u64> },
+    Error { to: To, errno: Errno, text: &'static str, at: Option<u64> },
     /// Bytes that are complete: handshake answers, block status.
     Raw { buf: Buf, len: usize },
 }
@@ -47,17 +46,15 @@ pub fn parts_len(parts: &[(Buf, Range<usize>)]) -> usize {
 }
 
 impl Item {
-    fn write_header(&self, out: &mut Vec<u8>) {
+    fn write_header(&self, form: Form, out: &mut Vec<u8>) {
         match self {
-            Item::Simple { cookie, error } => reply::simple(out, *cookie, *error),
-            Item::SimpleData { cookie, .. } => reply::simple(out, *cookie, None),
-            Item::None { cookie } => reply::none(out, *cookie),
-            Item::Data { place, cookie, offset, data } => {
-                reply::offset_data(out, *place, *cookie, *offset, parts_len(data))
+            Item::Done { to } => Say::Done.write(form, *to, out),
+            Item::Nothing { to } => Say::Nothing.write(form, *to, out),
+            Item::Data { to, place, offset, data } => {
+                Say::Data { place: *place, offset: *offset, len: parts_len(data) }.write(form, *to, out);
             }
-            Item::Error { cookie, errno, text, at: None } => reply::error(out, Place::Last, *cookie, *errno, text),
-            Item::Error { cookie, errno, text, at: Some(at) } => {
-                reply::error_offset(out, Place::Last, *cookie, *errno, text, *at)
+            Item::Error { to, errno, text, at } => {
+                Say::Error { errno: *errno, text, at: *at }.write(form, *to, out);
             }
             Item::Raw { .. } => {}
         }
@@ -65,7 +62,7 @@ impl Item {
 
     fn payload(&self) -> (usize, usize) {
         match self {
-            Item::SimpleData { data, .. } | Item::Data { data, .. } => (data.len(), parts_len(data)),
+            Item::Data { data, .. } => (data.len(), parts_len(data)),
             Item::Raw { len, .. } => (1, *len),
             _ => (0, 0),
         }
@@ -102,12 +99,13 @@ impl Outbox {
         self.ready.is_empty()
     }
 
-    /// Gathers waiting replies into one send; `None` when none waits or the pool has no buffer for headers.
-    pub fn send(&mut self, socket: &Arc<Sock>, pool: &Pool) -> Option<Op> {
+    /// Gathers waiting replies into one send, in the given form; `None` when none waits or the pool has no buffer for
+    /// headers.
+    pub fn send(&mut self, form: Form, socket: &Arc<Sock>, pool: &Pool) -> Option<Op> {
         if self.ready.is_empty() {
             return None;
         }
-        let count = self.plan();
+        let count = self.plan(form);
         self.fill_heads(pool)?;
         let heads = self.heads.as_ref()?;
         let mut parts = std::mem::take(&mut self.spare);
@@ -115,7 +113,7 @@ impl Outbox {
         for (item, end) in self.ready.drain(..count).zip(&self.ends) {
             to = *end;
             let data = match item {
-                Item::SimpleData { data, .. } | Item::Data { data, .. } => {
+                Item::Data { data, .. } => {
                     self.under_way += parts_len(&data);
                     data
                 }
@@ -135,7 +133,7 @@ impl Outbox {
     }
 
     /// Writes the headers of the replies that go into one send; returns how many replies those are.
-    fn plan(&mut self) -> usize {
+    fn plan(&mut self, form: Form) -> usize {
         self.scratch.clear();
         self.ends.clear();
         let (mut parts, mut bytes) = (0, 0);
@@ -147,7 +145,7 @@ impl Outbox {
             if full && !self.ends.is_empty() {
                 break;
             }
-            item.write_header(&mut self.scratch);
+            item.write_header(form, &mut self.scratch);
             self.ends.push(self.scratch.len());
             parts += item_parts + 1;
             bytes += item_bytes;

@@ -1,9 +1,11 @@
 //! A client for tests: says exactly what it is told to.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::super::form::Form;
 use super::super::wire::*;
 use super::memory::Rig;
 use super::script::{FIXED, NO_ZEROES, Script, info_data, query_data};
@@ -11,8 +13,15 @@ use super::script::{FIXED, NO_ZEROES, Script, info_data, query_data};
 /// A connection that is in transmission, or whatever a test makes of it.
 pub struct Client {
     pub stream: UnixStream,
-    pub structured: bool,
+    pub form: Form,
+    /// Size of the export as the handshake told it.
+    pub size: u64,
+    /// Offsets of requests by their cookies: extended replies repeat them.
+    asked: HashMap<u64, u64>,
 }
+
+/// Every form of messages.
+pub const FORMS: [Form; 3] = [Form::Simple, Form::Structured, Form::Extended];
 
 /// A reply or chunk as received.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,17 +35,19 @@ impl Client {
     pub fn silent(rig: &Rig) -> Client {
         let stream = UnixStream::connect(rig.path()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Client { stream, structured: false }
+        Client { stream, form: Form::Simple, size: 0, asked: HashMap::new() }
     }
 
     /// Connects and enters transmission.
-    pub fn open(rig: &Rig, structured: bool, contexts: &[&str]) -> Client {
+    pub fn open(rig: &Rig, form: Form, contexts: &[&str]) -> Client {
         let mut client = Client::silent(rig);
-        client.structured = structured;
+        client.form = form;
         client.receive(18);
         let mut script = Script::new(FIXED | NO_ZEROES);
-        if structured {
-            script = script.option(NBD_OPT_STRUCTURED_REPLY, &[]);
+        match form {
+            Form::Simple => {}
+            Form::Structured => script = script.option(NBD_OPT_STRUCTURED_REPLY, &[]),
+            Form::Extended => script = script.option(NBD_OPT_EXTENDED_HEADERS, &[]),
         }
         if !contexts.is_empty() {
             script = script.option(NBD_OPT_SET_META_CONTEXT, &query_data("v", contexts));
@@ -45,8 +56,11 @@ impl Client {
         loop {
             let head = client.receive(20);
             let field = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
-            client.receive(field(16) as usize);
+            let data = client.receive(field(16) as usize);
             assert_eq!(field(12) & NBD_REP_FLAG_ERROR, 0);
+            if field(12) == NBD_REP_INFO && data[..2] == NBD_INFO_EXPORT.to_be_bytes() {
+                client.size = u64::from_be_bytes(data[2..10].try_into().unwrap());
+            }
             if (field(8), field(12)) == (NBD_OPT_GO, NBD_REP_ACK) {
                 return client;
             }
@@ -71,23 +85,44 @@ impl Client {
         }
     }
 
-    pub fn request(&mut self, command: u16, flags: u16, cookie: u64, offset: u64, length: u32) {
-        self.send(&request(command, flags, cookie, offset, length));
+    /// Notes a request that is sent as bytes: its cookie and offset.
+    pub fn note(&mut self, cookie: u64, offset: u64) {
+        self.asked.insert(cookie, offset);
+    }
+
+    /// Sends a request header; an extended write says that it has a payload.
+    pub fn request(&mut self, command: u16, flags: u16, cookie: u64, offset: u64, length: u64) {
+        self.note(cookie, offset);
+        if self.form < Form::Extended {
+            return self.send(&request(command, flags, cookie, offset, length as u32));
+        }
+        let payload = if command == NBD_CMD_WRITE { NBD_CMD_FLAG_PAYLOAD_LEN } else { 0 };
+        self.send(&extended_request(command, flags | payload, cookie, offset, length));
     }
 
     /// The next reply; the payload of a simple reply to a read is left to the caller.
     pub fn reply(&mut self) -> Got {
         let magic = self.receive(4);
         if magic == NBD_SIMPLE_REPLY_MAGIC.to_be_bytes() {
+            assert!(self.form < Form::Extended, "extended headers leave no room for simple replies");
             let rest = self.receive(12);
             let mut reader = Reader::new(&rest);
             return Got::Simple { error: reader.u32().unwrap(), cookie: reader.u64().unwrap() };
         }
-        assert_eq!(magic, NBD_STRUCTURED_REPLY_MAGIC.to_be_bytes());
-        let rest = self.receive(16);
+        let extended = self.form == Form::Extended;
+        let expected = if extended { NBD_EXTENDED_REPLY_MAGIC } else { NBD_STRUCTURED_REPLY_MAGIC };
+        assert_eq!(magic, expected.to_be_bytes());
+        let rest = self.receive(if extended { 28 } else { 16 });
         let mut reader = Reader::new(&rest);
         let (flags, kind) = (reader.u16().unwrap(), reader.u16().unwrap());
-        let (cookie, len) = (reader.u64().unwrap(), reader.u32().unwrap());
+        let cookie = reader.u64().unwrap();
+        let len = if extended {
+            let offset = reader.u64().unwrap();
+            assert_eq!(offset, self.asked[&cookie], "an extended reply repeats the offset");
+            reader.u64().unwrap()
+        } else {
+            u64::from(reader.u32().unwrap())
+        };
         let payload = self.receive(len as usize);
         Got::Chunk { done: flags & NBD_REPLY_FLAG_DONE != 0, kind, cookie, payload }
     }
@@ -106,8 +141,8 @@ impl Client {
 
     /// Reads by one request, whatever the form of the reply.
     pub fn read(&mut self, offset: u64, len: u32) -> Result<Vec<u8>, u32> {
-        self.request(NBD_CMD_READ, 0, 99, offset, len);
-        if !self.structured {
+        self.request(NBD_CMD_READ, 0, 99, offset, u64::from(len));
+        if !self.form.has_chunks() {
             return match self.status() {
                 (0, 99) => Ok(self.receive(len as usize)),
                 (error, _) => Err(error),
@@ -134,19 +169,28 @@ impl Client {
     }
 
     pub fn write(&mut self, offset: u64, data: &[u8]) -> u32 {
-        self.request(NBD_CMD_WRITE, 0, 98, offset, data.len() as u32);
+        self.request(NBD_CMD_WRITE, 0, 98, offset, data.len() as u64);
         self.send(data);
         self.status().0
     }
 }
 
-/// The bytes of a request.
+/// The bytes of a compact request.
 pub fn request(command: u16, flags: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
     let mut bytes = NBD_REQUEST_MAGIC.to_be_bytes().to_vec();
     bytes.extend_from_slice(&flags.to_be_bytes());
     bytes.extend_from_slice(&command.to_be_bytes());
     bytes.extend_from_slice(&cookie.to_be_bytes());
     bytes.extend_from_slice(&offset.to_be_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+/// The bytes of an extended request.
+pub fn extended_request(command: u16, flags: u16, cookie: u64, offset: u64, length: u64) -> Vec<u8> {
+    let mut bytes = request(command, flags, cookie, offset, 0);
+    bytes[..4].copy_from_slice(&NBD_EXTENDED_REQUEST_MAGIC.to_be_bytes());
+    bytes.truncate(24);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes
 }

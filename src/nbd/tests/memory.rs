@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::super::backend::{Backend, Failure, Finished, Reply, Request, Work};
+use super::super::backend::{Backend, Failed, Failure, Finished, Reply, Request, Work};
 use super::super::meta::Context;
 use super::super::wire::{NBD_STATE_HOLE, NBD_STATE_ZERO};
 use crate::engine::{Buf, Done, Engine, Pool, Waker};
@@ -27,6 +27,8 @@ pub struct Memory {
     pub writes: AtomicU64,
     /// Flushes and requests with FUA.
     pub flushes: AtomicU64,
+    /// Offset, length and FUA of every part of a trim or a write of zeros.
+    pub spans: Mutex<Vec<(u64, u64, bool)>>,
 }
 
 impl Memory {
@@ -37,6 +39,7 @@ impl Memory {
             bad: Mutex::new(0..0),
             writes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            spans: Mutex::default(),
         }
     }
 
@@ -44,13 +47,21 @@ impl Memory {
         self.data.lock().unwrap()[range].to_vec()
     }
 
-    fn fails(&self, offset: u64, len: u64) -> bool {
+    /// The first byte of the range that is bad.
+    fn fails(&self, offset: u64, len: u64) -> Option<u64> {
         let bad = self.bad.lock().unwrap();
-        offset < bad.end && bad.start < offset + len
+        (offset < bad.end && bad.start < offset + len).then_some(bad.start.max(offset))
     }
 
-    fn zero(&self, offset: u64, len: u64) -> Result<Reply, Failure> {
-        self.data.lock().unwrap()[offset as usize..][..len as usize].fill(0);
+    /// Zeroes what there is of the range: an export may be larger than its memory.
+    fn zero(&self, offset: u64, len: u64, fua: bool) -> Result<Reply, Failed> {
+        if let Some(at) = self.fails(offset, len) {
+            return Err(Failed { failure: Failure::Io, at: Some(at) });
+        }
+        self.spans.lock().unwrap().push((offset, len, fua));
+        let mut data = self.data.lock().unwrap();
+        let end = (data.len() as u64).min(offset + len);
+        data[offset.min(end) as usize..end as usize].fill(0);
         Ok(Reply::Done)
     }
 }
@@ -74,26 +85,30 @@ impl MemoryBackend {
         if is_write && volume.hold.load(Ordering::Acquire) {
             return self.parked.push_back(request);
         }
+        let failed = |failure, at| Err(Failed { failure, at: Some(at) });
         let outcome = match &request.work {
-            Work::Read { offset, len } if volume.fails(*offset, u64::from(*len)) => Err(Failure::Io),
-            Work::Read { offset, len } => match read(volume, &self.pool, *offset as usize, *len as usize) {
-                Some(parts) => Ok(Reply::Data(parts)),
-                None => return self.parked.push_back(request),
+            Work::Read { offset, len } => match volume.fails(*offset, u64::from(*len)) {
+                Some(at) => failed(Failure::Io, at),
+                None => match read(volume, &self.pool, *offset as usize, *len as usize) {
+                    Some(parts) => Ok(Reply::Data(parts)),
+                    None => return self.parked.push_back(request),
+                },
             },
-            Work::Write { offset, range, .. } if volume.fails(*offset, range.len() as u64) => Err(Failure::NoSpace),
-            Work::Write { offset, buf, range, fua } => {
-                assert!(range.len() <= PIECE_MAX && *offset as usize % PIECE_MAX + range.len() <= PIECE_MAX);
-                volume.data.lock().unwrap()[*offset as usize..][..range.len()].copy_from_slice(&buf[range.clone()]);
-                volume.writes.fetch_add(1, Ordering::Relaxed);
-                volume.flushes.fetch_add(u64::from(*fua), Ordering::Relaxed);
-                Ok(Reply::Done)
-            }
+            Work::Write { offset, buf, range, fua } => match volume.fails(*offset, range.len() as u64) {
+                Some(at) => failed(Failure::NoSpace, at),
+                None => {
+                    assert!(range.len() <= PIECE_MAX && *offset as usize % PIECE_MAX + range.len() <= PIECE_MAX);
+                    volume.data.lock().unwrap()[*offset as usize..][..range.len()].copy_from_slice(&buf[range.clone()]);
+                    volume.writes.fetch_add(1, Ordering::Relaxed);
+                    volume.flushes.fetch_add(u64::from(*fua), Ordering::Relaxed);
+                    Ok(Reply::Done)
+                }
+            },
             Work::Flush => {
                 volume.flushes.fetch_add(1, Ordering::Relaxed);
                 Ok(Reply::Done)
             }
-            Work::Trim { offset, len, .. } => volume.zero(*offset, *len),
-            Work::Zeroes { offset, len, .. } => volume.zero(*offset, *len),
+            Work::Trim { offset, len, fua } | Work::Zeroes { offset, len, fua, .. } => volume.zero(*offset, *len, *fua),
             Work::Cache { .. } => Ok(Reply::Done),
         };
         self.finished.push_back(Finished { session: request.session, cookie: request.cookie, outcome });
@@ -144,7 +159,7 @@ impl Backend for MemoryBackend {
         context: Context,
         max: usize,
     ) -> io::Result<Vec<(u64, u32)>> {
-        if volume.fails(offset, len) {
+        if volume.fails(offset, len).is_some() {
             return Err(io::ErrorKind::Other.into());
         }
         if context == Context::Generation {
@@ -152,7 +167,11 @@ impl Backend for MemoryBackend {
         }
         let data = volume.data.lock().unwrap();
         let mut states: Vec<(u64, u32)> = Vec::new();
-        for block in data[offset as usize..(offset + len) as usize].chunks(BLOCK) {
+        let known = (data.len() as u64).min(offset + len);
+        if known <= offset {
+            return Ok(vec![(len, NBD_STATE_HOLE | NBD_STATE_ZERO)]);
+        }
+        for block in data[offset as usize..known as usize].chunks(BLOCK) {
             let zero = block.iter().all(|byte| *byte == 0);
             let flags = if zero { NBD_STATE_HOLE | NBD_STATE_ZERO } else { 0 };
             let full = states.len() == max;
@@ -162,6 +181,10 @@ impl Backend for MemoryBackend {
                 _ => states.push((block.len() as u64, flags)),
             }
         }
+        // What lies behind the memory is a hole.
+        if let Some(last) = states.last_mut().filter(|last| last.1 != 0) {
+            last.0 += offset + len - known;
+        }
         Ok(states)
     }
 }
@@ -169,6 +192,7 @@ impl Backend for MemoryBackend {
 /// A server over one volume named "v" and a way to it.
 pub struct Rig {
     pub volume: Arc<Memory>,
+    pub export: Arc<super::super::Export<Memory>>,
     pub server: super::super::Server,
     pub pool: Pool,
     pub dir: tempfile::TempDir,
@@ -177,6 +201,8 @@ pub struct Rig {
 /// What a test wants different from the default.
 pub struct Setup {
     pub len: usize,
+    /// Size of the export where it is larger than the memory behind it.
+    pub size: Option<u64>,
     pub pool: usize,
     pub read_only: bool,
     pub config: super::super::Config,
@@ -185,7 +211,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Setup {
         let config = super::super::Config { workers: 2, ..Default::default() };
-        Setup { len: 64 << 20, pool: 256 << 20, read_only: false, config }
+        Setup { len: 64 << 20, size: None, pool: 256 << 20, read_only: false, config }
     }
 }
 
@@ -194,13 +220,15 @@ impl Setup {
         let dir = tempfile::tempdir().unwrap();
         let pool = Pool::new(self.pool);
         let volume = Arc::new(Memory::new(self.len));
-        let export = super::super::Export::new("v", self.len as u64, 4096, Arc::clone(&volume)).unwrap();
+        let export =
+            super::super::Export::new("v", self.size.unwrap_or(self.len as u64), 4096, Arc::clone(&volume)).unwrap();
         let exports = Arc::new(super::super::Exports::new());
-        exports.add(export.with_description("test volume").unwrap().with_read_only(self.read_only)).unwrap();
+        let export =
+            exports.add(export.with_description("test volume").unwrap().with_read_only(self.read_only)).unwrap();
         let mut config = self.config;
         config.listen.push(super::super::Listen::Unix(dir.path().join("s")));
         let server = super::super::start(&config, &exports, &pool, MemoryBackend::new).unwrap();
-        Rig { volume, server, pool, dir }
+        Rig { volume, export, server, pool, dir }
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod client;
 mod clients;
+mod extended;
+mod extended_requests;
 mod handshake;
 mod memory;
 mod options;

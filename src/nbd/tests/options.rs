@@ -1,5 +1,6 @@
 //! Transcripts of options.
 
+use super::super::form::Form;
 use super::super::handshake::Closing;
 use super::super::meta::Context;
 use super::super::wire::*;
@@ -39,7 +40,7 @@ fn golden_go_with_every_information() {
     ];
     assert_eq!(hex(&run.out), golden.concat());
     let (negotiated, left) = run.transmit();
-    assert!(negotiated.structured && negotiated.contexts.is_empty());
+    assert!(negotiated.form == Form::Structured && negotiated.contexts.is_empty());
     assert_eq!((negotiated.export.name(), left), ("v", 0));
 }
 
@@ -51,7 +52,7 @@ fn golden_export_name_with_and_without_zeroes() {
         let run = run(&script, &exports(&["v"]));
         assert_eq!(hex(&run.out), format!("{start}{}", "00".repeat(zeroes)));
         let (negotiated, left) = run.transmit();
-        assert!(!negotiated.structured);
+        assert_eq!(negotiated.form, Form::Simple);
         assert_eq!(left, 7, "what follows belongs to transmission");
     }
 }
@@ -111,14 +112,15 @@ fn unknown_options_leave_the_stream_in_step() {
         .option(4, b"PEEK_EXPORT was withdrawn")
         .option(0xdead_beef, &[0x49; 70])
         .option(NBD_OPT_STARTTLS, &[])
-        .option(NBD_OPT_EXTENDED_HEADERS, &[])
+        .option(12, &[])
         .option(NBD_OPT_LIST, b"x")
         .option(NBD_OPT_STRUCTURED_REPLY, b"x")
+        .option(NBD_OPT_EXTENDED_HEADERS, b"x")
         .option(NBD_OPT_LIST, &[]);
     let run = run(&script, &exports(&["v"]));
     let unsup = NBD_REP_ERR_UNSUP;
     let invalid = NBD_REP_ERR_INVALID;
-    assert_eq!(run.kinds(), [unsup, unsup, unsup, unsup, invalid, invalid, NBD_REP_SERVER, NBD_REP_ACK]);
+    assert_eq!(run.kinds(), [unsup, unsup, unsup, unsup, invalid, invalid, invalid, NBD_REP_SERVER, NBD_REP_ACK]);
 }
 
 #[test]
@@ -175,6 +177,64 @@ fn contexts_need_structured_replies() {
         let script = Script::new(FIXED).option(option, &query_data("v", &[]));
         assert_eq!(run(&script, &exports(&["v"])).kinds(), [NBD_REP_ERR_INVALID]);
     }
+}
+
+#[test]
+fn extended_headers_replace_structured_replies_and_stay() {
+    let script = Script::new(FIXED)
+        .option(NBD_OPT_STRUCTURED_REPLY, &[])
+        .option(NBD_OPT_EXTENDED_HEADERS, &[])
+        .option(NBD_OPT_EXTENDED_HEADERS, &[])
+        .option(NBD_OPT_STRUCTURED_REPLY, &[])
+        .option(NBD_OPT_GO, &info_data("v", &[]));
+    let run = run(&script, &exports(&["v"]));
+    let (ack, required) = (NBD_REP_ACK, NBD_REP_ERR_EXT_HEADER_REQD);
+    assert_eq!(run.kinds(), [ack, ack, ack, required, NBD_REP_INFO, ack]);
+    assert_eq!(required, 0x8000_000a);
+    assert_eq!(run.transmit().0.form, Form::Extended);
+}
+
+#[test]
+fn extended_headers_alone_allow_contexts_and_their_payload() {
+    let start = Script::new(FIXED).option(NBD_OPT_EXTENDED_HEADERS, &[]);
+    let flags = |script: &Script| {
+        let run = run(&script.clone().option(NBD_OPT_INFO, &info_data("v", &[])), &exports(&["v", "w"]));
+        let info = run.replies().into_iter().rfind(|reply| reply.1 == NBD_REP_INFO).unwrap().2;
+        u16::from_be_bytes(info[10..].try_into().unwrap())
+    };
+    let selected = start.clone().option(NBD_OPT_SET_META_CONTEXT, &query_data("v", &["base:allocation"]));
+    let elsewhere = start.clone().option(NBD_OPT_SET_META_CONTEXT, &query_data("w", &["base:allocation"]));
+    let payload = NBD_FLAG_BLOCK_STATUS_PAYLOAD;
+    assert_eq!(flags(&start) & (payload | NBD_FLAG_SEND_DF), NBD_FLAG_SEND_DF);
+    assert_eq!(flags(&selected) & (payload | NBD_FLAG_SEND_DF), payload | NBD_FLAG_SEND_DF);
+    assert_eq!(flags(&elsewhere) & payload, 0, "they were selected for another export");
+}
+
+#[test]
+fn export_name_after_extended_headers_closes() {
+    let script = Script::new(FIXED).option(NBD_OPT_EXTENDED_HEADERS, &[]).option(NBD_OPT_EXPORT_NAME, b"v");
+    let run = run(&script, &exports(&["v"]));
+    assert_eq!(run.kinds(), [NBD_REP_ACK]);
+    assert!(matches!(run.end, End::Close(Closing::Violation(_))));
+}
+
+#[test]
+fn wildcards_and_no_query_list_and_select_nothing() {
+    let script = |option, queries: &[&str]| {
+        let script = Script::new(FIXED).option(NBD_OPT_EXTENDED_HEADERS, &[]);
+        let replies = run(&script.option(option, &query_data("v", queries)), &exports(&["v"])).replies();
+        replies[1..].iter().map(|reply| String::from_utf8_lossy(&reply.2).into_owned()).collect::<Vec<_>>()
+    };
+    let (base, ours) = ("\0\0\0\0base:allocation", "\0\0\0\0x-keymoult:generation");
+    let list = |queries: &[&str]| script(NBD_OPT_LIST_META_CONTEXT, queries);
+    assert_eq!(list(&[]), [base, ours, ""]);
+    assert_eq!(list(&["x-keymoult:", "base:", "base:allocation"]), [base, ours, ""]);
+    assert_eq!(list(&["qemu:", "x-keymoult:"]), [ours, ""]);
+    assert_eq!(list(&["qemu:"]), [""]);
+    let set = |queries: &[&str]| script(NBD_OPT_SET_META_CONTEXT, queries);
+    assert_eq!(set(&[]), [""]);
+    assert_eq!(set(&["base:", "x-keymoult:"]), [""]);
+    assert_eq!(set(&["x-keymoult:generation", "base:"]), ["\0\0\0\x02x-keymoult:generation", ""]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::super::form::Form;
 use super::super::wire::*;
 use super::super::{Config, NbdError};
 use super::client::{Client, pattern};
@@ -13,7 +14,7 @@ use super::script::{FIXED, Script};
 fn a_silent_client_is_disconnected_after_the_handshake_time() {
     let config = Config { handshake_time: Duration::from_secs(1), ..Default::default() };
     let rig = Setup { config, ..Setup::default() }.start();
-    let mut patient = Client::open(&rig, false, &[]);
+    let mut patient = Client::open(&rig, Form::Simple, &[]);
     let mut silent = Client::silent(&rig);
     silent.receive(18);
     silent.send(&Script::new(FIXED).header(NBD_OPT_LIST, 1000).0);
@@ -25,7 +26,7 @@ fn a_silent_client_is_disconnected_after_the_handshake_time() {
 #[test]
 fn connections_over_the_cap_are_turned_away() {
     let rig = Setup { config: Config { connections_max: 3, ..Default::default() }, ..Setup::default() }.start();
-    let mut kept: Vec<Client> = (0..3).map(|_| Client::open(&rig, false, &[])).collect();
+    let mut kept: Vec<Client> = (0..3).map(|_| Client::open(&rig, Form::Simple, &[])).collect();
     assert!(Client::silent(&rig).is_closed());
     assert_eq!(rig.server.turned_away(), 1);
     kept.pop();
@@ -42,7 +43,7 @@ fn connections_over_the_cap_are_turned_away() {
 #[test]
 fn stopping_finishes_what_runs_and_refuses_the_rest() {
     let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
-    let mut client = Client::open(&rig, false, &[]);
+    let mut client = Client::open(&rig, Form::Simple, &[]);
     let mut haggling = Client::silent(&rig);
     haggling.receive(18);
     rig.volume.hold.store(true, Ordering::Release);
@@ -85,12 +86,12 @@ fn a_hostile_client_cannot_hold_up_the_stop() {
     let config = Config { drain_time: Duration::from_millis(400), ..Default::default() };
     let rig = Setup { config, ..Setup::default() }.start();
     rig.volume.hold.store(true, Ordering::Release);
-    let mut stuck = Client::open(&rig, false, &[]);
+    let mut stuck = Client::open(&rig, Form::Simple, &[]);
     stuck.request(NBD_CMD_WRITE, 0, 1, 0, 4096);
     stuck.send(&[5; 4096]);
-    let mut deaf = Client::open(&rig, false, &[]);
+    let mut deaf = Client::open(&rig, Form::Simple, &[]);
     (0..64).for_each(|cookie| deaf.request(NBD_CMD_READ, 0, cookie, 0, 1 << 20));
-    let mut half = Client::open(&rig, false, &[]);
+    let mut half = Client::open(&rig, Form::Simple, &[]);
     half.request(NBD_CMD_WRITE, 0, 1, 0, 1 << 20);
     half.send(&pattern(5000, 1));
     let silent = Client::silent(&rig);

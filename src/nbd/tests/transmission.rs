@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::Config;
+use super::super::form::Form;
 use super::super::stats::Kind;
 use super::super::wire::*;
-use super::client::{Client, Got, pattern, request};
+use super::client::{Client, FORMS, Got, pattern, request};
 use super::memory::Setup;
 
 /// Waits until `what` holds; panics when it does not come.
@@ -21,11 +22,11 @@ pub fn eventually(what: impl Fn() -> bool) {
 }
 
 #[test]
-fn data_of_every_size_come_back_in_both_reply_forms() {
+fn data_of_every_size_come_back_in_every_form() {
     let rig = Setup::default().start();
     let sizes = [1, 511, 4096, 16 << 10, (16 << 10) + 1, 128 << 10, (256 << 10) + 3, (1 << 20) + 1, 32 << 20];
-    for structured in [false, true] {
-        let mut client = Client::open(&rig, structured, &[]);
+    for form in FORMS {
+        let mut client = Client::open(&rig, form, &[]);
         for (index, size) in sizes.into_iter().enumerate() {
             for offset in [0, 4096, 12_345] {
                 let data = pattern(size, index as u64 + offset);
@@ -54,7 +55,7 @@ fn the_stream_may_be_cut_anywhere() {
         offset += size as u64;
     }
     for piece in [1 << 20, 65_536, 4096, 1000, 29, 28, 27, 7] {
-        let mut client = Client::open(&rig, false, &[]);
+        let mut client = Client::open(&rig, Form::Simple, &[]);
         client.request(NBD_CMD_WRITE_ZEROES, 0, 5, 0, 1 << 20);
         assert_eq!(client.status(), (0, 5));
         let mut sender = client.stream.try_clone().unwrap();
@@ -77,14 +78,13 @@ fn the_stream_may_be_cut_anywhere() {
 
 #[test]
 fn errors_leave_the_stream_in_step() {
-    for structured in [false, true] {
+    for form in FORMS {
         let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
-        let mut client = Client::open(&rig, structured, &[]);
+        let mut client = Client::open(&rig, form, &[]);
         let end = 1 << 20;
         let cases = [
             (NBD_CMD_WRITE, 0, end - 1, 4096, Errno::NoSpc),
             (NBD_CMD_WRITE, 0x8000, 0, 100_000, Errno::Inval),
-            (NBD_CMD_WRITE, 0, 0, (32 << 20) + 1, Errno::Inval),
             (NBD_CMD_WRITE, 0, u64::MAX, 4096, Errno::NoSpc),
             (77, 0, 0, 4096, Errno::Inval),
             (NBD_CMD_READ, 0, end, 1, Errno::Inval),
@@ -104,16 +104,16 @@ fn errors_leave_the_stream_in_step() {
         assert_eq!(rig.volume.writes.load(Ordering::Relaxed), 0);
         assert_eq!(client.read(0, 4096), Ok(vec![0; 4096]));
         let stats = rig.server.stats();
-        assert_eq!((stats.refused, stats.of(Kind::Zeroes).errors, stats.of(Kind::Read).count), (11, 0, 1));
+        assert_eq!((stats.refused, stats.of(Kind::Zeroes).errors, stats.of(Kind::Read).count), (10, 0, 1));
     }
 }
 
 #[test]
 fn failures_below_become_errors_of_the_request() {
-    for structured in [false, true] {
+    for form in FORMS {
         let rig = Setup::default().start();
         *rig.volume.bad.lock().unwrap() = (3 << 20)..(3 << 20) + 1;
-        let mut client = Client::open(&rig, structured, &[]);
+        let mut client = Client::open(&rig, form, &[]);
         assert_eq!(client.read(0, 8 << 20), Err(Errno::Io.code()));
         assert_eq!(client.write(2 << 20, &pattern(2 << 20, 1)), Errno::NoSpc.code());
         assert_eq!(client.read(4 << 20, 1 << 20), Ok(vec![0; 1 << 20]), "the connection goes on");
@@ -124,7 +124,7 @@ fn failures_below_become_errors_of_the_request() {
 fn a_failed_chunk_is_reported_at_its_offset() {
     let rig = Setup::default().start();
     *rig.volume.bad.lock().unwrap() = (3 << 20)..(3 << 20) + 1;
-    let mut client = Client::open(&rig, true, &[]);
+    let mut client = Client::open(&rig, Form::Structured, &[]);
     client.request(NBD_CMD_READ, 0, 1, 0, 5 << 20);
     let mut data = 0;
     loop {
@@ -151,7 +151,7 @@ fn a_failed_chunk_is_reported_at_its_offset() {
 #[test]
 fn block_status_has_one_chunk_per_context() {
     let rig = Setup { len: 1 << 20, ..Setup::default() }.start();
-    let mut client = Client::open(&rig, true, &["x-keymoult:generation", "base:allocation"]);
+    let mut client = Client::open(&rig, Form::Structured, &["x-keymoult:generation", "base:allocation"]);
     assert_eq!(client.write(8192, &[1; 4096]), 0);
     client.request(NBD_CMD_BLOCK_STATUS, 0, 3, 0, 1 << 20);
     let Got::Chunk { done: false, kind: NBD_REPLY_TYPE_BLOCK_STATUS, payload, .. } = client.reply() else { panic!() };
@@ -172,7 +172,7 @@ fn block_status_has_one_chunk_per_context() {
 #[test]
 fn what_was_sent_before_disconnect_is_answered() {
     let rig = Setup::default().start();
-    let mut client = Client::open(&rig, false, &[]);
+    let mut client = Client::open(&rig, Form::Simple, &[]);
     rig.volume.hold.store(true, Ordering::Release);
     let mut bytes = Vec::new();
     for cookie in 0..20 {
@@ -185,7 +185,7 @@ fn what_was_sent_before_disconnect_is_answered() {
     client.send(&bytes);
     rig.volume.hold.store(false, Ordering::Release);
     // Any event makes the worker look at what is parked.
-    let mut other = [Client::open(&rig, false, &[]), Client::open(&rig, false, &[])];
+    let mut other = [Client::open(&rig, Form::Simple, &[]), Client::open(&rig, Form::Simple, &[])];
     other.iter_mut().for_each(|client| assert_eq!(client.read(0, 1).unwrap().len(), 1));
     let mut cookies: Vec<u64> = (0..20).map(|_| client.status().1).collect();
     cookies.sort_unstable();
@@ -198,7 +198,7 @@ fn what_was_sent_before_disconnect_is_answered() {
 fn parked_writes_of_a_dead_connection_never_land() {
     let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
     rig.volume.hold.store(true, Ordering::Release);
-    let mut dead = Client::open(&rig, false, &[]);
+    let mut dead = Client::open(&rig, Form::Simple, &[]);
     for cookie in 0..10 {
         dead.request(NBD_CMD_WRITE, 0, cookie, 0, 4096);
         dead.send(&[9; 4096]);
@@ -206,7 +206,7 @@ fn parked_writes_of_a_dead_connection_never_land() {
     drop(dead);
     eventually(|| rig.server.stats().connections() == 0);
     rig.volume.hold.store(false, Ordering::Release);
-    let mut client = Client::open(&rig, false, &[]);
+    let mut client = Client::open(&rig, Form::Simple, &[]);
     assert_eq!(client.write(0, &[1; 4096]), 0);
     assert_eq!(client.read(0, 4096), Ok(vec![1; 4096]));
     assert_eq!(rig.volume.writes.load(Ordering::Relaxed), 1);
@@ -221,13 +221,13 @@ fn a_small_pool_slows_down_and_loses_nothing() {
         for index in 0..6u64 {
             let rig = &rig;
             scope.spawn(move || {
-                let mut client = Client::open(rig, index % 2 == 0, &[]);
+                let mut client = Client::open(rig, FORMS[index as usize % 3], &[]);
                 let base = index * (8 << 20);
                 for (round, size) in [4096, 1 << 20, 8 << 20, 300_000].into_iter().enumerate() {
                     let data = pattern(size, index * 10 + round as u64);
                     assert_eq!(client.write(base, &data), 0);
                     // Unstructured reads need all their memory at once.
-                    let len = if client.structured { size } else { size.min(1 << 20) };
+                    let len = if client.form.has_chunks() { size } else { size.min(1 << 20) };
                     assert!(client.read(base, len as u32).unwrap() == data[..len]);
                 }
             });
@@ -241,7 +241,7 @@ fn a_small_pool_slows_down_and_loses_nothing() {
 #[test]
 fn a_client_that_does_not_read_is_held_back() {
     let rig = Setup { config: Config { workers: 1, ..Default::default() }, ..Setup::default() }.start();
-    let mut greedy = Client::open(&rig, true, &[]);
+    let mut greedy = Client::open(&rig, Form::Structured, &[]);
     greedy.stream.set_nonblocking(true).unwrap();
     let mut asked = 0u64;
     while asked < 200_000 {
@@ -252,7 +252,7 @@ fn a_client_that_does_not_read_is_held_back() {
         }
     }
     assert!(asked < 200_000, "requests pile up in the socket");
-    let mut client = Client::open(&rig, true, &[]);
+    let mut client = Client::open(&rig, Form::Structured, &[]);
     assert_eq!(client.write(0, &[1; 4096]), 0);
     assert!(rig.pool.usage().taken < 64 << 20, "{:?}", rig.pool.usage());
     drop(greedy);
@@ -262,7 +262,7 @@ fn a_client_that_does_not_read_is_held_back() {
 #[test]
 fn read_only_exports_refuse_writes() {
     let rig = Setup { read_only: true, ..Setup::default() }.start();
-    let mut client = Client::open(&rig, true, &[]);
+    let mut client = Client::open(&rig, Form::Structured, &[]);
     assert_eq!(client.write(0, &[1; 70_000]), Errno::Perm.code());
     for command in [NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES] {
         client.request(command, 0, 1, 0, 4096);
@@ -274,17 +274,14 @@ fn read_only_exports_refuse_writes() {
 #[test]
 fn nothing_asked_is_answered_in_the_right_form() {
     let rig = Setup::default().start();
-    for structured in [false, true] {
-        let mut client = Client::open(&rig, structured, &[]);
+    for form in FORMS {
+        let mut client = Client::open(&rig, form, &[]);
         for command in [NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES, NBD_CMD_CACHE] {
             client.request(command, 0, 6, 0, 0);
-            let reply = client.reply();
+            let chunk = form == Form::Extended || (form == Form::Structured && command == NBD_CMD_READ);
             let simple = Got::Simple { error: 0, cookie: 6 };
-            if structured && command == NBD_CMD_READ {
-                assert!(matches!(reply, Got::Chunk { done: true, kind: NBD_REPLY_TYPE_NONE, .. }));
-            } else {
-                assert_eq!(reply, simple);
-            }
+            let none = Got::Chunk { done: true, kind: NBD_REPLY_TYPE_NONE, cookie: 6, payload: Vec::new() };
+            assert_eq!(client.reply(), if chunk { none } else { simple });
         }
     }
 }
@@ -292,13 +289,26 @@ fn nothing_asked_is_answered_in_the_right_form() {
 #[test]
 fn garbage_ends_the_connection_and_nothing_else() {
     let rig = Setup::default().start();
-    let mut client = Client::open(&rig, false, &[]);
+    let mut client = Client::open(&rig, Form::Simple, &[]);
     client.send(&[0x55; 28]);
     assert!(client.is_closed());
-    let mut client = Client::open(&rig, false, &[]);
-    client.request(NBD_CMD_WRITE, 0, 1, 0, u32::MAX);
+    let mut client = Client::open(&rig, Form::Simple, &[]);
+    client.request(NBD_CMD_WRITE, 0, 1, 0, u64::from(u32::MAX));
     assert!(client.is_closed(), "a payload of 4 GiB is no request");
-    assert_eq!(Client::open(&rig, false, &[]).read(0, 1), Ok(vec![0]));
+    assert_eq!(Client::open(&rig, Form::Simple, &[]).read(0, 1), Ok(vec![0]));
+}
+
+#[test]
+fn a_write_beyond_the_maximum_payload_is_refused_and_consumed() {
+    let rig = Setup::default().start();
+    for form in [Form::Simple, Form::Structured] {
+        let mut client = Client::open(&rig, form, &[]);
+        assert_eq!(client.write(0, &vec![0x25; (32 << 20) + 1]), Errno::Inval.code());
+        assert_eq!(client.read(0, 4096), Ok(vec![0; 4096]), "the stream is in step");
+    }
+    let mut client = Client::open(&rig, Form::Extended, &[]);
+    client.request(NBD_CMD_WRITE, 0, 1, 0, (32 << 20) + 1);
+    assert!(client.is_closed(), "the specification asks for it where lengths say what they are");
 }
 
 /// A connection cut at every byte of a write: the server goes on, and buffers come back.
@@ -309,7 +319,7 @@ fn a_connection_may_end_at_any_byte() {
     bytes.extend([3; 64]);
     bytes.extend(request(NBD_CMD_READ, 0, 2, 0, 64));
     for len in 0..bytes.len() {
-        Client::open(&rig, len % 2 == 0, &[]).send(&bytes[..len]);
+        Client::open(&rig, Form::Simple, &[]).send(&bytes[..len]);
     }
     eventually(|| rig.server.stats().connections() == 0);
     assert_eq!(rig.pool.usage().taken, 0);

@@ -91,6 +91,8 @@ pub struct Client {
     pool: Pool,
     next: u64,
     done: Vec<Done>,
+    /// Where the request that finished last failed.
+    pub failed_at: Option<u64>,
 }
 
 /// What a request came to.
@@ -100,7 +102,7 @@ impl Client {
     pub fn new(volume: &Arc<Volume>, engine: Box<dyn Engine>) -> Client {
         let pool = Pool::new(16 << 20);
         let executor = Executor::new(pool.clone(), engine.waker());
-        Client { volume: Arc::clone(volume), executor, engine, pool, next: 0, done: Vec::new() }
+        Client { volume: Arc::clone(volume), executor, engine, pool, next: 0, done: Vec::new(), failed_at: None }
     }
 
     /// Starts a request of session 0; its number.
@@ -138,6 +140,7 @@ impl Client {
             self.executor.poll(&mut *self.engine);
             while let Some(end) = self.executor.finished() {
                 idle = 0;
+                self.failed_at = end.failed_at;
                 finished.push((end.cookie, end.outcome));
             }
         }

@@ -52,6 +52,17 @@ pub fn handshakes() -> Vec<Vec<u8>> {
         handshake(1, FLAGS, &[option(NBD_OPT_SET_META_CONTEXT, &[7; 600]), option(99, b"x")]),
         handshake(1, FLAGS, &vec![option(NBD_OPT_EXTENDED_HEADERS, b""); 17]),
         handshake(1, 0xffff_ffff, &[]),
+        handshake(
+            1,
+            FLAGS,
+            &[
+                option(NBD_OPT_EXTENDED_HEADERS, b""),
+                option(NBD_OPT_STRUCTURED_REPLY, b""),
+                option(NBD_OPT_SET_META_CONTEXT, &contexts),
+                option(NBD_OPT_GO, &info("v", &[])),
+            ],
+        ),
+        handshake(1, FLAGS, &[option(NBD_OPT_EXTENDED_HEADERS, b""), option(NBD_OPT_EXPORT_NAME, b"v")]),
     ]
 }
 
@@ -77,13 +88,32 @@ fn request(command: u16, flags: u16, offset: u64, length: u32) -> Vec<u8> {
     .concat()
 }
 
+fn extended_request(command: u16, flags: u16, offset: u64, length: u64) -> Vec<u8> {
+    let compact = request(command, flags, offset, 0);
+    [&NBD_EXTENDED_REQUEST_MAGIC.to_be_bytes(), &compact[4..24], &length.to_be_bytes()].concat()
+}
+
+/// As `targets/request.rs` reads them: a header of 32 bytes, terms, a payload.
 pub fn requests() -> Vec<Vec<u8>> {
     let terms = |flags: u8| [&[flags][..], &(1u64 << 20).to_le_bytes()].concat();
+    let compact = |command, flags, offset, length| [request(command, flags, offset, length), vec![0; 4]].concat();
+    let (extended, structured, writable) = (0x34, 0x32, 8);
     let mut all = Vec::new();
     for command in 0..9 {
-        all.push([request(command, 0, 4096, 8192), terms(14)].concat());
-        all.push([request(command, 1, 0, 0), terms(1)].concat());
-        all.push([request(command, 0x1f, u64::MAX - 5, u32::MAX), terms(6)].concat());
+        all.push([compact(command, 0, 4096, 8192), terms(structured | writable)].concat());
+        all.push([compact(command, 1, 0, 0), terms(1)].concat());
+        all.push([compact(command, 0x1f, u64::MAX - 5, u32::MAX), terms(structured)].concat());
+        all.push([extended_request(command, 0, 4096, 8192), terms(extended | writable)].concat());
+        all.push([extended_request(command, NBD_CMD_FLAG_PAYLOAD_LEN, 0, 8192), terms(extended)].concat());
+    }
+    let ids = |ids: &[u32]| {
+        let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
+        [&8192u64.to_be_bytes()[..], &ids].concat()
+    };
+    for payload in [ids(&[1]), ids(&[2, 1]), ids(&[1, 1]), ids(&[]), vec![0; 3]] {
+        let flags = NBD_CMD_FLAG_PAYLOAD_LEN | NBD_CMD_FLAG_REQ_ONE;
+        let head = extended_request(NBD_CMD_BLOCK_STATUS, flags, 4096, payload.len() as u64);
+        all.push([head, terms(extended), payload].concat());
     }
     all
 }
@@ -93,16 +123,21 @@ pub fn sessions() -> Vec<Vec<u8>> {
     let cuts = [3, 0x83, 0, 0x90, 27, 1, 0xff, 100, 0, 0, 5];
     let start = |choice: u8| [&[choice, cuts.len() as u8][..], &cuts].concat();
     let ask = |kind: u8, offset: u32, length: u32| {
-        let seed: &[u8] = if matches!(kind >> 4, 1 | 7) { &[9] } else { &[] };
+        let seed: &[u8] = if matches!(kind >> 4, 1 | 7) || kind & 0xf == 0xf { &[9] } else { &[] };
         [&[kind][..], &offset.to_le_bytes(), &length.to_le_bytes(), seed].concat()
     };
     let every: Vec<u8> = (0..10).flat_map(|kind| ask(kind << 4, 4096 * u32::from(kind), 5000)).collect();
     let long = [ask(0x10, 100, 300_000), ask(0x00, 0, 1_200_000), ask(0x70, 262_000, 1000), ask(0x20, 0, 0)].concat();
     let many: Vec<u8> = (0..40).flat_map(|at| ask(if at % 2 == 0 { 0x10 } else { 0 }, at * 100, 512)).collect();
     let raw = |bytes: &[u8]| [&[0xf0, bytes.len() as u8][..], bytes].concat();
-    let mut all: Vec<_> = [0, 1, 3, 4].iter().map(|choice| [start(*choice), every.clone()].concat()).collect();
-    all.extend([0, 1].map(|choice| [start(choice), long.clone()].concat()));
-    all.push([start(3), many].concat());
+    let mut all: Vec<_> =
+        [0, 1, 3, 4, 0x12, 0x16].iter().map(|choice| [start(*choice), every.clone()].concat()).collect();
+    all.extend([0, 1, 0x10].map(|choice| [start(choice), long.clone()].concat()));
+    all.push([start(3), many.clone()].concat());
+    all.push([start(0x12), many].concat());
+    // Payloads that are consumed.
+    let flagged: Vec<u8> = (0..10).flat_map(|kind| ask(kind << 4 | 0xf, 0, 5000)).collect();
+    all.push([start(0x12), flagged].concat());
     all.push([start(1), ask(0, 0, 512), raw(b"garbage and no request header")].concat());
     all.push([start(1), raw(&request(NBD_CMD_WRITE, 0, 0, u32::MAX)), ask(0, 0, 1)].concat());
     all.push([start(0), raw(&request(NBD_CMD_WRITE, 0, u64::MAX, 40)), raw(&[7; 40]), ask(0, 0, 1)].concat());

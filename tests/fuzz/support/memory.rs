@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use keymoult::engine::{Done, Engine, Pool};
 use keymoult::limits::PIECE_MAX;
-use keymoult::nbd::backend::{Backend, Failure, Finished, Reply, Request, Work};
+use keymoult::nbd::backend::{Backend, Failed, Failure, Finished, Reply, Request, Work};
 use keymoult::nbd::meta::Context;
 use keymoult::nbd::wire::{NBD_STATE_HOLE, NBD_STATE_ZERO};
 
@@ -50,7 +50,7 @@ impl MemoryBackend {
                 Ok(Reply::Done)
             }
             // A failure that depends on the request alone.
-            Work::Cache { offset, .. } if offset % 3 == 1 => Err(Failure::Io),
+            Work::Cache { offset, .. } if offset % 3 == 1 => Err(Failed { failure: Failure::Io, at: None }),
             Work::Cache { .. } | Work::Flush => Ok(Reply::Done),
         };
         drop(data);

@@ -1,7 +1,8 @@
 //! Reads what a server sent into messages, so that two connections can be compared whose replies overtook each other.
 
 use keymoult::nbd::wire::{
-    NBD_REP_MAGIC, NBD_SIMPLE_REPLY_MAGIC, NBD_STRUCTURED_REPLY_MAGIC, Reader, SIMPLE_REPLY_LEN,
+    EXTENDED_CHUNK_HEADER_LEN, NBD_EXTENDED_REPLY_MAGIC, NBD_REP_MAGIC, NBD_SIMPLE_REPLY_MAGIC,
+    NBD_STRUCTURED_REPLY_MAGIC, Reader, SIMPLE_REPLY_LEN,
 };
 
 /// Bytes of the greeting.
@@ -31,6 +32,11 @@ fn message(bytes: &[u8], read_len: impl Fn(u64) -> Option<usize>) -> Option<usiz
     if magic == NBD_STRUCTURED_REPLY_MAGIC {
         let (_flags, _kind, _cookie) = (reader.u16()?, reader.u16()?, reader.u64()?);
         return Some(20 + reader.u32()? as usize);
+    }
+    if magic == NBD_EXTENDED_REPLY_MAGIC {
+        let (_flags, _kind) = (reader.u16()?, reader.u16()?);
+        let (_cookie, _offset) = (reader.u64()?, reader.u64()?);
+        return usize::try_from(reader.u64()?).ok()?.checked_add(EXTENDED_CHUNK_HEADER_LEN);
     }
     if u64::from(magic) == NBD_REP_MAGIC >> 32 {
         let (_rest, _option, _kind) = (reader.u32()?, reader.u32()?, reader.u32()?);

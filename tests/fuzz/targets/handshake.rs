@@ -66,7 +66,7 @@ fn drive(stream: &[u8], piece: usize, exports: &Exports<()>, stopping: bool) -> 
             Step::Reply => assert!(said > 0),
             Step::Transmit(negotiated) => {
                 let contexts: Vec<_> = negotiated.contexts.iter().collect();
-                run.end = format!("{} {} {contexts:?}", negotiated.export.name(), negotiated.structured);
+                run.end = format!("{} {:?} {contexts:?}", negotiated.export.name(), negotiated.form);
                 run.bare = if is_bare(&run.out[before..]) { said } else { 0 };
                 return run;
             }

@@ -4,9 +4,10 @@
 //! Promises: however the stream is cut and however slow the client reads, the volume ends up the same and, as long as the
 //! client keeps to the protocol, the same replies are sent; every buffer comes back and the connection ends.
 
+use keymoult::nbd::form::Form;
 use keymoult::nbd::wire::{
-    IHAVEOPT, NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE, NBD_OPT_GO, NBD_OPT_SET_META_CONTEXT,
-    NBD_OPT_STRUCTURED_REPLY, NBD_REQUEST_MAGIC,
+    IHAVEOPT, NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_READ, NBD_CMD_WRITE, NBD_EXTENDED_REQUEST_MAGIC,
+    NBD_OPT_EXTENDED_HEADERS, NBD_OPT_GO, NBD_OPT_SET_META_CONTEXT, NBD_OPT_STRUCTURED_REPLY, NBD_REQUEST_MAGIC,
 };
 
 use crate::support::input::Input;
@@ -42,8 +43,15 @@ pub fn run(bytes: &[u8]) {
 /// What the client says, and whether it keeps to the protocol.
 fn script(choice: u8, input: &mut Input<'_>) -> (Vec<u8>, bool) {
     let mut stream = 3u32.to_be_bytes().to_vec();
-    if choice & 1 != 0 {
-        option(&mut stream, NBD_OPT_STRUCTURED_REPLY, &[]);
+    let form = match choice & 0x11 {
+        0 => Form::Simple,
+        1 => Form::Structured,
+        _ => Form::Extended,
+    };
+    match form {
+        Form::Simple => {}
+        Form::Structured => option(&mut stream, NBD_OPT_STRUCTURED_REPLY, &[]),
+        Form::Extended => option(&mut stream, NBD_OPT_EXTENDED_HEADERS, &[]),
     }
     if choice & 2 != 0 {
         option(&mut stream, NBD_OPT_SET_META_CONTEXT, b"\0\0\0\x01v\0\0\0\x01\0\0\0\x0fbase:allocation");
@@ -61,10 +69,10 @@ fn script(choice: u8, input: &mut Input<'_>) -> (Vec<u8>, bool) {
             stream.extend_from_slice(input.bytes(len));
             proper = false;
         } else {
-            request(&mut stream, kind, index, input, &mut long);
+            request(&mut stream, form, (kind, index), input, &mut long);
         }
     }
-    head(&mut stream, NBD_CMD_DISC, 0, 0, 0, 0);
+    head(&mut stream, form, (NBD_CMD_DISC, 0), 0, 0, 0);
     (stream, proper)
 }
 
@@ -75,9 +83,14 @@ fn option(stream: &mut Vec<u8>, option: u32, data: &[u8]) {
     stream.extend_from_slice(data);
 }
 
-fn request(stream: &mut Vec<u8>, kind: u8, index: u32, input: &mut Input<'_>, long: &mut usize) {
+fn request(stream: &mut Vec<u8>, form: Form, (kind, index): (u8, u32), input: &mut Input<'_>, long: &mut usize) {
     let command = [0, 1, 3, 4, 5, 6, 7, 1, 0, 99][usize::from(kind >> 4) % 10];
-    let flags = u16::from(kind & 0xf) | u16::from(kind & 1) << 4;
+    let mut flags = u16::from(kind & 0xf) | u16::from(kind & 1) << 4;
+    // A write says that it has a payload; now and then another request does, and has one.
+    let payload = command == NBD_CMD_WRITE || (form == Form::Extended && kind & 0xf == 0xf);
+    if form == Form::Extended && payload {
+        flags |= NBD_CMD_FLAG_PAYLOAD_LEN;
+    }
     let (offset, mut length) = (u64::from(input.u32()) % (2 * SIZE as u64), input.u32() % (2 * SIZE as u32));
     if length > SHORT {
         *long += 1;
@@ -85,20 +98,24 @@ fn request(stream: &mut Vec<u8>, kind: u8, index: u32, input: &mut Input<'_>, lo
     }
     // The cookie tells how long the data of a simple reply are.
     let data = if command == NBD_CMD_READ { length } else { 0 };
-    head(stream, command, flags, u64::from(index) << 32 | u64::from(data), offset, length);
-    if command == NBD_CMD_WRITE {
+    head(stream, form, (command, flags), u64::from(index) << 32 | u64::from(data), offset, length);
+    if payload {
         let (seed, end) = (input.u8(), stream.len() + length as usize);
         stream.extend([seed, 1, 2, 3, seed, 5, 6].repeat(length as usize / 7 + 1));
         stream.truncate(end);
     }
 }
 
-fn head(stream: &mut Vec<u8>, command: u16, flags: u16, cookie: u64, offset: u64, length: u32) {
-    stream.extend_from_slice(&NBD_REQUEST_MAGIC.to_be_bytes());
+fn head(stream: &mut Vec<u8>, form: Form, (command, flags): (u16, u16), cookie: u64, offset: u64, length: u32) {
+    let magic = if form == Form::Extended { NBD_EXTENDED_REQUEST_MAGIC } else { NBD_REQUEST_MAGIC };
+    stream.extend_from_slice(&magic.to_be_bytes());
     stream.extend_from_slice(&flags.to_be_bytes());
     stream.extend_from_slice(&command.to_be_bytes());
     stream.extend_from_slice(&cookie.to_be_bytes());
     stream.extend_from_slice(&offset.to_be_bytes());
+    if form == Form::Extended {
+        stream.extend_from_slice(&[0; 4]);
+    }
     stream.extend_from_slice(&length.to_be_bytes());
 }
 

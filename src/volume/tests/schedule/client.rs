@@ -197,7 +197,7 @@ impl Worker {
     }
 
     fn answered(&mut self, finished: Finished) {
-        let Finished { session, cookie, outcome } = finished;
+        let Finished { session, cookie, outcome, .. } = finished;
         let Some((of, asked)) = self.underway.remove(&cookie) else { wrong("an answer to nobody, or a second one") };
         check(of == session, || "an answer for another session".into());
         match (asked, outcome) {

@@ -186,6 +186,8 @@ impl Disk for TurnDisk {
             inline: InlinePolicy::Always,
             granule: 4096,
             granule_source: "memory",
+            punches: true,
+            rotational: false,
             describe: "scheduled disk".to_owned(),
         }
     }

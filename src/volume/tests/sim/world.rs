@@ -369,6 +369,8 @@ impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
             inline: InlinePolicy::Always,
             granule,
             granule_source: "simulated",
+            punches: true,
+            rotational: false,
             describe: "simulated disk".into(),
         }
     }
