@@ -6,10 +6,12 @@ is "$(ls /sys/block/nbd0/mq | wc -l)" 2 "hardware queues"
 mkfs.ext4 -q -b 4096 /dev/nbd0
 mount /dev/nbd0 /mnt
 plant /mnt/planted
+note "made and filled"
 for ((round = 0; round < ROUNDS; round++)); do
     client /mnt/file 32 --loops=2 & CLIENT=$!
     begin_rotation v $CLIENT 16MiB
     client_ends $CLIENT
+    note "written and verified"
     end_rotation v
 done
 note "rewritten in the last rotation: $(rotation v bytes_rewritten) bytes"

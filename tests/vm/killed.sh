@@ -7,7 +7,7 @@ for ((round = 0; round < ROUNDS; round++)); do
     [ $round -gt 0 ] || mkfs.ext4 -q -b 4096 /dev/nbd0
     mount /dev/nbd0 /mnt
     plant "/mnt/planted$round"
-    client /mnt/file 32 --time_based --runtime=600 & CLIENT=$!
+    (trap - ERR && client /mnt/file 32 --time_based --runtime=600) & CLIENT=$!
     begin_rotation v $CLIENT 4MiB
     eventually 60 moved v 20
     kill_daemon v
@@ -16,6 +16,7 @@ for ((round = 0; round < ROUNDS; round++)); do
     ! wait $CLIENT || fail "the client noticed nothing"
     note "the client's requests failed after $((SECONDS - killed)) s"
     umount /mnt
+    note "unmounted"
     detach nbd0
     serve v
     attach nbd0 v -C 2
@@ -23,7 +24,9 @@ for ((round = 0; round < ROUNDS; round++)); do
     check_ext4 /dev/nbd0
     mount /dev/nbd0 /mnt
     for ((earlier = 0; earlier <= round; earlier++)); do planted "/mnt/planted$earlier"; done
+    rotate v pace --rate unlimited >/dev/null
     end_rotation v
+    note "recovered, rotation done"
     umount /mnt
     detach nbd0
 done

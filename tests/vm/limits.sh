@@ -14,11 +14,11 @@ is "$(ls /sys/block/nbd0/mq | wc -l)" 2 "hardware queues"
 [ "$(queue nbd0 discard_max_bytes)" -gt 0 ] || fail "no discard"
 
 # Requests as large as the kernel makes them, and a flush behind each.
-head -c 16777216 /dev/urandom >/run/wanted
+head -c 8388608 /dev/urandom >/run/wanted
 queue nbd0 max_hw_sectors_kb >/sys/block/nbd0/queue/max_sectors_kb
-dd if=/run/wanted of=/dev/nbd0 bs=16M oflag=direct conv=fsync 2>/dev/null
+dd if=/run/wanted of=/dev/nbd0 bs=8M oflag=direct conv=fsync 2>/dev/null
 forget_cache
-dd if=/dev/nbd0 bs=16M count=1 iflag=direct 2>/dev/null | cmp - /run/wanted
+dd if=/dev/nbd0 bs=8M count=1 iflag=direct 2>/dev/null | cmp - /run/wanted
 note "requests of $(queue nbd0 max_sectors_kb) KiB"
 detach nbd0
 
@@ -27,6 +27,6 @@ connect nbd0 -unix $STORE/v.nbd /dev/nbd0 -N v -b 512 -t $TIMEOUT
 is "$(queue nbd0 logical_block_size)" 512 "logical block size"
 printf 'a sector' | dd of=/run/wanted bs=1 seek=5120 conv=notrunc 2>/dev/null
 dd if=/run/wanted of=/dev/nbd0 bs=512 skip=10 seek=10 count=1 oflag=direct conv=fsync 2>/dev/null
-dd if=/dev/nbd0 bs=16M count=1 iflag=direct 2>/dev/null | cmp - /run/wanted
+dd if=/dev/nbd0 bs=8M count=1 iflag=direct 2>/dev/null | cmp - /run/wanted
 detach nbd0
 stop v

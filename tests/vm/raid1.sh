@@ -19,14 +19,17 @@ for ((round = 0; round < ROUNDS; round++)); do
     killed=$SECONDS
     eventually 60 degraded
     note "degraded $((SECONDS - killed)) s after the kill"
+    # The failed leg first leaves the array, which keeps the dead device open.
+    array /dev/md0 --remove /dev/nbd1
     detach nbd1
     serve b
     attach nbd1 b
-    array /dev/md0 --remove detached
     array /dev/md0 --re-add /dev/nbd1
     eventually 120 in_sync
+    note "both legs in step"
     alive $CLIENT || note "the client was done before both legs were in step"
     client_ends $CLIENT
+    note "client done"
     for leg in a b; do rotate $leg pace --rate unlimited >/dev/null; end_rotation $leg; done
 done
 umount /mnt

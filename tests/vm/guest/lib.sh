@@ -7,7 +7,7 @@ declare -A DAEMON
 mkdir -p $STORE
 
 fail() { echo "$*" >&2; exit 1; }
-note() { echo "$*"; }
+note() { printf '%3d s  %s\n' $SECONDS "$*"; }
 
 # eventually SECONDS COMMAND…: calls it until it succeeds.
 eventually() {

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 
+NETLINK_GENERIC = 16  # not in the small Python of the guest
 REQUEST_ACK = 5
 GET_FAMILY, FAMILY_ID, FAMILY_NAME = 3, 1, 2
 RECONFIGURE, INDEX, SOCKETS, DEAD_CONN_TIMEOUT, SOCK_ITEM, SOCK_FD = 3, 1, 7, 8, 1, 1
@@ -81,7 +82,7 @@ def main(index, what, count, *place):
         connections = [negotiate(path, name.encode()) for _ in range(int(count))]
         items = [attribute(NESTED | SOCK_ITEM, attribute(SOCK_FD, struct.pack("=I", c.fileno()))) for c in connections]
         attributes += attribute(NESTED | SOCKETS, b"".join(items))
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_GENERIC)
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
     netlink.bind((0, 0))
     ask(netlink, family_of(netlink, b"nbd"), RECONFIGURE, attributes)
 
