@@ -8,7 +8,7 @@ mount /dev/nbd0 /mnt
 plant /mnt/planted
 note "made and filled"
 for ((round = 0; round < ROUNDS; round++)); do
-    client /mnt/file 32 --loops=2 & CLIENT=$!
+    client /mnt/file 16 & CLIENT=$!
     begin_rotation v $CLIENT 16MiB
     client_ends $CLIENT
     note "written and verified"

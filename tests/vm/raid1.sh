@@ -12,7 +12,7 @@ mkfs.ext4 -q -b 4096 /dev/md0
 mount /dev/md0 /mnt
 plant /mnt/planted
 for ((round = 0; round < ROUNDS; round++)); do
-    client /mnt/file 24 --time_based --runtime=25 & CLIENT=$!
+    client /mnt/file 8 --time_based --runtime=25 & CLIENT=$!
     for leg in a b; do begin_rotation $leg $CLIENT 2MiB; done
     eventually 60 moved b 10
     kill_daemon b

@@ -6,7 +6,7 @@ mkfs.xfs -q /dev/nbd0
 mount /dev/nbd0 /mnt
 plant /mnt/planted
 for ((round = 0; round < ROUNDS; round++)); do
-    client /mnt/file 32 --loops=2 & CLIENT=$!
+    client /mnt/file 16 & CLIENT=$!
     begin_rotation v $CLIENT 16MiB
     client_ends $CLIENT
     end_rotation v
