@@ -24,7 +24,7 @@ for ((round = 0; round < ROUNDS; round++)); do
     if alive $PERSISTENT; then
         note "nbd-client attached again $((SECONDS - back)) s after the daemon was back"
     else
-        note "nbd-client had given up: $(tail -n 1 $STORE/nbd-client.log)"
+        note "nbd-client had given up: $(tail -n 2 $STORE/nbd-client.log | paste -sd' ')"
         attach_persistently
     fi
     dd if=/dev/nbd0 bs=64k count=64 iflag=direct 2>/dev/null | cmp - /run/wanted

@@ -69,6 +69,16 @@ client() {
         --fallocate=none --verify=crc32c --verify_fatal=1 --verify_state_save=0 --verify_backlog=256 --random_generator=lfsr \
         --output-format=terse "$@" >>"$STORE/fio.log" 2>&1
 }
+# The same again and again, until `enough` says so.
+client_on() {
+    rm -f $STORE/enough
+    until [ -e $STORE/enough ]; do client "$@" || return 1; done
+}
+enough() {
+    alive "$1" || fail "the client did not last"
+    touch $STORE/enough
+    client_ends "$1"
+}
 # client_ends PID: its own exit status counts.
 client_ends() { wait "$1" || { tail -n 5 $STORE/fio.log; fail "the client failed, status $?"; }; }
 alive() { kill -0 "$1" 2>/dev/null; }
