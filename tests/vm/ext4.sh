@@ -2,7 +2,7 @@
 create v 192MiB
 serve v
 attach nbd0 v -C 2
-is "$(ls /sys/block/nbd0/mq | wc -l)" 2 "hardware queues"
+is "$(queues nbd0)" 2 "hardware queues"
 mkfs.ext4 -q -b 4096 /dev/nbd0
 mount /dev/nbd0 /mnt
 plant /mnt/planted

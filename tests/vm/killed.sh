@@ -12,7 +12,7 @@ for ((round = 0; round < ROUNDS; round++)); do
     eventually 60 moved v 20
     kill_daemon v
     killed=$SECONDS
-    eventually $((5 * TIMEOUT)) eval '! alive $CLIENT'
+    eventually $((5 * TIMEOUT)) gone $CLIENT
     ! wait $CLIENT || fail "the client noticed nothing"
     note "the client's requests failed after $((SECONDS - killed)) s"
     umount /mnt

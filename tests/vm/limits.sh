@@ -10,7 +10,7 @@ done
 is "$(queue nbd0 logical_block_size)" 4096 "logical block size"
 is "$(queue nbd0 write_cache)" "write back" "write cache"
 is "$(queue nbd0 fua)" 1 "FUA"
-is "$(ls /sys/block/nbd0/mq | wc -l)" 2 "hardware queues"
+is "$(queues nbd0)" 2 "hardware queues"
 [ "$(queue nbd0 discard_max_bytes)" -gt 0 ] || fail "no discard"
 
 # Requests as large as the kernel makes them, and a flush behind each.

@@ -6,7 +6,7 @@ attach_persistently() {
     eventually 10 attached nbd0
 }
 # By itself, as -persist promises, or because it is started again: which of them is up to kernel and nbd-client.
-back_or_gone() { attached nbd0 || ! alive $PERSISTENT; }
+back_or_gone() { attached nbd0 || gone $PERSISTENT; }
 create v 64MiB
 serve v
 attach_persistently

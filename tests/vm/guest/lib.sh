@@ -58,6 +58,7 @@ connect() {
 attached() { [ -e "/sys/block/$1/pid" ] && [ "$(cat "/sys/block/$1/size")" != 0 ]; }
 detach() { nbd-client -d "/dev/$1" >>"$STORE/nbd-client.log" 2>&1 || true; eventually 30 detached "$1"; }
 detached() { ! [ -e "/sys/block/$1/pid" ]; }
+queues() { find "/sys/block/$1/mq" -mindepth 1 -maxdepth 1 | wc -l; }
 queue() { cat "/sys/block/$1/queue/$2"; }
 
 # --- clients -------------------------------------------------------------------------------------------------------------
@@ -81,6 +82,7 @@ enough() {
 }
 # client_ends PID: its own exit status counts.
 client_ends() { wait "$1" || { tail -n 5 $STORE/fio.log; fail "the client failed, status $?"; }; }
+gone() { ! alive "$1"; }
 alive() { kill -0 "$1" 2>/dev/null; }
 
 # begin_rotation NAME CLIENT RATE: a rotation that provably runs beside the client.
