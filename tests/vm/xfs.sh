@@ -1,0 +1,22 @@
+# TCP, two connections: xfs is made, filled, verified by fio while the key changes, and found clean
+create v 320MiB
+serve v --nbd tcp:127.0.0.1:10809
+connect nbd0 127.0.0.1 10809 /dev/nbd0 -N v -b 4096 -t $TIMEOUT -C 2
+mkfs.xfs -q /dev/nbd0
+mount /dev/nbd0 /mnt
+plant /mnt/planted
+for ((round = 0; round < ROUNDS; round++)); do
+    client /mnt/file 16 & CLIENT=$!
+    begin_rotation v $CLIENT 16MiB
+    client_ends $CLIENT
+    end_rotation v
+done
+note "rewritten in the last rotation: $(rotation v bytes_rewritten) bytes"
+umount /mnt
+check_xfs /dev/nbd0
+forget_cache
+mount /dev/nbd0 /mnt
+planted /mnt/planted
+umount /mnt
+detach nbd0
+stop v
