@@ -65,7 +65,8 @@ impl Bench {
     fn ask(&mut self, kind: RequestKind) -> Option<Outcome> {
         let client = &mut self.rig.client;
         let cookie = client.start(kind);
-        for _ in 0..200 {
+        // Half a minute of waits of five milliseconds: a disk that others keep busy may take more than a second.
+        for _ in 0..6000 {
             let finished = client.pump().into_iter().chain(client.wait()).find(|(number, _)| *number == cookie);
             kept::run_all();
             if let Some((_, outcome)) = finished {
