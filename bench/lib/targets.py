@@ -85,14 +85,22 @@ def rotation_peer(raw, name, limit):
     return at_least(name, "%.1f ×" % ratio, ratio, limit)
 
 
+# A rotation that is faster than the disk's limit by more than noise shows that the limit was none.
+NO_LIMIT = 1.2
+
+
 def disk_limit(raw, verify):
     """Against what fio alone makes of the same disk in the same run; see `mixed.py`."""
     mine, limits, what = rounds_of(raw, DISK, verify), raw.get("disk_limit", {}).get(verify), "verification " + verify
     if not mine or not limits:
         return unknown(what)
     most = statistics.median(ratios.rates(limits))
-    return by_rounds(what, [rate / most for rate in ratios.rates(mine)], 0.85,
-                     note="the limit is %s GB/s" % ratios.worded([rate / 1e9 for rate in ratios.rates(limits)]))
+    note = "the limit is %s GB/s" % ratios.worded([rate / 1e9 for rate in ratios.rates(limits)])
+    shares = [rate / most for rate in ratios.rates(mine)]
+    if statistics.median(shares) > NO_LIMIT:
+        return unknown(what, "fio made %.2f GB/s where the rotation made %s times that: no limit, so nothing is judged by it"
+                       % (most / 1e9, ratios.worded(shares)))
+    return by_rounds(what, shares, 0.85, note=note)
 
 
 def amplification(rounds, what):

@@ -4,6 +4,7 @@ A volume of 1 GiB stands beside it: what starting costs without its size. On a d
 cache too.
 """
 
+import os
 import subprocess
 import tempfile
 import time
@@ -57,6 +58,8 @@ def _start(peer):
             time.sleep(0.0005)
         serving = time.monotonic() - begun
         memory = proc.memory(peer.child.pid)
+        while not os.path.exists(peer.control):  # clients are served before commands are
+            time.sleep(0.001)
         return {"serving_s": serving, "memory": memory, **_census(peer)}
     finally:
         peer.stop()

@@ -93,6 +93,9 @@ class Rotation(unittest.TestCase):
         self.assertTrue(targets.disk_limit(raw, "off").reached)
         self.assertIn("1.00 (0.80–2.00)", targets.disk_limit(raw, "off").note)
         self.assertIsNone(targets.disk_limit(raw, "full").reached)
+        raw["disk_limit"]["off"] = rounds(3e8)
+        self.assertIsNone(targets.disk_limit(raw, "off").reached)
+        self.assertIn("no limit", targets.disk_limit(raw, "off").note)
 
     def test_peers_come_from_the_part_that_measures_them(self):
         peers = reencrypt.as_peers({"keymoult": [2.4e9], "cryptsetup reencrypt": [3e8]})
