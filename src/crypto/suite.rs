@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::crypto::error::CryptoError;
-use crate::crypto::vaes::Width;
+use crate::crypto::{vaes, xex::Width};
 
 /// What encrypts the data of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,8 +98,8 @@ impl EngineKind {
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
         match self {
-            EngineKind::Vaes512 => Width::Bits512.is_available(),
-            EngineKind::Vaes256 => Width::Bits256.is_available(),
+            EngineKind::Vaes512 => vaes::is_available(Width::Bits512),
+            EngineKind::Vaes256 => vaes::is_available(Width::Bits256),
             EngineKind::AwsLc | EngineKind::Portable => true,
         }
     }

@@ -21,6 +21,15 @@ pub(super) enum Direction {
     Decrypt,
 }
 
+/// How wide the registers of the vector code are.
+#[derive(Clone, Copy)]
+pub(super) enum Width {
+    /// Four blocks to a register.
+    Bits512,
+    /// Two blocks to a register.
+    Bits256,
+}
+
 /// Data to work on: in place, or from one buffer to another of the same length.
 pub(super) enum Io<'a> {
     /// Read and written where it is.

@@ -11,8 +11,8 @@ use crate::crypto::error::CryptoError;
 use crate::crypto::portable::Portable;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::{EngineKind, Suite, TweakRule};
-use crate::crypto::vaes::{Vaes, Width};
-use crate::crypto::xex::{Direction, Io, Tweaks};
+use crate::crypto::vaes::Vaes;
+use crate::crypto::xex::{Direction, Io, Tweaks, Width};
 
 /// One key of a volume, ready to encrypt and decrypt its data units, from any thread.
 pub struct Xts {

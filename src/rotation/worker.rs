@@ -94,14 +94,12 @@ impl Worker {
             if !self.keep_pace(&mut pacer, &mut seen, rotation.target)? {
                 continue;
             }
-            self.restrain(&rotation);
-            let candidates = self.candidates(&mut cursor, &rotation);
+            let beside_clients = self.mind_clients(&rotation);
+            let candidates = self.candidates(&mut cursor, &rotation, beside_clients);
             if candidates.is_empty() && self.is_done(rotation.target)? {
                 return Ok(End::Drained);
             }
             let before = self.pipeline.counters();
-            let beside_clients = self.clients_active();
-            self.pipeline.set_beside_clients(beside_clients);
             self.pipeline.step(&candidates, rotation.target, sample(rotation.verify))?;
             let after = self.pipeline.counters();
             pacer.spend_up_to(moved(after));
@@ -143,17 +141,20 @@ impl Worker {
         }
     }
 
-    /// Beside clients only a rotation that may go as fast as it can takes the device for itself.
-    fn restrain(&mut self, rotation: &Rotation) {
-        let paced = rotation.pace.adaptive || rotation.pace.rate > 0;
+    /// Tells engine and pipeline whether clients are active, and the caller. Beside clients only a rotation that may go as
+    /// fast as it can takes the device for itself.
+    fn mind_clients(&mut self, rotation: &Rotation) -> bool {
         let active = self.clients_active();
+        let paced = rotation.pace.adaptive || rotation.pace.rate > 0;
         self.restraint.set(paced && active);
+        self.pipeline.set_beside_clients(active);
+        active
     }
 
-    fn candidates(&mut self, cursor: &mut Cursor, rotation: &Rotation) -> Vec<crate::units::Extent> {
+    fn candidates(&self, cursor: &mut Cursor, rotation: &Rotation, beside_clients: bool) -> Vec<crate::units::Extent> {
         let shape = *self.volume.shape();
         let mut bytes = shape.batch_bytes();
-        if self.clients_active() {
+        if beside_clients {
             bytes = bytes.min(BATCH_ACTIVE);
         }
         if rotation.pace.rate > 0 {

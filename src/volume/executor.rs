@@ -321,8 +321,9 @@ impl Executor {
                     Ok(None) => {}
                     Err(failure) => {
                         let at = ended.first_byte();
-                        let lower = request.failure.is_none_or(|known| at < known.1);
-                        request.failure = if lower { Some((failure, at)) } else { request.failure };
+                        if request.failure.is_none_or(|known| at < known.1) {
+                            request.failure = Some((failure, at));
+                        }
                     }
                 }
                 self.piece_ended(engine, ended.request);

@@ -19,31 +19,20 @@ mod register;
 use crate::crypto::locked::Locked;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::Suite;
-use crate::crypto::xex::{Direction, Io, Tweaks};
+use crate::crypto::xex::{Direction, Io, Tweaks, Width};
 use expand::{Schedule, expand_128, expand_256, inverse};
 use kernel::Units;
 use register::{Ymm, Zmm};
 
-/// How wide the registers are.
-#[derive(Clone, Copy)]
-pub(super) enum Width {
-    /// Four blocks to a register.
-    Bits512,
-    /// Two blocks to a register.
-    Bits256,
-}
-
-impl Width {
-    /// Whether this CPU, and the system it runs under, has the instructions.
-    pub(super) fn is_available(self) -> bool {
-        is_x86_feature_detected!("aes")
-            && is_x86_feature_detected!("vaes")
-            && is_x86_feature_detected!("vpclmulqdq")
-            && match self {
-                Width::Bits512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
-                Width::Bits256 => is_x86_feature_detected!("avx2"),
-            }
-    }
+/// Whether this CPU, and the system it runs under, has the instructions.
+pub(super) fn is_available(width: Width) -> bool {
+    is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+        && match width {
+            Width::Bits512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
+            Width::Bits256 => is_x86_feature_detected!("avx2"),
+        }
 }
 
 /// One XTS key.
@@ -70,7 +59,7 @@ struct Keys<const N: usize> {
 impl Vaes {
     /// Expands `key`, whose length fits `suite`; none where the CPU cannot do it.
     pub(super) fn new(width: Width, suite: Suite, key: &Secret) -> Option<Vaes> {
-        if !width.is_available() {
+        if !is_available(width) {
             return None;
         }
         let (key_1, key_2) = key.expose().split_at(key.len() / 2);

@@ -29,16 +29,13 @@ impl RingEngine {
             return self.run_inline(op);
         };
         let inline = entry.inline;
-        let small = match op {
-            Op::Read { range, .. } | Op::Write { range, .. } => range.len() <= INLINE_MAX,
+        let fits = |transfer: usize| match &*op {
+            Op::Read { range, .. } | Op::Write { range, .. } => range.len() <= transfer,
             Op::Punch { len, .. } | Op::ZeroRange { len, .. } => *len <= INLINE_MAX as u64,
             Op::Flush { .. } => true,
             Op::Recv { .. } | Op::Send { .. } => false,
         };
-        let short = match op {
-            Op::Read { range, .. } | Op::Write { range, .. } => range.len() <= self.options.inline,
-            _ => small,
-        };
+        let (short, small) = (fits(self.options.inline), fits(INLINE_MAX));
         if short && inline == InlinePolicy::Always {
             return self.run_inline(op);
         }
