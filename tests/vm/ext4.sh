@@ -16,10 +16,6 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 note "rewritten in the last rotation: $(rotation v bytes_rewritten) bytes"
 umount /mnt
-check_ext4 /dev/nbd0
-forget_cache
-mount /dev/nbd0 /mnt
-planted /mnt/planted
-umount /mnt
+intact ext4 /dev/nbd0
 detach nbd0
 stop v

@@ -35,11 +35,7 @@ echo check >/sys/block/md0/md/sync_action
 eventually 120 idle
 note "compared"
 is "$(cat /sys/block/md0/md/mismatch_cnt)" 0 "sectors in which the legs differ"
-check_ext4 /dev/md0
-forget_cache
-mount /dev/md0 /mnt
-planted /mnt/planted
-umount /mnt
+intact ext4 /dev/md0
 array --stop /dev/md0
 detach nbd0
 detach nbd1

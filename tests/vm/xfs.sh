@@ -13,10 +13,6 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 note "rewritten in the last rotation: $(rotation v bytes_rewritten) bytes"
 umount /mnt
-check_xfs /dev/nbd0
-forget_cache
-mount /dev/nbd0 /mnt
-planted /mnt/planted
-umount /mnt
+intact xfs /dev/nbd0
 detach nbd0
 stop v
