@@ -32,7 +32,10 @@ pub enum Ask {
 struct State {
     running: bool,
     served: Vec<Ticket>,
+    /// Asked for the next one.
     waiting: Vec<Ticket>,
+    /// Will be served by the next one, but do not ask for it.
+    joined: Vec<Ticket>,
     started: u64,
     last_client: Option<Instant>,
     /// Why no flush counts any more.
@@ -86,8 +89,7 @@ impl FlushGroup {
             state.waiting.push(ticket);
             return Ask::Queued;
         }
-        state.served = std::mem::take(&mut state.waiting);
-        state.served.push(ticket);
+        state.waiting.push(ticket);
         self.begin(&mut state);
         Ask::Start
     }
@@ -132,18 +134,20 @@ impl FlushGroup {
         workers.any(|worker| worker.clone().call(Call::StartFlush))
     }
 
-    /// Waits in the queue for a flush that someone else starts; [`FlushGroup::hurry`] ends the waiting.
+    /// Waits for the next flush that someone else asks for; [`FlushGroup::hurry`] ends the waiting.
     pub fn join(&self, ticket: Ticket) {
-        self.lock().waiting.push(ticket);
+        self.lock().joined.push(ticket);
     }
 
-    /// Starts a flush if none runs and someone waits: the caller must then do it.
+    /// Asks for a flush for those who joined: starts one if none runs, and the caller must then do it; else the end of the
+    /// one that runs starts it.
     pub fn hurry(&self) -> bool {
         let mut state = self.lock();
+        let joined = std::mem::take(&mut state.joined);
+        state.waiting.extend(joined);
         if state.running || state.waiting.is_empty() {
             return false;
         }
-        state.served = std::mem::take(&mut state.waiting);
         self.begin(&mut state);
         true
     }
@@ -158,7 +162,10 @@ impl FlushGroup {
         self.lock().started
     }
 
+    /// Starts a flush for everybody who waits or joined.
     fn begin(&self, state: &mut State) {
+        state.served = std::mem::take(&mut state.waiting);
+        state.served.append(&mut state.joined);
         state.running = true;
         state.started += 1;
         self.epoch.fetch_add(1, SeqCst);
@@ -179,7 +186,6 @@ impl FlushGroup {
         state.running = false;
         let again = !state.waiting.is_empty();
         if again {
-            state.served = std::mem::take(&mut state.waiting);
             self.begin(&mut state);
         }
         (served, again)

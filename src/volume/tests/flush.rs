@@ -117,6 +117,21 @@ fn whoever_asks_while_one_runs_is_served_by_the_next() {
     assert_eq!(flushes.started(), 2);
 }
 
+/// Beside a client that flushes all the time, whoever joined costs no flush of its own.
+#[test]
+fn the_end_of_a_flush_starts_none_for_those_who_only_joined() {
+    let flushes = group();
+    let (first, joined, later) = (thread_ticket(), thread_ticket(), thread_ticket());
+    assert_eq!(flushes.ask(first.0, true), Ask::Start);
+    flushes.join(joined.0);
+    let (served, again) = flushes.finish(true);
+    assert_eq!((served.len(), again), (1, false));
+    assert_eq!(flushes.ask(later.0, true), Ask::Start);
+    let (served, again) = flushes.finish(true);
+    assert_eq!((served.len(), again), (2, false), "the joined rides along with the next");
+    assert_eq!(flushes.started(), 2);
+}
+
 #[test]
 fn hurry_starts_a_flush_only_for_somebody_and_only_one() {
     let flushes = group();
