@@ -270,7 +270,7 @@ fn io_report(server: &nbd::Server) -> IoReport {
 fn engine_maker(plan: &ServePlan) -> MakeEngine {
     let kind = io_kind(plan.io);
     // A rotation has a thread for each processor, which copies memory itself: kernel workers would want the same ones.
-    let options = EngineOptions { inline: engine::CLASS_MAX, ..EngineOptions::default() };
+    let options = EngineOptions { inline_writes: engine::CLASS_MAX, ..EngineOptions::default() };
     Arc::new(move || engine::open(kind, &options))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::posix::PosixEngine;
 use super::ring::RingEngine;
-use super::{Disk, Done, EngineError, Op, Sock, Waker};
+use super::{CLASS_MAX, Disk, Done, EngineError, Op, Sock, Waker};
 use crate::limits::INLINE_MAX;
 
 /// Runs operations. See the module's head for what every implementation guarantees.
@@ -34,6 +34,11 @@ pub trait Engine: Send {
 
     /// Drops what the engine keeps of a disk. Optional: dropping the last `Arc` releases its lock.
     fn forget_disk(&mut self, _disk: &Arc<dyn Disk>) {}
+
+    /// Whether something was finished by `submit` itself, so that the next `wait` hands it back at once.
+    fn has_finished(&self) -> bool {
+        false
+    }
 
     /// Operations taken and not yet handed back.
     fn pending(&self) -> usize;
@@ -142,13 +147,15 @@ pub struct EngineOptions {
     pub workers: u32,
     /// Register buffers and files with the ring where the system allows it.
     pub register: bool,
-    /// Transfers of memory that run on the calling thread are at most this long, bytes.
-    pub inline: usize,
+    /// Writes to memory that run on the calling thread are at most this long, bytes.
+    pub inline_writes: usize,
+    /// Reads from memory that run on the calling thread are at most this long, bytes.
+    pub inline_reads: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { entries: 256, workers: 2, register: true, inline: INLINE_MAX }
+        EngineOptions { entries: 256, workers: 2, register: true, inline_writes: INLINE_MAX, inline_reads: CLASS_MAX }
     }
 }
 

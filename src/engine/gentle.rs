@@ -146,6 +146,10 @@ impl Engine for Gentle {
         self.inner.forget_disk(disk);
     }
 
+    fn has_finished(&self) -> bool {
+        self.inner.has_finished()
+    }
+
     fn pending(&self) -> usize {
         // The piece under way is one of the inner engine's.
         self.waiting.len() + self.inner.pending()

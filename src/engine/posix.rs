@@ -114,6 +114,10 @@ impl Engine for PosixEngine {
         }
     }
 
+    fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
     fn pending(&self) -> usize {
         self.finished.len() + self.sockets.len()
     }

@@ -162,6 +162,10 @@ impl Engine for RingEngine {
         self.files.forget_disk(&self.ring.submitter(), disk);
     }
 
+    fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
     fn pending(&self) -> usize {
         self.finished.len() + self.slots.len() - self.free.len()
     }

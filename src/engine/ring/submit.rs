@@ -29,13 +29,15 @@ impl RingEngine {
             return self.run_inline(op);
         };
         let inline = entry.inline;
-        let fits = |transfer: usize| match &*op {
-            Op::Read { range, .. } | Op::Write { range, .. } => range.len() <= transfer,
+        let fits = |reads: usize, writes: usize| match &*op {
+            Op::Read { range, .. } => range.len() <= reads,
+            Op::Write { range, .. } => range.len() <= writes,
             Op::Punch { len, .. } | Op::ZeroRange { len, .. } => *len <= INLINE_MAX as u64,
             Op::Flush { .. } => true,
             Op::Recv { .. } | Op::Send { .. } => false,
         };
-        let (short, small) = (fits(self.options.inline), fits(INLINE_MAX));
+        let short = fits(self.options.inline_reads, self.options.inline_writes);
+        let small = fits(INLINE_MAX, INLINE_MAX);
         if short && inline == InlinePolicy::Always {
             return self.run_inline(op);
         }

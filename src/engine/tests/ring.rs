@@ -15,7 +15,7 @@ fn a_ring_told_so_moves_large_pieces_of_memory_inline() {
     let pool = Pool::new(8 << 20);
     let kept = disks(LEN).into_iter().find(|kept| kept.name == "tmpfs").unwrap();
     for (inline, expected) in [(INLINE_MAX, 0), (CLASS_MAX, 1)] {
-        let options = EngineOptions { inline, ..EngineOptions::default() };
+        let options = EngineOptions { inline_writes: inline, ..EngineOptions::default() };
         let mut engine = open(Some(IoKind::Ring), &options).unwrap();
         run(&mut *engine, write(&kept.disk, &pool, 0, &[1; CLASS_MAX], false)).result.unwrap();
         assert_eq!(engine.stats().inlined, expected, "at most {inline} bytes inline");

@@ -24,6 +24,9 @@ use crate::nbd::wire::{Errno, NBD_CMD_READ};
 
 /// Bytes of payload one connection may hold before no more requests are taken up.
 const HELD_MAX: usize = 16 << 20;
+/// Once a turn has started this much and some of it is finished, that is answered first: it is still in the second-level
+/// cache, where the cipher and the socket want it.
+const TURN_BYTES: usize = 256 << 10;
 /// Replies one connection may have waiting before no more requests are taken up.
 const REPLIES_MAX: usize = 1024;
 /// A long structured read is answered in chunks of this size, bytes.
@@ -68,7 +71,9 @@ impl<B: Backend> Session<B> {
                 return wait;
             }
             let full = self.flights.is_full() || self.held >= HELD_MAX || self.outbox.len() >= REPLIES_MAX;
-            if full {
+            // What was started in the turn ends in an event of this session, and that is its next turn.
+            let turn_is_over = self.turn >= TURN_BYTES && io.engine.has_finished();
+            if full || turn_is_over {
                 return Wait::Own;
             }
             let received = match self.form {
@@ -246,6 +251,7 @@ impl<B: Backend> Session<B> {
                 return Flow::Break(wait);
             }
             let work = Work::Read { offset: offset + u64::from(at), len: now };
+            self.turn += now as usize;
             self.start(flight, at, work, io);
             at += now;
         }
@@ -269,6 +275,7 @@ impl<B: Backend> Session<B> {
                 return Flow::Break(Wait::Input);
             };
             let work = Work::Write { offset: offset + u64::from(at), buf, range: 0..part, fua };
+            self.turn += part;
             self.start(flight, at, work, io);
             // A part is at most PIECE_MAX.
             at += part as u32;

@@ -115,6 +115,8 @@ pub struct Session<B: Backend> {
     outbox: Outbox,
     flights: Flights,
     held: usize,
+    /// Bytes of transfers started in this turn.
+    turn: usize,
     wait: Wait,
     receiving: bool,
     sending: bool,
@@ -132,6 +134,7 @@ impl<B: Backend> Session<B> {
             outbox: Outbox::default(),
             flights: Flights::default(),
             held: 0,
+            turn: 0,
             wait: Wait::Own,
             receiving: false,
             sending: false,
@@ -197,6 +200,7 @@ impl<B: Backend> Session<B> {
             self.wait = self.haggle(io);
         }
         if matches!(self.phase, Phase::Transmission(_)) {
+            self.turn = 0;
             self.wait = self.admit(io);
         }
         if matches!(self.phase, Phase::Closing | Phase::Dead) {
