@@ -1,4 +1,4 @@
-//! Real NBD clients against the real daemon: nbdinfo, nbdcopy, libnbd from Python, QEMU's tools, fio, ext4.
+//! Real NBD clients against the real daemon: libnbd's tools, libnbd from Python and C, QEMU's tools, nbdkit, fio, ext4.
 //!
 //! Every test runs three times: with each crypto engine, and once with `--io posix`. The tools come from
 //! `tools/setup`; one that is missing fails the test and says so.
@@ -15,6 +15,7 @@ mod filesystem;
 mod fio;
 mod idle;
 mod info;
+mod interop;
 mod kill;
 mod qemu;
 mod shell;
@@ -78,6 +79,10 @@ over_variants! {
     qemu::io as qemu_io,
     extended::transcript_of_the_daemon as extended_transcript,
     extended::qemu_uses_them as extended_qemu,
+    interop::c_pipelines as libnbd_c_pipelines,
+    interop::dump as nbddump,
+    interop::nbdkit_proxy as nbdkit_proxy,
+    interop::fuse_mount as nbdfuse_mount,
     fio::verify_random as fio_verify_random,
     fio::verify_sequential as fio_verify_sequential,
     fio::verify_during_rotation as fio_verify_rotation,
