@@ -149,6 +149,15 @@ impl Backing {
         self.file.sync_all()
     }
 
+    /// Zeros where there is no command for it: a hole that is then allocated (tmpfs), or zeros written.
+    fn zero_otherwise(&self, offset: u64, len: u64) -> io::Result<()> {
+        let made = self.punch(offset, len).and_then(|()| self.allocate(FallocateFlags::empty(), offset, len));
+        match made {
+            Err(error) if is_unsupported(&error) => self.write_zeros(offset, len),
+            other => other,
+        }
+    }
+
     fn allocate(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(()); // fallocate calls that an error
@@ -170,6 +179,10 @@ impl Backing {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOPNOTSUPP)
 }
 
 impl Disk for Backing {
@@ -203,7 +216,7 @@ impl Disk for Backing {
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         match self.allocate(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.write_zeros(offset, len),
+            Err(error) if is_unsupported(&error) => self.zero_otherwise(offset, len),
             other => other,
         }
     }

@@ -1,5 +1,6 @@
 //! Backings on tmpfs and on a disk file system: modes, lock, holes, bounce, refusals.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use super::*;
@@ -129,6 +130,25 @@ fn holes_are_found_and_made() {
         assert!(back.iter().all(|&byte| byte == 0));
         backing.flush().unwrap();
         backing.drop_cache().unwrap();
+        assert_eq!(Disk::len(&backing).unwrap(), LEN);
+    }
+}
+
+/// Where the system has a command for it and where a hole is made and allocated (tmpfs).
+#[test]
+fn a_zeroed_range_is_allocated_and_reads_as_zeros() {
+    for dir in [shm(), tempfile::tempdir().unwrap()] {
+        let path = dir.path().join("disk");
+        let backing = Backing::create(&path, LEN, &OpenOptions::default()).unwrap();
+        let allocated = || std::fs::metadata(&path).unwrap().blocks() * 512;
+        backing.write_at(0, &[7; 64 << 10]).unwrap();
+        backing.flush().unwrap();
+        let before = allocated();
+        backing.zero_range(0, 1 << 20).unwrap();
+        assert!(allocated() >= before + (1 << 20) - (64 << 10), "{} of {before}", allocated());
+        let mut back = vec![9; 1 << 20];
+        backing.read_at(0, &mut back).unwrap();
+        assert!(back.iter().all(|&byte| byte == 0));
         assert_eq!(Disk::len(&backing).unwrap(), LEN);
     }
 }
