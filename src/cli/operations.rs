@@ -163,7 +163,7 @@ impl Operations for DaemonOperations {
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {
         let served = self.find(volume)?;
         let volume = served.controller.volume();
-        let (table, shape) = (volume.table(), *volume.shape());
+        let (table, shape) = (volume.table(), volume.shape());
         let from = table.rotation.target;
         let present = table.entry(from).map_or(0, |entry| entry.suite);
         let suite = suite(request.suite.as_ref(), present)?;

@@ -140,15 +140,6 @@ impl Backing {
         self.kind == Kind::Block
     }
 
-    /// Makes the file's length durable and new; refused for block devices.
-    pub fn set_len(&self, len: u64) -> io::Result<()> {
-        if self.is_block_device() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        self.file.set_len(len)?;
-        self.file.sync_all()
-    }
-
     fn allocate(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(()); // fallocate calls that an error
@@ -178,6 +169,14 @@ impl Disk for Backing {
             Kind::File => Ok(self.file.metadata()?.len()),
             Kind::Block => sys::block_size64(self.file.as_fd()),
         }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.is_block_device() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.file.set_len(len)?;
+        self.file.sync_all()
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
