@@ -17,6 +17,7 @@ mod idle;
 mod info;
 mod kill;
 mod qemu;
+mod resize;
 mod shell;
 mod sparse;
 
@@ -83,6 +84,9 @@ over_variants! {
     fio::verify_during_rotation as fio_verify_rotation,
     sparse::verified_rotation as sparse_rotation,
     kill::kill_9_loses_nothing_acknowledged as kill_9,
+    resize::clients_see_it as resize_seen,
+    resize::kill_9_while_it_grows as resize_kill_9,
+    resize::alone_and_refused as resize_alone,
     filesystem::ext4_through_a_rotation as ext4_rotation,
     idle::wakes_nobody as idle_daemon,
 }
