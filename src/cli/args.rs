@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IoChoice, ServeArgs};
-pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, SpeedArgs, VolumeCommand};
+pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
 
 use super::help;
 use super::names::parse_control;
@@ -54,7 +54,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make, show and check volumes on this machine
+    /// Make, show, check and grow volumes
     Volume {
         /// What to do.
         #[command(subcommand)]

@@ -51,9 +51,10 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
         opened.push(open_volume(volume, plan, crypto)?);
     }
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
+    let mut offered = Vec::new();
     for (planned, volume, _) in &opened {
         let added = export(&planned.name, volume).and_then(|export| exports.add(export));
-        added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
+        offered.push(added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?);
     }
     let config = nbd_config(plan)?;
     let pool = Pool::new(POOL_LIMIT);
@@ -64,7 +65,8 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     let (make_engine, probe) = (engine_maker(plan), latency_probe(&server));
     let volumes: Vec<Arc<Served>> = opened
         .into_iter()
-        .map(|(planned, volume, keks)| {
+        .zip(offered)
+        .map(|((planned, volume, keks), export)| {
             door.note(
                 Verb::VolumeOpen,
                 &Object::Volume(planned.name.clone()),
@@ -74,6 +76,7 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
                 name: planned.name.clone(),
                 path: planned.path.display().to_string(),
                 header: planned.header.as_ref().map(|path| path.display().to_string()),
+                export,
                 checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })

@@ -130,6 +130,11 @@ fn info_text(info: &Info) -> String {
             ),
         ),
     ];
+    pairs.extend(
+        volume.growing_from.iter().map(|before| {
+            ("growth", format!("unfinished, served at {} until opened for writing", size::bytes(*before)))
+        }),
+    );
     pairs.extend(info.stamp.iter().map(|stamp| ("epoch stamp", copy(stamp))));
     pairs.extend(info.rotation.iter().map(|rotation| ("rotation", rotation_text(rotation))));
     pairs.extend(volume.poisoned.iter().map(|why| ("poisoned", why.clone())));

@@ -13,12 +13,14 @@ Volumes on this machine:
   volume create PATH --size 10GiB --kek URI   make an encrypted volume
   volume info PATH                            say what a volume is, with or without a key
   volume check PATH [--kek URI] [--full]      check a volume that nobody serves
+  volume resize PATH --size 20GiB --kek URI   make a volume larger that nobody serves
   serve [NAME=]PATH… --kek URI                serve volumes over NBD until told to stop
   serve --config FILE                         the same, from a configuration file
 
 A running daemon:
   status [VOLUME] [--watch]                   show the daemon and its volumes
   volume check VOLUME --online [--full]       check a volume while it is served
+  volume resize VOLUME --size 20GiB           make it larger while it is served
   key list VOLUME                             list the keys of a volume
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it

@@ -19,6 +19,7 @@ pub mod output;
 pub mod progress;
 mod remote;
 pub mod report;
+mod resize;
 mod rotate;
 mod serve;
 mod size;

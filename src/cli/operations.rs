@@ -6,17 +6,19 @@ use std::sync::Arc;
 use super::{failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
-    self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, IoReport, KeyInfo,
-    PaceRequest, ReasonRequest, RotateStart, RotationPlan, VerifyRequest, VolumeStatus,
+    self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, Growing, IoReport,
+    KeyInfo, PaceRequest, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan, VerifyRequest,
+    VolumeStatus,
 };
 use crate::crypto::{EngineKind, Suite};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
+use crate::nbd::Export;
 use crate::rotation::Controller;
 use crate::units::Generation;
-use crate::volume::VolumeError;
 use crate::volume::check::{Checker, JobState, OnlineOptions};
 use crate::volume::lifecycle::RotationSpec;
+use crate::volume::{Volume, VolumeError};
 
 /// One volume of the daemon.
 pub struct Served {
@@ -26,6 +28,8 @@ pub struct Served {
     pub path: String,
     /// Path of the detached header.
     pub header: Option<String>,
+    /// What clients are told of it.
+    pub export: Arc<Export<Volume>>,
     /// Its rotation.
     pub controller: Controller,
     /// Its checks.
@@ -90,7 +94,7 @@ fn volume_status(served: &Served) -> VolumeStatus {
     let volume = served.controller.volume();
     let caps = volume.caps();
     let shape = volume.shape();
-    let active = volume.rotation().target;
+    let (active, status) = (volume.rotation().target, served.controller.status());
     VolumeStatus {
         name: served.name.clone(),
         id: volume.id().to_string(),
@@ -98,6 +102,7 @@ fn volume_status(served: &Served) -> VolumeStatus {
         header: served.header.clone(),
         read_only: volume.read_only(),
         size_bytes: shape.size,
+        max_size_bytes: shape.max_size,
         extent_bytes: shape.extent_size,
         data_unit_bytes: shape.data_unit,
         granule_bytes: shape.granule,
@@ -105,6 +110,7 @@ fn volume_status(served: &Served) -> VolumeStatus {
         mode: words::mode(shape.mode),
         cache: if caps.align > 1 { "direct".into() } else { "page".into() },
         poisoned: volume.poisoned().map(str::to_string),
+        growing: status.progress.growing.map(|(bytes_done, bytes_total)| Growing { bytes_done, bytes_total }),
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
         rotation: rotation_of(served),
@@ -163,7 +169,7 @@ impl Operations for DaemonOperations {
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {
         let served = self.find(volume)?;
         let volume = served.controller.volume();
-        let (table, shape) = (volume.table(), *volume.shape());
+        let (table, shape) = (volume.table(), volume.shape());
         let from = table.rotation.target;
         let present = table.entry(from).map_or(0, |entry| entry.suite);
         let suite = suite(request.suite.as_ref(), present)?;
@@ -275,6 +281,20 @@ impl Operations for DaemonOperations {
         let note =
             |generation: &Generation| format!("generation {generation} is empty: no extent or record refers to it");
         Ok(self.result(served, true, emptied.iter().map(note).collect()))
+    }
+
+    fn resize(&self, volume: &str, request: &ResizeRequest) -> Result<Resized, ApiError> {
+        let served = self.find(volume)?;
+        let tell = |size| served.export.set_size(size);
+        let size_before_bytes = served.controller.grow(request.size_bytes, &tell).map_err(failed)?;
+        let shape = served.controller.volume().shape();
+        Ok(Resized {
+            volume: served.name.clone(),
+            changed: size_before_bytes != request.size_bytes,
+            size_before_bytes,
+            size_bytes: request.size_bytes,
+            max_size_bytes: shape.max_size,
+        })
     }
 
     fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ApiError> {

@@ -1,11 +1,11 @@
-//! `keymoult volume …` and `keymoult speed`: arguments in, [`super::local`] does it, the result out.
+//! `keymoult volume …` and `keymoult speed`: arguments in, [`super::local`] and its neighbours do it, the result out.
 
 use super::args::{CreateArgs, Global, SpeedArgs, VolumeCommand};
 use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::output::Output;
 use super::progress::Progress;
-use super::{examine, local, report};
+use super::{examine, local, report, resize};
 
 /// Runs a `volume` command.
 pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -14,6 +14,7 @@ pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<
         VolumeCommand::Info(args) => examine::info(args, output),
         VolumeCommand::Check(args) if args.online => examine::check_online(args, global, output),
         VolumeCommand::Check(args) => examine::check(args, output),
+        VolumeCommand::Resize(args) => resize::run(args, global, output),
     }
 }
 

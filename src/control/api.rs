@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod keys;
 mod requests;
+mod resize;
 mod rotation;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
+pub use resize::{Growing, ResizeRequest, Resized};
 pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
 
 /// Longest `reason` a request may carry, bytes.
@@ -94,6 +96,9 @@ pub struct VolumeStatus {
     pub read_only: bool,
     /// Size of the virtual disk, bytes.
     pub size_bytes: u64,
+    /// Size it may grow to, bytes.
+    #[serde(default)]
+    pub max_size_bytes: u64,
     /// Size of an extent, bytes.
     pub extent_bytes: u64,
     /// Size of a data unit (sector) of the active generation, bytes.
@@ -109,6 +114,9 @@ pub struct VolumeStatus {
     /// Why the volume refuses writes; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poisoned: Option<String>,
+    /// How far a growth is that zeroes what it adds; absent when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<Growing>,
     /// The generation new writes are moving to.
     pub active_generation: u32,
     /// How many extents each generation encrypts.

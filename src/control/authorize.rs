@@ -109,6 +109,8 @@ verbs! {
     RotateVerify = "rotate-verify", Act;
     /// End the way back.
     RotateFinalize = "rotate-finalize", Act;
+    /// Grow a volume.
+    VolumeResize = "volume-resize", Act;
     /// Check a volume while it is served.
     VolumeCheck = "volume-check", Act;
     /// Start the daemon; recorded by the daemon itself, no route leads here.

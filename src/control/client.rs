@@ -18,11 +18,13 @@ use tokio::net::UnixStream;
 
 use super::api::{
     ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyList, PaceRequest,
-    ReasonRequest, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ReasonRequest, ResizeRequest, Resized, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a resize may take: a device that cannot free space is written with zeros.
+const RESIZE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// Longest answer taken, bytes.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -38,10 +40,12 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The daemon did not answer in time.
-    #[error("the daemon at {} did not answer within {} s", path.display(), PATIENCE.as_secs())]
+    #[error("the daemon at {} did not answer within {} s", path.display(), patience.as_secs())]
     Late {
         /// Path of the socket.
         path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// What answers there does not speak the API.
     #[error("the answer of {} makes no sense: {what}", path.display())]
@@ -135,6 +139,12 @@ impl Client {
         self.post(&volume_path(volume, "/rotation/finalize"), request)
     }
 
+    /// Makes a volume larger.
+    pub fn resize(&self, volume: &str, request: &ResizeRequest) -> Result<Resized, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.nonsense(error))?;
+        self.call(Method::POST, &volume_path(volume, "/resize"), body.into(), RESIZE_PATIENCE)
+    }
+
     /// Begins a check of a served volume.
     pub fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ClientError> {
         self.post(&volume_path(volume, "/check"), request)
@@ -158,17 +168,23 @@ impl Client {
     }
 
     fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
-        self.call(Method::GET, path, Bytes::new())
+        self.call(Method::GET, path, Bytes::new(), PATIENCE)
     }
 
     fn post<R: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<R, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.nonsense(error))?;
-        self.call(Method::POST, path, body.into())
+        self.call(Method::POST, path, body.into(), PATIENCE)
     }
 
-    fn call<R: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<R, ClientError> {
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
-        let late = |_| ClientError::Late { path: self.path.clone() };
+    fn call<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<R, ClientError> {
+        let exchange = async { tokio::time::timeout(patience, self.exchange(method, path, body)).await };
+        let late = |_| ClientError::Late { path: self.path.clone(), patience };
         let (ok, answer) = self.runtime.block_on(exchange).map_err(late)??;
         match ok {
             true => serde_json::from_slice(&answer).map_err(|error| self.nonsense(error)),

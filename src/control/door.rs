@@ -219,8 +219,8 @@ macro_rules! reasoned {
     )*};
 }
 
-use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
-reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest);
+use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, ResizeRequest, RotateStart, VerifyRequest};
+reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 
 #[cfg(test)]
 #[path = "tests/door.rs"]

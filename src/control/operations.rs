@@ -4,8 +4,8 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-    ActionResult, ApiError, CheckRequest, CheckStatus, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest, RotateStart,
-    Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, CheckRequest, CheckStatus, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest,
+    ResizeRequest, Resized, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.
@@ -50,6 +50,9 @@ pub trait Operations: Send + Sync {
 
     /// Ends the way back and proves the old generation empty.
     fn finalize(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+
+    /// Makes a volume larger while it is served; clients see it at once.
+    fn resize(&self, volume: &str, request: &ResizeRequest) -> Result<Resized, ApiError>;
 
     /// Begins to check a volume while it is served, in the background.
     fn check(&self, volume: &str, request: &CheckRequest) -> Result<CheckStatus, ApiError>;

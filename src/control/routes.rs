@@ -84,6 +84,9 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     route(Method::Get, "/v1/volumes/{volume}/check", Verb::CheckShow, |c| c.view(|ops| ops.check_status(&c.volume))),
     route(Method::Post, "/v1/volumes/{volume}/check", Verb::VolumeCheck, |c| c.act(|ops, r| ops.check(&c.volume, &r))),
+    route(Method::Post, "/v1/volumes/{volume}/resize", Verb::VolumeResize, |c| {
+        c.act(|ops, r| ops.resize(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];

@@ -140,15 +140,6 @@ impl Backing {
         self.kind == Kind::Block
     }
 
-    /// Makes the file's length durable and new; refused for block devices.
-    pub fn set_len(&self, len: u64) -> io::Result<()> {
-        if self.is_block_device() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        self.file.set_len(len)?;
-        self.file.sync_all()
-    }
-
     /// Zeros where there is no command for it: a hole that is then allocated (tmpfs), or zeros written.
     fn zero_otherwise(&self, offset: u64, len: u64) -> io::Result<()> {
         let made = self.punch(offset, len).and_then(|()| self.allocate(FallocateFlags::empty(), offset, len));
@@ -191,6 +182,14 @@ impl Disk for Backing {
             Kind::File => Ok(self.file.metadata()?.len()),
             Kind::Block => sys::block_size64(self.file.as_fd()),
         }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.is_block_device() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.file.set_len(len)?;
+        self.file.sync_all()
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {

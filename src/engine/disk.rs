@@ -47,6 +47,9 @@ pub trait Disk: Send + Sync {
         Ok(self.len()? == 0)
     }
 
+    /// Makes the disk `len` bytes long, durably; what it gains reads as zeros. `Unsupported` where its size is fixed.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
     /// Fills `data` from `offset`. `UnexpectedEof` if the disk ends before.
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
 

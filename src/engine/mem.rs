@@ -67,6 +67,14 @@ impl Disk for MemDisk {
         Ok(self.lock().bytes.len() as u64)
     }
 
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut state = self.lock();
+        state.bytes.resize(len, 0);
+        state.allocated.resize(len.div_ceil(BLOCK), false);
+        Ok(())
+    }
+
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let mut state = self.lock();
         data.copy_from_slice(state.slice(offset, data.len() as u64, io::ErrorKind::UnexpectedEof)?);

@@ -130,12 +130,12 @@ fn any_overlap(places: &[Place]) -> bool {
     places.windows(2).any(|pair| pair[0].end() > pair[1].offset)
 }
 
-/// The unchanging shape of a volume.
+/// The shape of a volume: what it is at its creation, but for the size, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Bytes clients see.
     pub size: u64,
-    /// Bytes the tag zone has room for.
+    /// Bytes it may grow to: what the tag zone has room for.
     pub max_size: u64,
     /// Bytes of one extent, a power of two.
     pub extent_size: u64,

@@ -8,6 +8,7 @@ pub mod canary;
 pub mod codec;
 pub mod envelope;
 pub mod generations;
+pub mod growth;
 pub mod intents;
 pub mod layout;
 pub mod stamp;

@@ -1,12 +1,12 @@
 //! The superblock: what the volume is, where its zones stand, and where the ring's live part begins.
 //!
 //! Two copies, written alternately; the newest valid one counts. It is rewritten by a checkpoint, by a change of
-//! epoch and by poisoning. Invariants: `checkpoint` and `tail` change together with `tag_digest`, in one write;
-//! `epoch` never decreases.
+//! epoch, by poisoning and by growth. Invariants: `checkpoint` and `tail` change together with `tag_digest`, in one write;
+//! `epoch` and the size never decrease.
 
 use super::codec::{Reader, Writer};
 use super::envelope::{SUPERBLOCK, Seal, Unverified};
-use super::layout::{Shape, WriteMode, Zones};
+use super::layout::{Place, Shape, WriteMode, Zones};
 use super::{COUNTER_MAX, Damage};
 use crate::units::{BLOCK, VolumeId};
 
@@ -15,7 +15,7 @@ use crate::units::{BLOCK, VolumeId};
 pub struct Superblock {
     /// Identity of the volume.
     pub volume: VolumeId,
-    /// Unchanging shape.
+    /// Its shape; of it only the size changes, by growth.
     pub shape: Shape,
     /// What vouches for the granule, in words.
     pub granule_source: String,
@@ -39,7 +39,12 @@ pub struct Superblock {
     pub poisoned: String,
     /// Seconds since 1970 at creation.
     pub created: u64,
+    /// A growth is unfinished: this place on the data backing, from the old end of the data on, is still to be zeroed.
+    pub unfinished: Option<Place>,
 }
+
+/// Feature bit: a growth is unfinished, and the place to zero follows the texts.
+const GROWING: u64 = 1;
 
 /// Longest text of `granule_source` and `poisoned`, bytes.
 pub const TEXT_MAX: usize = 512;
@@ -65,9 +70,17 @@ impl Superblock {
         self.zones.encode(&mut out);
         out.u32(self.ring_slots).u32(self.slot_size).u64(self.tail).u64(self.checkpoint).raw(&self.tag_digest);
         out.u64(self.epoch).u64(self.created);
-        out.u64(0); // feature bits a reader must know
+        out.u64(if self.unfinished.is_some() { GROWING } else { 0 }); // feature bits a reader must know
         out.short_text(&self.granule_source, TEXT_MAX).short_text(&self.poisoned, TEXT_MAX);
+        if let Some(place) = self.unfinished {
+            out.u64(place.offset).u64(place.length);
+        }
         out.bytes
+    }
+
+    /// Bytes clients may see: while a growth is unfinished, those from before it.
+    pub fn served_size(&self) -> u64 {
+        self.unfinished.map_or(self.shape.size, |place| place.offset - self.zones.data.offset)
     }
 
     /// Reads the fields of an unverified superblock: `info` shows them, opening verifies them afterwards.
@@ -92,7 +105,8 @@ impl Superblock {
         r.require(shape.check().is_ok(), "shape")?;
         let zones = Zones::decode(r)?;
         let (ring_slots, slot_size) = (r.u32("ring slots")?, r.u32("slot size")?);
-        let block = Superblock {
+        let features;
+        let mut block = Superblock {
             volume,
             shape,
             zones,
@@ -105,12 +119,16 @@ impl Superblock {
             epoch: r.u64("epoch")?,
             created: r.u64("creation time")?,
             granule_source: {
-                let features = r.u64("feature bits")?;
-                r.require(features == 0, "feature bits (written by a newer build)")?;
+                features = r.u64("feature bits")?;
+                r.require(features & !GROWING == 0, "feature bits (written by a newer build)")?;
                 r.string("granule source", TEXT_MAX)?
             },
             poisoned: r.string("poison", TEXT_MAX)?,
+            unfinished: None,
         };
+        if features & GROWING != 0 {
+            block.unfinished = Some(Place { offset: r.u64("place to zero")?, length: r.u64("place to zero")? });
+        }
         block.check(r)?;
         Ok(block)
     }
@@ -130,6 +148,18 @@ impl Superblock {
         r.require(zones.ring.length >= u64::from(self.ring_slots) * u64::from(self.slot_size), "ring zone")?;
         r.require(zones.data.length == self.shape.size, "data zone")?;
         r.require(zones.stamp.length <= 2 * BLOCK && zones.stamp.length.is_multiple_of(BLOCK), "stamp zone")?;
-        r.require(!zones.overlap(self.detached), "zones (they overlap)")
+        r.require(!zones.overlap(self.detached), "zones (they overlap)")?;
+        r.require(self.unfinished.is_none_or(|place| self.is_grown_over(place)), "place to zero")
+    }
+
+    /// Whether `place` may be what a growth leaves to zero: whole blocks from inside the data on, and none of any zone
+    /// behind them.
+    fn is_grown_over(&self, place: Place) -> bool {
+        let zones = &self.zones;
+        let whole = place.offset.is_multiple_of(BLOCK) && place.length.is_multiple_of(BLOCK) && place.length > 0;
+        let inside = zones.data.offset < place.offset && place.offset < zones.data.end();
+        let rest = Place { offset: zones.data.end(), length: place.end().saturating_sub(zones.data.end()) };
+        let longer = Place { length: zones.data.length + rest.length, ..zones.data };
+        whole && inside && place.length < 1 << 62 && !Zones { data: longer, ..*zones }.overlap(self.detached)
     }
 }

@@ -3,5 +3,6 @@
 mod bounds;
 mod damage;
 mod document;
+mod growth;
 mod roundtrip;
 mod sample;

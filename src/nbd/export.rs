@@ -114,12 +114,13 @@ impl<V> Export<V> {
 
     /// Size in bytes as of now.
     pub fn size(&self) -> u64 {
-        self.size.load(Ordering::Relaxed)
+        self.size.load(Ordering::Acquire)
     }
 
     /// Announces a new size in bytes to later handshakes and admits requests up to it at once.
     pub fn set_size(&self, size: u64) {
-        self.size.store(size, Ordering::Relaxed);
+        // Whoever sees the size finds the volume ready for it.
+        self.size.store(size, Ordering::Release);
     }
 
     /// Whether writes are refused.

@@ -40,6 +40,8 @@ pub struct Progress {
     pub last_error: Option<String>,
     /// Extents read back by `verify`, of so many.
     pub reading_back: Option<(u64, u64)>,
+    /// Bytes zeroed for a growth, of so many.
+    pub growing: Option<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -247,6 +249,34 @@ impl Controller {
         self.volume.finalize()
     }
 
+    /// Makes the volume `size` bytes large, and calls `tell` with its size before any other command can change it. Gives the
+    /// size before.
+    ///
+    /// # Errors
+    /// It is refused, or a device failed. A rotation that moves extents is in the way; one that is held, failed or waits
+    /// for `finalize` is not: it has left no record that names an extent, and new extents carry its target.
+    pub fn grow(&self, size: u64, tell: &dyn Fn(u64)) -> Result<u64, VolumeError> {
+        let mut worker = self.commands();
+        if self.volume.rotation().phase != Phase::Running {
+            // On its way out, with the batches that were in flight.
+            if let Some(ending) = worker.take() {
+                let _ = ending.join();
+            }
+        }
+        if self.board.lock().running {
+            let why =
+                "the volume cannot grow while a rotation moves extents: `rotate pause` it, or wait until it is done";
+            return Err(VolumeError::Refused(why.into()));
+        }
+        let grown = self.volume.grow(size, &mut |done, total| {
+            self.board.lock().progress.growing = Some((done, total));
+            !self.board.is_stopping()
+        });
+        self.board.lock().progress.growing = None;
+        tell(self.volume.size());
+        grown
+    }
+
     /// Reads extents back through both engines, in a thread of its own; `status` shows how far it is.
     pub fn verify(&self, sample: u32) -> Result<(), VolumeError> {
         let _worker = self.commands();
@@ -286,9 +316,10 @@ impl Controller {
 
     /// Ends the worker; batches in flight finish. The record stays, so the next start goes on.
     pub fn stop(&self) {
-        let mut worker = self.commands();
+        // Before the commands: one that takes long asks for it.
         self.board.lock().stopping = true;
         self.board.changed.notify_all();
+        let mut worker = self.commands();
         if let Some(thread) = worker.take() {
             let _ = thread.join();
         }

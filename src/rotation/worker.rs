@@ -152,7 +152,7 @@ impl Worker {
     }
 
     fn candidates(&self, cursor: &mut Cursor, rotation: &Rotation, beside_clients: bool) -> Vec<crate::units::Extent> {
-        let shape = *self.volume.shape();
+        let shape = self.volume.shape();
         let mut bytes = shape.batch_bytes();
         if beside_clients {
             bytes = bytes.min(BATCH_ACTIVE);

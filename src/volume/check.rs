@@ -44,7 +44,7 @@ use super::error::VolumeError;
 use super::open::settle;
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::keys::KekProvider;
-use survey::Survey;
+use survey::{Found, Survey};
 
 /// What to check, and how far to go.
 pub struct CheckOptions<'a> {
@@ -105,11 +105,13 @@ pub fn check_disks(
     let mut found = survey.run();
     let mut repaired = Vec::new();
     if depth.repair && found.report.errors() == 0 {
-        repaired = repair::twins(&survey, &found)?;
-        if !repaired.is_empty() {
-            settle(&*survey.header, false)?; // what is looked at next is what the device holds
-            found = survey.run();
-        }
+        repaired.extend(repair::growth(&survey, &found)?);
+        found = looked_again(&survey, found, &repaired)?;
+    }
+    if depth.repair && found.report.errors() == 0 {
+        let twins = repair::twins(&survey, &found)?;
+        found = looked_again(&survey, found, &twins)?;
+        repaired.extend(twins);
     }
     found.report.repaired = repaired;
     if depth.full {
@@ -117,4 +119,13 @@ pub fn check_disks(
     }
     repair::poison(&survey, &mut found, depth)?;
     Ok(found.report.finish())
+}
+
+/// What the device holds after a repair; what was found before, if nothing was repaired.
+fn looked_again(survey: &Survey<'_>, found: Found, repaired: &[String]) -> Result<Found, VolumeError> {
+    if repaired.is_empty() {
+        return Ok(found);
+    }
+    settle(&*survey.header, false)?;
+    Ok(survey.run())
 }

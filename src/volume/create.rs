@@ -215,7 +215,12 @@ fn fit(data: &Backing, layout: &Plan, existing: bool) -> Result<(), VolumeError>
 }
 
 /// Makes the data area read as zeros, punching where that works.
-fn zero(data: &dyn Disk, offset: u64, len: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<(), VolumeError> {
+pub(super) fn zero(
+    data: &dyn Disk,
+    offset: u64,
+    len: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), VolumeError> {
     const STEP: u64 = 64 << 20;
     let mut done = 0;
     while done < len {
@@ -288,6 +293,7 @@ pub fn create_on_disks(
         epoch: 1,
         poisoned: String::new(),
         created: new.now,
+        unfinished: None,
     };
     let io = VolumeError::io;
     let key = GenerationKey::new(EngineKind::AwsLc, &table.entries[1], new.suite, &dek)?;

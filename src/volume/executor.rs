@@ -253,7 +253,7 @@ impl Executor {
 
     /// Calls `f` for each run of `offset..end` that lies in one extent and one piece, with its index.
     fn each_part(&mut self, id: u32, offset: u64, end: u64, mut f: impl FnMut(&mut Executor, usize, Range<u64>)) {
-        let step = self.requests.get_mut(id).volume.shape.extent_size.min(PIECE_MAX as u64);
+        let step = self.requests.get_mut(id).volume.extent_size().min(PIECE_MAX as u64);
         let mut at = offset;
         let mut index = 0;
         while at < end {
@@ -266,7 +266,7 @@ impl Executor {
     }
 
     fn each_extent(&mut self, id: u32, offset: u64, end: u64, mut f: impl FnMut(&mut Executor, Range<u64>)) {
-        let step = self.requests.get_mut(id).volume.shape.extent_size;
+        let step = self.requests.get_mut(id).volume.extent_size();
         let mut at = offset;
         while at < end {
             let next = (align_down(at, step) + step).min(end);

@@ -10,7 +10,7 @@
 //!   metadata of an attached header too.
 
 use std::io;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{self, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,15 +46,24 @@ struct State {
 pub struct FlushGroup {
     /// Grows when a flush starts; its parity names the bitmap that writes completing now are entered in.
     epoch: AtomicU64,
+    /// A bit for every extent the volume may ever have.
     written: [Box<[AtomicU64]>; 2],
+    /// Words of them in use.
+    words: atomic::AtomicUsize,
     state: Mutex<State>,
 }
 
 impl FlushGroup {
-    /// For a volume of `extents` extents, all behind a flush.
-    pub fn new(extents: u32) -> FlushGroup {
-        let bitmap = || (0..extents.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        FlushGroup { epoch: AtomicU64::new(0), written: [bitmap(), bitmap()], state: Mutex::default() }
+    /// For a volume of `extents` extents, all behind a flush, that may grow to `most`.
+    pub fn new(extents: u32, most: u32) -> FlushGroup {
+        let bitmap = || (0..most.max(extents).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let words = atomic::AtomicUsize::new(extents.div_ceil(64) as usize);
+        FlushGroup { epoch: AtomicU64::new(0), written: [bitmap(), bitmap()], words, state: Mutex::default() }
+    }
+
+    /// The volume has `extents` extents from here on.
+    pub fn grow(&self, extents: u32) {
+        self.words.fetch_max(extents.div_ceil(64) as usize, SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,7 +185,7 @@ impl FlushGroup {
         let mut state = self.lock();
         if good {
             let behind = (self.epoch.load(SeqCst) & 1) ^ 1;
-            for word in &self.written[behind as usize] {
+            for word in self.written[behind as usize].iter().take(self.words.load(SeqCst)) {
                 if word.load(SeqCst) != 0 {
                     word.store(0, SeqCst);
                 }

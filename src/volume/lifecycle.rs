@@ -149,7 +149,7 @@ impl Volume {
         references
     }
 
-    fn writable(&self) -> Result<(), VolumeError> {
+    pub(super) fn writable(&self) -> Result<(), VolumeError> {
         if self.read_only {
             return Err(Error::Refused("the volume is open read-only".into()));
         }
@@ -199,7 +199,7 @@ impl Volume {
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
         };
         let dek = new_key(spec.suite)?;
-        let mut entry = new_entry(generation, spec.suite, self.shape.data_unit, slot, spec.now)?;
+        let mut entry = new_entry(generation, spec.suite, self.shape().data_unit, slot, spec.now)?;
         entry.reason.clone_from(&spec.reason);
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Superblock and table are written to the copy that does not count, then flushed; a torn write costs nothing. The
 //!   other copy is written only after that flush: two copies in the cache at once could both be torn.
-//! - Whatever names a target, an epoch or a poison is then written to the other copy too: once such a change is
+//! - Whatever names a target, an epoch, a size or a poison is then written to the other copy too: once such a change is
 //!   acknowledged, no single copy that rots or is replayed brings the old state back in silence. Only a checkpoint writes
 //!   one superblock copy: its twin names an older tail, from which replay gives the same tags, or is refused.
 //! - A checkpoint is four durable steps in this order: (1) changed tag pages to the copies that do not count, committed
@@ -250,11 +250,30 @@ impl Meta {
 
     /// A whole checkpoint with flushes of its own.
     pub fn checkpoint(&mut self, tags: &TagTable) -> Result<(), VolumeError> {
+        self.checkpoint_with(tags, |_| {})
+    }
+
+    /// The same, and the superblock that names it carries a change, too.
+    fn checkpoint_with(&mut self, tags: &TagTable, change: impl FnOnce(&mut Superblock)) -> Result<(), VolumeError> {
         let checkpoint = self.begin_checkpoint(tags)?;
         self.flush()?;
+        change(&mut self.superblock);
         self.name_checkpoint(&checkpoint)?;
         self.flush()?;
         self.end_checkpoint(&checkpoint);
         Ok(())
+    }
+
+    /// Commit point of a growth: a checkpoint and a changed superblock in one write, then in the other copy too. A twin of
+    /// before would name a stamp that is about to be zeroed.
+    pub fn commit_growth(&mut self, tags: &TagTable, change: impl FnOnce(&mut Superblock)) -> Result<(), VolumeError> {
+        self.checkpoint_with(tags, change)?;
+        self.mend_superblock()
+    }
+
+    /// Forgets all records, which must be dead: each slot of the ring reads as never written. Durable after a flush.
+    pub fn empty_ring(&mut self) -> Result<(), VolumeError> {
+        let ring = self.superblock.zones.ring;
+        self.header.zero_range(ring.offset, ring.length).map_err(VolumeError::io("empty the intent ring"))
     }
 }

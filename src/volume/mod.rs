@@ -11,6 +11,7 @@
 //! | `meta`, `checkpoint`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
+//! | `grow`, `shape` | more size for a volume in use; the size as of now |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
 //!
 //! Invariants: data are identity mapped; every extent is readable under the generation its tag names, or under the
@@ -24,6 +25,7 @@ pub mod error;
 pub mod executor;
 pub mod flush;
 pub mod gates;
+mod grow;
 pub mod holes;
 pub mod image;
 pub mod inbox;
@@ -40,6 +42,7 @@ mod recover;
 pub mod replay;
 mod rewrite;
 mod rules;
+mod shape;
 pub mod tags;
 
 #[cfg(test)]
@@ -61,6 +64,7 @@ use flush::FlushGroup;
 use gates::Gates;
 use keyring::Keyring;
 use meta::Meta;
+use shape::LiveShape;
 use tags::TagTable;
 
 /// Which status [`Volume::block_status`] gives.
@@ -92,13 +96,13 @@ pub struct Traffic {
 /// An open volume. Shared by all workers and the rotation.
 pub struct Volume {
     id: VolumeId,
-    shape: Shape,
+    shape: LiveShape,
     read_only: bool,
     engine: EngineKind,
     data: Arc<dyn Disk>,
     data_offset: u64,
     /// The least that the data backing is long.
-    data_len: u64,
+    data_len: AtomicU64,
     header: Arc<dyn Disk>,
     detached: bool,
     caps: DiskCaps,
@@ -127,17 +131,17 @@ impl Volume {
     /// Whether the data backing is as long as it must be. Behind the end of a file that was truncated and has grown again a
     /// hole is lost data, not zeros: whoever has found a hole asks.
     fn is_whole(&self) -> bool {
-        self.data.len().is_ok_and(|len| len >= self.data_len)
+        self.data.len().is_ok_and(|len| len >= self.data_len.load(Ordering::Relaxed))
     }
 
-    /// Unchanging shape.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
+    /// Its shape as of now: only the size changes, and only grows.
+    pub fn shape(&self) -> Shape {
+        self.shape.now()
     }
 
     /// Bytes clients see.
     pub fn size(&self) -> u64 {
-        self.shape.size
+        self.shape().size
     }
 
     /// Bytes of a data unit: what clients are advised to align to.
@@ -147,7 +151,7 @@ impl Volume {
 
     /// Bytes of an extent.
     pub fn extent_size(&self) -> u64 {
-        self.shape.extent_size
+        self.shape.extent_size()
     }
 
     /// Whether writes are refused by choice.
@@ -172,18 +176,19 @@ impl Volume {
 
     /// How ciphertext is replaced.
     pub fn mode(&self) -> WriteMode {
-        self.shape.mode
+        self.shape.mode()
     }
 
     /// Refuses re-encryption where the backing does not vouch for the volume's granule, as after copying the volume from
     /// a disk with 4096-byte sectors to one with 512: a torn granule would be taken for rewritten, and read under the wrong key.
     pub fn may_rewrite(&self) -> Result<(), VolumeError> {
-        if self.shape.mode == WriteMode::Journal || self.caps.granule >= self.shape.granule {
+        let granule = self.shape().granule;
+        if self.mode() == WriteMode::Journal || self.caps.granule >= granule {
             return Ok(());
         }
         Err(VolumeError::Refused(format!(
             "the volume counts on atomic writes of {} bytes, but here {} vouches for {} only: re-encryption could mix keys",
-            self.shape.granule, self.caps.granule_source, self.caps.granule
+            granule, self.caps.granule_source, self.caps.granule
         )))
     }
 
@@ -219,7 +224,7 @@ impl Volume {
 
     /// The extent a volume offset lies in.
     pub fn extent_of(&self, offset: u64) -> Extent {
-        Extent((offset / self.shape.extent_size) as u32)
+        Extent((offset / self.extent_size()) as u32)
     }
 
     pub(crate) fn meta(&self) -> MutexGuard<'_, Meta> {
@@ -275,7 +280,7 @@ impl Volume {
 
     /// Ranges of `offset..offset+len` and their status, at most `most` of them, the first ones.
     pub fn block_status(&self, offset: u64, len: u64, kind: StatusKind, most: usize) -> io::Result<Vec<(u64, u32)>> {
-        let end = offset.saturating_add(len).min(self.shape.size);
+        let end = offset.saturating_add(len).min(self.size());
         match kind {
             StatusKind::Allocation => self.allocation(offset, end, most),
             StatusKind::Generation => Ok(self.generations(offset, end, most)),
@@ -308,11 +313,11 @@ impl Volume {
     fn generations(&self, offset: u64, end: u64, most: usize) -> Vec<(u64, u32)> {
         let mut ranges: Vec<(u64, u32)> = Vec::new();
         let mut at = offset;
-        let end = end.min(offset.saturating_add(self.shape.extent_size * STATUS_EXTENTS_MAX));
+        let end = end.min(offset.saturating_add(self.extent_size() * STATUS_EXTENTS_MAX));
         while at < end {
             let extent = self.extent_of(at);
             let tag = self.tags.current(extent).0;
-            let next = self.shape.extent_range(extent.0).1.min(end);
+            let next = self.shape().extent_range(extent.0).1.min(end);
             match ranges.last_mut() {
                 Some(last) if last.1 == tag => last.0 += next - at,
                 last => {

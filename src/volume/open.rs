@@ -2,13 +2,15 @@
 //!
 //! Order (REENCRYPTION.md, "Recovery at open"): lock; flush and drop the cache, because after a mere SIGKILL the newest
 //! record may live only there; superblock and table unverified, only to unwrap the metadata key; then everything again
-//! under its MAC; keys and canaries; epoch stamp; the tag pages the digest names; the ring; recovery.
-//! Nothing is written before all of it is verified, and nothing at all if read-only.
+//! under its MAC; keys and canaries; epoch stamp; the tag pages the digest names; the ring; recovery; what a crash left of
+//! a growth. Nothing is written before all of it is verified, and nothing at all if read-only: an unfinished growth is then
+//! served at the size of before, and so it is on a poisoned volume.
 
 mod pages;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::Volume;
 use super::error::VolumeError;
@@ -19,6 +21,7 @@ use super::lifecycle::check_canary;
 use super::meta::{Meta, MetaParts};
 use super::recover::{self, Behind};
 use super::replay::{SlotContent, live_records, replay};
+use super::shape::LiveShape;
 use super::tags::TagTable;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
 use crate::crypto::mac::MacKey;
@@ -27,7 +30,7 @@ use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
 use crate::format::generations::{Entry, GenerationTable};
 use crate::format::intents::Record;
-use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Zones};
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape, Zones};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
@@ -112,19 +115,21 @@ pub fn open_disks(
     let caps = data.caps();
     let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine)?;
     let stamp = check_stamp(&keys.seal, &superblock.0, &*data)?;
-    let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_alone() };
+    let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_lags() };
     let found_tags = read_tags(&keys, &superblock.0, &*header)?;
     check_tags(&table.0, &found_tags)?;
     let TagPages { pages, newest: page_sequence, tags, census } = found_tags;
     let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
     let records = live_records(&slots, superblock.0.tail)?;
     let replayed = replay(&records, superblock.0.tail, |extent| Generation(tags[extent.0 as usize]))?;
-    let (id, shape, zones) = (superblock.0.volume, superblock.0.shape, superblock.0.zones);
+    let (id, zones) = (superblock.0.volume, superblock.0.zones);
+    let stated = superblock.0.shape;
+    let shape = Shape { size: superblock.0.served_size(), ..stated };
     let poison = OnceLock::new();
     if !superblock.0.poisoned.is_empty() {
         let _ = poison.set(superblock.0.poisoned.clone());
     }
-    let flushes = Arc::new(FlushGroup::new(shape.extents()));
+    let flushes = Arc::new(FlushGroup::new(stated.extents(), stated.extents_max()));
     let log = recover::log_for(&superblock.0, &replayed, &keyring);
     let meta = Meta::new(MetaParts {
         seal: keys.seal,
@@ -139,17 +144,17 @@ pub fn open_disks(
     });
     let mut volume = Volume {
         id,
-        shape,
+        shape: LiveShape::new(shape),
         read_only,
         engine,
         io_unit: u64::from(shape.write_unit()).max(caps.align as u64),
         caps,
         data,
         data_offset: zones.data.offset,
-        data_len: data_len(&zones),
+        data_len: AtomicU64::new(data_len(&zones)),
         header,
         detached,
-        tags: TagTable::counted(tags, census),
+        tags: TagTable::counted(tags, stated.extents(), census),
         gates: Gates::default(),
         flushes,
         keyring,
@@ -162,6 +167,9 @@ pub fn open_disks(
         traffic: super::Traffic::default(),
     };
     volume.recovered = recover::recover(&volume, replayed, behind)?;
+    if !read_only && volume.poisoned().is_none() {
+        volume.finish_growth()?;
+    }
     Ok(volume)
 }
 
@@ -205,9 +213,14 @@ impl Found {
         !matches!((a, b), (Ok(a), Ok(b)) if a.body == b.body)
     }
 
-    /// Whether one superblock copy stands for both.
-    fn superblock_alone(&self) -> bool {
-        self.superblocks.iter().any(|bytes| peek(SUPERBLOCK, bytes).is_err())
+    /// Whether one superblock copy stands for both: the other cannot be read, or is of an earlier step of a growth. Such a
+    /// one must not come to count later: it would have the end of the data zeroed again, or not know of it.
+    fn superblock_lags(&self) -> bool {
+        let newest = (self.superblock.shape.size, self.superblock.unfinished);
+        self.superblocks.iter().any(|bytes| {
+            let copy = peek(SUPERBLOCK, bytes).and_then(|copy| Superblock::decode(&copy));
+            copy.is_err() || copy.is_ok_and(|copy| (copy.shape.size, copy.unfinished) != newest)
+        })
     }
 
     fn fits(&self, detached: bool, header: &dyn Disk, data: &dyn Disk) -> Result<(), VolumeError> {

@@ -23,7 +23,7 @@ impl Volume {
         self.data.drop_cache().map_err(VolumeError::io("drop the cache before reading back"))?;
         let mut read = 0;
         let mut bytes = vec![0u8; PIECE_MAX];
-        for extent in (0..self.shape.extents()).map(Extent) {
+        for extent in (0..self.shape().extents()).map(Extent) {
             if super::pipeline::wanted(extent, Generation(0), sample) {
                 self.read_extent_back(extent, &mut bytes)?;
                 read += 1;
@@ -51,7 +51,7 @@ impl Volume {
         let Some(key) = self.keyring.get(generation) else {
             return Err(VolumeError::UnknownTag { extent, generation });
         };
-        let (first, end) = self.shape.extent_range(extent.0);
+        let (first, end) = self.shape().extent_range(extent.0);
         let mut at = first;
         while at < end {
             let len = (bytes.len() as u64).min(end - at) as usize;

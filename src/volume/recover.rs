@@ -62,7 +62,7 @@ pub struct Behind {
     pub stamp: bool,
     /// The generation table's other copy does not say the same as the one that counts.
     pub table: bool,
-    /// The superblock's other copy cannot be read, or is none.
+    /// The superblock's other copy cannot be read, is none, or is of an earlier step of a growth.
     pub superblock: bool,
 }
 
@@ -163,7 +163,7 @@ fn rolled_forward(
     pool: &Pool,
 ) -> Result<RolledForward, VolumeError> {
     let extent = live.intent.extent;
-    let (first, end) = volume.shape.extent_range(extent.0);
+    let (first, end) = volume.shape().extent_range(extent.0);
     let mut image =
         RolledForward { whole: NewImage { extent, generation: outcome(live), parts: Vec::new() }, changed: Vec::new() };
     let mut at = first;
@@ -206,7 +206,7 @@ fn convert(
     offset: u64,
     data: &mut [u8],
 ) -> bool {
-    let shape = &volume.shape;
+    let shape = volume.shape();
     let granule = shape.granule as usize;
     let unit = shape.granule.max(old.cipher.data_unit()).max(new.cipher.data_unit()) as usize;
     let extent_first = shape.extent_range(live.intent.extent.0).0;

@@ -51,9 +51,9 @@ impl Rewrite {
     pub fn new(volume: &Arc<Volume>, extent: Extent, target: Generation, digest: bool) -> Result<Rewrite, VolumeError> {
         let keys = &volume.keyring;
         let (old, new) = (keys.loaded(volume.tags.current(extent))?, keys.loaded(target)?);
-        let granule = volume.shape.granule;
-        let (first, end) = volume.shape.extent_range(extent.0);
-        let prints = match volume.shape.mode {
+        let granule = volume.shape().granule;
+        let (first, end) = volume.shape().extent_range(extent.0);
+        let prints = match volume.shape().mode {
             WriteMode::InPlace => {
                 let hole = volume.prints.one(&vec![0u8; granule as usize]);
                 vec![hole; (end - first).div_ceil(u64::from(granule)) as usize]
@@ -68,7 +68,7 @@ impl Rewrite {
     /// earlier look: on some file systems looking for a hole costs the length of the data before it. If it is stale, a
     /// hole made meanwhile is read as zeros and written as zeros.
     pub fn runs(&self, dense: &mut Range<u64>, most: u64) -> Result<Vec<Range<u64>>, VolumeError> {
-        let (first, end) = self.volume.shape.extent_range(self.extent.0);
+        let (first, end) = self.volume.shape().extent_range(self.extent.0);
         let (mut runs, mut at) = (Vec::new(), first);
         while at < end {
             let Some(run) = self.next_run(at, end, dense, most)? else { break };
@@ -90,7 +90,7 @@ impl Rewrite {
             let io = VolumeError::io("find data on the backing");
             let Some(data) = self.volume.data.next_data(base + at, base + end).map_err(io)? else { return Ok(None) };
             let io = VolumeError::io("find holes on the backing");
-            let hole = self.volume.data.next_hole(data, base + self.volume.shape.size).map_err(io)?;
+            let hole = self.volume.data.next_hole(data, base + self.volume.shape().size).map_err(io)?;
             *dense = data - base..hole - base;
         }
         let from = align_down(dense.start.max(at), unit).max(at);
@@ -103,8 +103,8 @@ impl Rewrite {
     pub fn pass(&mut self, offset: u64, mut buf: Buf, len: usize) {
         const PASS: usize = 16 << 10;
         let volume = &self.volume;
-        let granule = volume.shape.granule as usize;
-        let first = volume.shape.extent_range(self.extent.0).0;
+        let granule = volume.shape().granule as usize;
+        let first = volume.shape().extent_range(self.extent.0).0;
         let mut at = offset;
         for pass in buf[..len].chunks_mut(PASS) {
             if !self.prints.is_empty() {
@@ -131,7 +131,7 @@ impl Rewrite {
     pub fn finish(mut self) -> (Member, Intent) {
         self.parts.sort_unstable_by_key(|part| part.offset);
         let image = Image { extent: self.extent, generation: self.new.generation, parts: self.parts };
-        let record = match self.volume.shape.mode {
+        let record = match self.volume.shape().mode {
             WriteMode::InPlace => IntentImage::Fingerprints(self.prints),
             WriteMode::Journal => IntentImage::Ciphertext(whole(&self.volume, &image)),
         };
@@ -142,7 +142,7 @@ impl Rewrite {
 }
 
 fn whole(volume: &Volume, image: &Image) -> Vec<u8> {
-    let (first, end) = volume.shape.extent_range(image.extent.0);
+    let (first, end) = volume.shape().extent_range(image.extent.0);
     let mut bytes = vec![0u8; (end - first) as usize];
     image.copy_to(first, &mut bytes);
     bytes

@@ -49,6 +49,10 @@ pub enum Rule {
     ReadersFirst,
     /// A worker that ends leaves nobody waiting.
     LeaveInOrder,
+    /// Where the old stamp stood is zeroed before a grown volume is used.
+    OldStampZeroed,
+    /// A growth leaves no record that was written for a shorter last extent.
+    RingEmptied,
 }
 
 #[cfg(test)]
@@ -161,6 +165,16 @@ pub fn waits_for_overlapping() -> bool {
 /// Whether the device is overwritten only when the reads that began on it are done.
 pub fn waits_for_readers() -> bool {
     !dropped(Rule::ReadersFirst)
+}
+
+/// Whether a growth zeroes the place of the old stamp, which lies in the data from then on.
+pub fn zeroes_old_stamp() -> bool {
+    !dropped(Rule::OldStampZeroed)
+}
+
+/// Whether a growth forgets the ring's records: if the last extent was `short`, one of them may give its length of before.
+pub fn empties_ring(short: bool) -> bool {
+    short && !dropped(Rule::RingEmptied)
 }
 
 /// Whether a worker that ends gives up its places at gates and its flushes.

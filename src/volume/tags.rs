@@ -3,10 +3,11 @@
 //! Invariants: every extent has two tags. The **current** one is what I/O uses; it changes when the rotation's data
 //! write completes. The **committed** one is what a durable commit record says; only it ever goes into a checkpoint. They
 //! differ for the few extents of batches in flight, which are kept apart. The table is an anonymous map, never a file's.
+//! It has room for every extent the volume may ever have; growth moves its end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{self, Ordering};
 
 use super::rules;
 use crate::sync::{AtomicU32, Mutex};
@@ -17,7 +18,9 @@ pub type Census = BTreeMap<Generation, u64>;
 
 /// The tags of one volume.
 pub struct TagTable {
+    /// Room for all, in use up to `len`.
     current: Box<[AtomicU32]>,
+    len: atomic::AtomicU32,
     books: Mutex<Books>,
 }
 
@@ -37,24 +40,38 @@ impl TagTable {
             *census.entry(tag).or_insert(0) += 1;
             tag.0
         };
-        let tags = tags.map(count).collect();
-        TagTable::counted(tags, census)
+        let tags: Vec<u32> = tags.map(count).collect();
+        let len = tags.len() as u32;
+        TagTable::counted(tags, len, census)
     }
 
-    /// A table whose current and committed tags are `tags`, of which `census` is the count.
-    pub fn counted(tags: Vec<u32>, census: Census) -> TagTable {
+    /// A table whose current and committed tags are the first `len` of `tags`, of which `census` is the count. Behind them
+    /// there may be room to grow into.
+    pub fn counted(tags: Vec<u32>, len: u32, census: Census) -> TagTable {
         let current = tags.into_iter().map(AtomicU32::new).collect();
-        TagTable { current, books: Mutex::new(Books { committed: HashMap::new(), census }) }
+        let len = atomic::AtomicU32::new(len);
+        TagTable { current, len, books: Mutex::new(Books { committed: HashMap::new(), census }) }
     }
 
     /// Extents of the volume.
     pub fn len(&self) -> u32 {
-        self.current.len() as u32
+        self.len.load(Ordering::Acquire)
     }
 
     /// Whether the volume has no extent; it always has one.
     pub fn is_empty(&self) -> bool {
-        self.current.is_empty()
+        self.len() == 0
+    }
+
+    /// Adds extents up to `len`, as far as there is room, all of them tagged `generation`.
+    pub fn grow(&self, len: u32, generation: Generation) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, len) = (self.len(), len.min(self.current.len() as u32));
+        for tag in self.current.get(before as usize..len as usize).unwrap_or_default() {
+            tag.store(generation.0, Ordering::Release);
+            *books.census.entry(generation).or_insert(0) += 1;
+        }
+        self.len.fetch_max(len, Ordering::AcqRel);
     }
 
     /// What I/O uses. Stable while the caller is inside the extent's gate.
@@ -97,7 +114,7 @@ impl TagTable {
     pub fn recount(&self) -> Result<(), [Census; 2]> {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counted = Census::new();
-        for tag in &self.current {
+        for tag in &self.current[..self.len() as usize] {
             *counted.entry(Generation(tag.load(Ordering::Acquire))).or_insert(0) += 1;
         }
         if counted == books.census { Ok(()) } else { Err([books.census.clone(), counted]) }
@@ -127,6 +144,20 @@ mod tests {
         assert_eq!(tags.census(), BTreeMap::from([(Generation(1), 2), (Generation(2), 1)]));
         tags.commit(Extent(1));
         assert_eq!(tags.committed(Extent(1)), Generation(2));
+    }
+
+    #[test]
+    fn growth_adds_tags_and_moves_the_end() {
+        let tags = TagTable::counted(vec![1, 1, 0, 0, 0], 2, BTreeMap::from([(Generation(1), 2)]));
+        assert_eq!((tags.len(), tags.committed_range(0, 9).len()), (2, 2));
+        tags.grow(4, Generation(3));
+        assert_eq!(tags.committed_range(0, 9), [1, 1, 3, 3].map(Generation));
+        assert_eq!(tags.census(), BTreeMap::from([(Generation(1), 2), (Generation(3), 2)]));
+        assert_eq!(tags.recount(), Ok(()));
+        tags.grow(4, Generation(5));
+        tags.grow(9, Generation(5));
+        assert_eq!((tags.len(), tags.current(Extent(4))), (5, Generation(5)), "never beyond its room");
+        assert_eq!(tags.recount(), Ok(()));
     }
 
     #[test]

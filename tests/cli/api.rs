@@ -39,6 +39,7 @@ fn body_of(schema: &str) -> Value {
         "PaceRequest" => json!({"pace": pace, "reason": "why"}),
         "VerifyRequest" => json!({"verify": "full", "reason": "why"}),
         "CheckRequest" => json!({"full": true, "bytes_per_s": 1 << 20, "reason": "why"}),
+        "ResizeRequest" => json!({"size_bytes": 5 << 20, "reason": "why"}),
         "ReasonRequest" => json!({"reason": "why"}),
         other => panic!("no body for {other}"),
     }

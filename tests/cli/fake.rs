@@ -158,12 +158,14 @@ impl Operations for Fake {
                 path: "/srv/disk0.img".into(),
                 header: Some("/srv/disk0.header".into()),
                 size_bytes: EXTENTS << 20,
+                max_size_bytes: EXTENTS << 21,
                 extent_bytes: 1 << 20,
                 data_unit_bytes: 4096,
                 granule_bytes: 512,
                 granule_source: "logical block of vda".into(),
                 cache: "direct".into(),
                 poisoned: Some("a flush failed".into()),
+                growing: Some(Growing { bytes_done: 1 << 20, bytes_total: 4 << 20 }),
                 active_generation: 2,
                 census: BTreeMap::from([(1, 3), (2, 1)]),
                 rotation: self.rotation.lock().unwrap().clone(),
@@ -274,6 +276,20 @@ impl Operations for Fake {
         self.act(volume, &[RotationState::Verified], |rotation| {
             rotation.state = RotationState::Finalized;
             rotation.rollback_to = None;
+        })
+    }
+
+    fn resize(&self, volume: &str, request: &ResizeRequest) -> Result<Resized, ApiError> {
+        self.known(volume)?;
+        if request.size_bytes > EXTENTS << 21 {
+            return Err(ApiError::new(ErrorKind::State, "the volume cannot grow: its metadata have room for less"));
+        }
+        Ok(Resized {
+            volume: volume.into(),
+            changed: request.size_bytes != EXTENTS << 20,
+            size_before_bytes: EXTENTS << 20,
+            size_bytes: request.size_bytes,
+            max_size_bytes: EXTENTS << 21,
         })
     }
 

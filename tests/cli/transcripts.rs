@@ -44,6 +44,11 @@ fn check() {
 }
 
 #[test]
+fn resize() {
+    with_daemon("tests/cli/cmd/daemon/resize.trycmd");
+}
+
+#[test]
 fn audit() {
     with_daemon("tests/cli/cmd/daemon/audit.trycmd");
 }

@@ -18,6 +18,7 @@ mod info;
 mod interop;
 mod kill;
 mod qemu;
+mod resize;
 mod shell;
 mod sparse;
 
@@ -88,6 +89,9 @@ over_variants! {
     fio::verify_during_rotation as fio_verify_rotation,
     sparse::verified_rotation as sparse_rotation,
     kill::kill_9_loses_nothing_acknowledged as kill_9,
+    resize::clients_see_it as resize_seen,
+    resize::kill_9_while_it_grows as resize_kill_9,
+    resize::alone_and_refused as resize_alone,
     filesystem::ext4_through_a_rotation as ext4_rotation,
     idle::wakes_nobody as idle_daemon,
 }

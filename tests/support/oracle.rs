@@ -30,6 +30,11 @@ impl Oracle {
         self.candidates.len()
     }
 
+    /// The volume has grown to `size` bytes; what it has gained reads as zeros.
+    pub fn grow(&mut self, size: u64) {
+        self.candidates.resize(size as usize / BLOCK, vec![0]);
+    }
+
     /// The content that a seed stands for.
     pub fn content(seed: u64) -> Vec<u8> {
         if seed == 0 { vec![0; BLOCK] } else { pattern(seed, BLOCK) }

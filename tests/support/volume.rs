@@ -15,6 +15,8 @@ pub struct Store {
 pub struct VolumeOptions {
     /// Size in bytes.
     pub size: u64,
+    /// Bytes it may grow to, if it may.
+    pub max_size: Option<u64>,
     /// Extent size in bytes.
     pub extent_size: u64,
     /// Data unit in bytes.
@@ -28,7 +30,8 @@ pub struct VolumeOptions {
 impl Default for VolumeOptions {
     fn default() -> VolumeOptions {
         let cipher = "aes-256-xts";
-        VolumeOptions { size: 32 * MIB, extent_size: 64 << 10, sector_size: 4096, cipher, detached: false }
+        let (size, extent_size) = (32 * MIB, 64 << 10);
+        VolumeOptions { size, max_size: None, extent_size, sector_size: 4096, cipher, detached: false }
     }
 }
 
@@ -83,6 +86,9 @@ impl Store {
         }
         if options.cipher == "none" {
             command.arg("--i-know-this-is-plaintext");
+        }
+        if let Some(max) = options.max_size {
+            command.args(["--max-size", &max.to_string()]);
         }
         if let Some(header) = &header {
             command.arg("--header").arg(header);

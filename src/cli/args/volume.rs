@@ -21,6 +21,8 @@ pub enum VolumeCommand {
     Info(InfoArgs),
     /// Check a volume that nobody serves; with --online, one that a daemon serves
     Check(CheckArgs),
+    /// Make a volume larger, served or not; it never shrinks
+    Resize(ResizeArgs),
 }
 
 /// Cipher suites.
@@ -211,6 +213,45 @@ pub struct CheckArgs {
     /// With --online: read at most so much per second, or unlimited [default: 200MiB]
     #[arg(long, value_name = "RATE", requires = "online", value_parser = size::parse_rate)]
     pub rate: Option<size::Rate>,
+}
+
+/// Arguments of `volume resize`.
+#[derive(Clone, Debug, Args)]
+pub struct ResizeArgs {
+    /// Export name of a volume that a daemon serves; with --kek the backing of one that nobody serves
+    #[arg(value_name = "VOLUME")]
+    pub volume: PathBuf,
+    /// The new size, such as 20GiB, or how much to add, such as +10GiB
+    #[arg(long, value_parser = NewSize::parse)]
+    pub size: NewSize,
+    /// Key that opens the volume, which nobody serves; repeatable
+    #[arg(long = "kek", value_name = "URI")]
+    pub keks: Vec<String>,
+    /// Its detached header
+    #[arg(long, value_name = "FILE", requires = "keks")]
+    pub header: Option<PathBuf>,
+    /// Why; recorded by the daemon
+    #[arg(long, conflicts_with = "keks")]
+    pub reason: Option<String>,
+}
+
+/// A size, or a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewSize {
+    /// So many bytes.
+    To(u64),
+    /// So many bytes more.
+    By(u64),
+}
+
+impl NewSize {
+    /// Reads `20GiB` or `+10GiB`.
+    fn parse(text: &str) -> Result<NewSize, String> {
+        match text.strip_prefix('+') {
+            Some(more) => size::parse(more).map(NewSize::By),
+            None => size::parse(text).map(NewSize::To),
+        }
+    }
 }
 
 /// Arguments of `speed`.

@@ -8,10 +8,11 @@ use crate::format::codec::Writer;
 use crate::format::envelope::{self, CANARY, GENERATIONS, Kind, RECORD, SUPERBLOCK, TAG_PAGE, peek};
 use crate::format::generations::{GenerationTable, KeyState, Order, RANGES_MAX, REASON_MAX};
 use crate::format::intents::Record;
-use crate::format::layout::{Shape, WriteMode};
+use crate::format::layout::{Place, Shape, WriteMode, Zones, plan};
 use crate::format::superblock::Superblock;
 use crate::format::{COUNTER_MAX, Damage, canary::Canary, stamp, tags};
 use crate::limits::{GENERATIONS_MAX, KEK_ID_MAX, WRAP_BLOB_MAX, WRAPS_MAX};
+use crate::units::BLOCK;
 
 /// The body of a sealed structure, to be changed and sealed again.
 fn body(kind: Kind, bytes: &[u8]) -> Vec<u8> {
@@ -64,11 +65,48 @@ fn superblock_fields() {
         (204, &(COUNTER_MAX + 1).to_le_bytes(), "epoch"),
         (100, &65536u64.to_le_bytes(), "zones (they overlap)"),
         (52, &0u64.to_le_bytes(), "zones (they overlap)"),
-        (220, &1u64.to_le_bytes(), "feature bits (written by a newer build)"),
+        (220, &1u64.to_le_bytes(), "place to zero"),
+        (220, &2u64.to_le_bytes(), "feature bits (written by a newer build)"),
+        (220, &3u64.to_le_bytes(), "feature bits (written by a newer build)"),
         (228, &513u16.to_le_bytes(), "granule source"),
     ] {
         refused(superblock_with(at, value), field);
     }
+}
+
+/// The place that a growth leaves to zero lies in data, or behind them where nothing is; else it would be a way to have
+/// the volume zero its own metadata.
+#[test]
+fn places_to_zero() {
+    let block = sample::superblock();
+    let with = |unfinished, detached, zones| {
+        let block = Superblock { unfinished: Some(unfinished), detached, zones, ..block.clone() };
+        Superblock::decode(&peek(SUPERBLOCK, &block.seal(&seal(), 1)).unwrap())
+    };
+    let attached = plan(&block.shape, false).zones;
+    for (zones, detached) in [(block.zones, true), (attached, false)] {
+        let data = zones.data;
+        let last = Place { offset: data.end() - BLOCK, length: BLOCK };
+        let found = with(last, detached, zones).unwrap();
+        assert_eq!((found.unfinished, found.served_size()), (Some(last), block.shape.size - BLOCK));
+        let gap = Zones { stamp: Place { offset: zones.stamp.offset + BLOCK, ..zones.stamp }, ..zones };
+        assert!(with(Place { length: 2 * BLOCK, ..last }, detached, gap).is_ok(), "behind the data, where nothing is");
+        for bad in [
+            Place { length: 2 * BLOCK, ..last },
+            Place { length: 0, ..last },
+            Place { length: 512, ..last },
+            Place { length: 1 << 62, ..last },
+            Place { length: u64::MAX - 4095, ..last },
+            Place { offset: last.offset + 512, ..last },
+            Place { offset: data.offset, ..last },
+            Place { offset: data.end(), ..last },
+            Place { offset: 1 << 62, ..last },
+        ] {
+            refused(with(bad, detached, zones), "place to zero");
+        }
+    }
+    let before = Place { offset: attached.ring.offset, length: BLOCK };
+    refused(with(before, false, attached), "place to zero");
 }
 
 /// What a sequence is counted on from never overflows.

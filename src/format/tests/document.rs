@@ -165,6 +165,13 @@ fn superblock_fields() {
     wanted.extend([("granule source", block.granule_source.as_bytes()), ("length of the poison", &poison_len)]);
     wanted.push(("poison", block.poisoned.as_bytes()));
     lay_over(&tables(3)[0], &[('n', n), ('m', m)], peek(SUPERBLOCK, &bytes).unwrap().body, &wanted);
+    let place = layout::Place { offset: zones.data.end() - BLOCK, length: BLOCK };
+    let growing = superblock::Superblock { unfinished: Some(place), ..block.clone() }.seal(&seal(), 1);
+    let body = peek(SUPERBLOCK, &growing).unwrap().body;
+    assert_eq!(body[220..228], 1u64.to_le_bytes());
+    let (offset, length) = (place.offset.to_le_bytes(), place.length.to_le_bytes());
+    let wanted = [("place to zero, offset", &offset[..]), ("place to zero, length", &length)];
+    lay_over(&tables(3)[1], &[], &body[232 + n + m..], &wanted);
     assert_eq!(superblock::TEXT_MAX, 512);
     assert!(section(3).contains(&format!("from {} to {}", limits::EXTENT_MIN, limits::EXTENT_MAX)));
     assert_eq!(limits::EXTENTS_MAX, 1 << 28);

@@ -8,7 +8,7 @@ use crate::format::canary::{self, Canary};
 use crate::format::envelope::{GENERATIONS, RECORD, SUPERBLOCK, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::intents::{Commit, Image, Intent, Record};
-use crate::format::layout::{GENERATIONS_COPY, RING_SLOTS, Shape, WriteMode, copy_of, largest_size, plan};
+use crate::format::layout::{GENERATIONS_COPY, Place, RING_SLOTS, Shape, WriteMode, copy_of, largest_size, plan};
 use crate::format::stamp;
 use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page, peek_tags, seal_page};
@@ -30,23 +30,35 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
+/// In half of all cases a place that a growth has left to zero: from inside the data to their end at most.
+fn grown_over(shape: &Shape, detached: bool, chosen: u64) -> Option<Place> {
+    let (data, blocks) = (plan(shape, detached).zones.data, shape.size / BLOCK);
+    let kept = 1 + chosen / 2 % blocks;
+    let place = Place { offset: data.offset + kept * BLOCK, length: (blocks - kept) * BLOCK };
+    (chosen.is_multiple_of(2) && place.length > 0).then_some(place)
+}
+
 fn superblocks() -> impl Strategy<Value = Superblock> {
     let numbers = (0..=COUNTER_MAX, 0..=COUNTER_MAX, 0..=COUNTER_MAX, any::<u64>());
-    (shapes(), any::<bool>(), any::<[u8; 16]>(), any::<[u8; 32]>(), numbers, "\\PC{0,100}", "\\PC{0,100}").prop_map(
-        |(shape, detached, id, tag_digest, (tail, checkpoint, epoch, created), granule_source, poisoned)| Superblock {
-            volume: VolumeId(id),
-            shape,
-            granule_source,
-            zones: plan(&shape, detached).zones,
-            detached,
-            ring_slots: RING_SLOTS,
-            slot_size: shape.slot_size() as u32,
-            tail,
-            checkpoint,
-            tag_digest,
-            epoch,
-            poisoned,
-            created,
+    let texts = ("\\PC{0,100}", "\\PC{0,100}");
+    (shapes(), any::<bool>(), any::<[u8; 16]>(), any::<[u8; 32]>(), numbers, texts, any::<u64>()).prop_map(
+        |(shape, detached, id, tag_digest, (tail, checkpoint, epoch, created), (granule_source, poisoned), grown)| {
+            Superblock {
+                volume: VolumeId(id),
+                shape,
+                granule_source,
+                zones: plan(&shape, detached).zones,
+                detached,
+                ring_slots: RING_SLOTS,
+                slot_size: shape.slot_size() as u32,
+                tail,
+                checkpoint,
+                tag_digest,
+                epoch,
+                poisoned,
+                created,
+                unfinished: grown_over(&shape, detached, grown),
+            }
         },
     )
 }

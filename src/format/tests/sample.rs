@@ -42,6 +42,7 @@ pub fn superblock() -> Superblock {
         epoch: 0x21,
         poisoned: "a flush failed: Input/output error".into(),
         created: 0x31_3233_3435,
+        unfinished: None,
     }
 }
 

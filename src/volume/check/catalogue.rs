@@ -85,6 +85,16 @@ const OTHERS: &[(&str, &str, Option<&str>)] = &[
         Some(DEVICE),
     ),
     (
+        "growth-unfinished",
+        "a crash fell between the commit of a growth and its end; until it is finished the size of before is served",
+        Some("opening the volume for writing finishes it, and so does volume check --repair"),
+    ),
+    (
+        "growth-twin",
+        "a crash fell between the two copies; nothing is lost",
+        Some("opening the volume for writing rewrites it, and so does volume check --repair"),
+    ),
+    (
         "header-kind",
         "the files given are not those of this volume",
         Some("give data and header as the volume was created"),

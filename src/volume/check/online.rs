@@ -65,6 +65,10 @@ impl Volume {
         options: OnlineOptions,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<CheckReport, VolumeError> {
+        let look = self.shape.look();
+        let Some(_look) = look else {
+            return Err(VolumeError::Refused("the volume is growing: check it when that is done".into()));
+        };
         for disk in [&self.header, &self.data].into_iter().take(1 + usize::from(self.detached)) {
             disk.drop_cache().map_err(VolumeError::io("drop the cache before checking"))?;
         }
@@ -81,7 +85,7 @@ impl Volume {
     /// Bytes a check looks at.
     fn work(&self, full: bool) -> u64 {
         let zones = self.meta().superblock.zones;
-        zones.tags.length + zones.ring.length + if full { self.shape.size } else { 0 }
+        zones.tags.length + zones.ring.length + if full { self.shape().size } else { 0 }
     }
 }
 

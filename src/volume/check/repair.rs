@@ -6,6 +6,7 @@
 //! | the copy that counts, standing in the other one's place | the very bytes, into their own place first | the sequence that counts then stands twice; only after that is flushed is the wrong place written |
 //! | a superblock or table copy from another time (valid, but not the predecessor) | the content that counts, under the next sequence, over it | its sequence is lower than that of an authentic copy: it could only ever bring back the past |
 //! | a tag page copy that does not count | the very bytes of the one that does | the superblock's keyed digest names the sequence that counts |
+//! | an unfinished growth | zeros where the old stamp stood, then the superblock without the mark, both copies | nobody has seen those bytes of the volume: clients get the new size only when the mark is gone from both copies, and `growth-twin` says when it is gone from one. The next open for writing would do the same |
 //! | the poison | the superblock without it, under the next sequence | a full check with keys has passed: every structure is authentic, every extent was read and decrypted by both engines |
 //!
 //! Never repaired, because nothing proves what stood there: a copy the **device does not give back** (it may be the newer
@@ -26,6 +27,7 @@ use super::survey::{Found, Survey};
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, copy_of};
 use crate::format::superblock::Superblock;
 use crate::units::BLOCK;
+use crate::volume::create::zero;
 use crate::volume::error::VolumeError;
 use crate::volume::info::tag_page_places;
 
@@ -52,6 +54,23 @@ pub(super) fn twins(survey: &Survey<'_>, found: &Found) -> Result<Vec<String>, V
         done.push(format!("copy {} of tag page {index}, from its twin", ["A", "B"][1 - counting]));
     }
     Ok(done)
+}
+
+/// Finishes a growth that a crash, or a poisoning, has cut off; says so.
+pub(super) fn growth(survey: &Survey<'_>, found: &Found) -> Result<Option<String>, VolumeError> {
+    let (Some((superblock, twins)), Some(keys)) = (&found.superblock, &found.keys) else { return Ok(None) };
+    let Some(place) = superblock.unfinished else { return Ok(None) };
+    if twins.unreadable || twins.copy != copy_of(twins.sequence) {
+        return Ok(None);
+    }
+    zero(&*survey.data, place.offset, place.length, &mut |_, _| {})?;
+    survey.data.flush().map_err(VolumeError::io("flush where the old stamp stood"))?;
+    let finished = Superblock { unfinished: None, ..superblock.clone() };
+    for sequence in [twins.sequence + 1, twins.sequence + 2] {
+        let block = finished.seal(&keys.derived.seal, sequence);
+        write(survey, [SUPERBLOCK_A, SUPERBLOCK_B][copy_of(sequence)], &block)?;
+    }
+    Ok(Some(format!("the growth to {} bytes, which was cut off, is finished", superblock.shape.size)))
 }
 
 /// Superblock or table: the copy that counts into its own place, then the other one.

@@ -151,6 +151,29 @@ pub(super) fn judge(
     believed.then_some(twins)
 }
 
+/// What a crash has left of a growth: a place to zero, or an older copy of the superblock that knows less of it.
+pub(super) fn growth(report: &mut CheckReport, superblock: &Superblock, copies: &Copies, twins: &mut Option<Twins>) {
+    let Some(twins) = twins else { return };
+    if let Some(place) = superblock.unfinished {
+        let what = format!(
+            "the volume has grown from {} to {} bytes, but {} bytes at {} of the data backing are still to be zeroed",
+            superblock.served_size(),
+            superblock.shape.size,
+            place.length,
+            place.offset
+        );
+        report.add(Severity::Note, "growth-unfinished", "the superblock", what, None);
+        return;
+    }
+    let twin = 1 - twins.copy;
+    let Some(older) = copies.peek()[twin].as_ref().ok().and_then(|copy| Superblock::decode(copy).ok()) else { return };
+    if older.volume == superblock.volume && (older.shape.size, older.unfinished) != (superblock.shape.size, None) {
+        let what = format!("it is of an earlier step of the growth to {} bytes", superblock.shape.size);
+        report.add(Severity::Note, "growth-twin", place("superblock", copies, twin), what, None);
+        twins.twin_is_bad = true;
+    }
+}
+
 /// Whether the files given are this volume's, and whole.
 pub(super) fn backings(report: &mut CheckReport, superblock: &Superblock, survey: &Survey<'_>) -> Option<()> {
     let (detached, zones) = (superblock.detached, &superblock.zones);

@@ -71,6 +71,8 @@ impl Survey<'_> {
         if !superblock.poisoned.is_empty() {
             note_poison(&mut found.report, &superblock.poisoned);
         }
+        let mut twins = twins;
+        structures::growth(&mut found.report, &superblock, &superblocks, &mut twins);
         found.superblock = Some((superblock, twins?));
         found.table = Some((table?, table_twins?));
         self.look_deeper(found)

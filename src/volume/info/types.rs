@@ -98,6 +98,8 @@ pub struct VolumeInfo {
     pub size: u64,
     /// Bytes it may grow to.
     pub max_size: u64,
+    /// Bytes it had before a growth that is unfinished; none: no growth is.
+    pub growing_from: Option<u64>,
     /// Bytes of an extent.
     pub extent_size: u64,
     /// Extents.
@@ -129,6 +131,7 @@ impl VolumeInfo {
             id: superblock.volume.to_string(),
             size: shape.size,
             max_size: shape.max_size,
+            growing_from: superblock.unfinished.map(|_| superblock.served_size()),
             extent_size: shape.extent_size,
             extents: shape.extents(),
             sector_size: shape.data_unit,

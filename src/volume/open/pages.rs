@@ -40,7 +40,7 @@ pub(super) struct TagPages {
     pub pages: Vec<PageState>,
     /// The newest sequence on any copy of any page.
     pub newest: u64,
-    /// Tags of all extents, as of the checkpoint.
+    /// Tags of all extents, as of the checkpoint; behind them room for more.
     pub tags: Vec<u32>,
     /// How many extents carry each.
     pub census: Census,
@@ -53,10 +53,11 @@ pub(super) fn read_tags(
     header: &dyn Disk,
 ) -> Result<TagPages, VolumeError> {
     let mut pages = vec![PageState { sequence: 0, copy: 0, dirty: false }; superblock.shape.tag_pages() as usize];
-    // Zeros that the system hands out when they are first written: by the thread that does.
-    let mut tags = vec![0; superblock.shape.extents() as usize];
+    // Zeros that the system hands out when they are first written: by the thread that does. There is room to grow into.
+    let mut tags = vec![0; superblock.shape.extents_max() as usize];
+    let extents = superblock.shape.extents() as usize;
     let reader = Reader { seal: &keys.seal, superblock, header };
-    let found = reader.read_all(&mut pages, &mut tags)?;
+    let found = reader.read_all(&mut pages, &mut tags[..extents])?;
     if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
         let suspects = match found.suspects.as_slice() {
             [] => String::new(),

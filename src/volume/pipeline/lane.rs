@@ -252,14 +252,14 @@ fn reads(
 fn rewritten(volume: &Volume, share: &mut Share, member: &Member) {
     let (gates, image) = (&volume.gates, &member.image);
     gates.finish_rewrite(&volume.tags, image.extent, image.generation);
-    let (first, end) = volume.shape.extent_range(image.extent.0);
+    let (first, end) = volume.shape().extent_range(image.extent.0);
     share.counters.extents += 1;
     share.counters.bytes += image.bytes();
     share.counters.holes += (end - first) - image.bytes();
     if member.digest.is_some() {
         gates.watch(image.extent);
     }
-    if rules::releases_with_data(volume.shape.mode) {
+    if rules::releases_with_data(volume.mode()) {
         gates.release(image.extent);
     } else {
         share.awaiting_commit.push(image.extent);

@@ -58,7 +58,7 @@ impl Bench {
         rig.client = Client::new(&rig.volume, engine(kind));
         rig.pipeline = Pipeline::new(Arc::clone(&rig.volume), engine(kind));
         rig.pipeline.set_patience(Patience::NONE);
-        let ledger = Ledger::new(shape.size);
+        let ledger = Ledger::new(shape.size, shape.size);
         Bench { rig, ledger, rng: Rng::new(7), errors: 0, dir }
     }
 

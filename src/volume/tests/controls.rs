@@ -36,6 +36,11 @@ fn restless(setting: Setting) -> Setting {
     Setting { restless: 3, ..in_place(setting) }
 }
 
+/// Where the volume grows all the time.
+fn growing(setting: Setting) -> Setting {
+    Setting { grows: 4, ..in_place(setting) }
+}
+
 macro_rules! controls {
     ($($name:ident: $rule:ident, $depth:literal, $adapt:expr;)*) => {
         $(#[test]
@@ -60,6 +65,8 @@ controls! {
     with_recovery_rolling_back: RollForward, 1, in_place;
     with_journal_holds_released_early: JournalHold, 0, |setting| setting.mode(WriteMode::Journal);
     with_two_intents_of_an_extent: OneIntent, 0, restless;
+    with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, growing;
+    with_records_of_a_shorter_last_extent: RingEmptied, 0, growing;
 }
 
 /// A granule that the device does not replace at once.

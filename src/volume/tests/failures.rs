@@ -63,6 +63,7 @@ fn run_with(setting: Setting, fault: Fault) -> Result<Option<(End3, Kind)>, Stri
     let ledger = run.ledger_now();
     let mut client = Client::new(&run.volume, Box::new(SimEngine::new(0, false)));
     ledger.judge(0, &client.content(), End::Kill).map_err(|wrong| format!("as it runs on: {wrong}"))?;
+    ledger.judge_size(run.volume.size()).map_err(|wrong| format!("as it runs on: {wrong}"))?;
     let states = run.world.states();
     let mut rng = Rng::new(setting.seed ^ fault.operation);
     let after = |image: Vec<DiskState>, end, what| look(&setting, image, &ledger, end, poisoned, what);
@@ -90,6 +91,7 @@ fn look(
     let volume = Arc::new(opened.map_err(|error| format!("{what}: it cannot be opened: {}", in_full(&error)))?);
     let mut client = Client::new(&volume, Box::new(SimEngine::new(0, false)));
     ledger.judge(0, &client.content(), end).map_err(|wrong| format!("{what}: {wrong}"))?;
+    ledger.judge_size(volume.size()).map_err(|wrong| format!("{what}: {wrong}"))?;
     if poisoned && volume.poisoned().is_none() {
         return Err(format!("{what}: the poison did not last"));
     }
@@ -99,18 +101,18 @@ fn look(
     Ok(())
 }
 
-#[test]
-fn every_operation_may_fail_once() {
-    let ends = watched(|| {
+/// Fails every operation of these workloads once, and holds what is left against what may be.
+fn fail_each(settings: Vec<Setting>) {
+    let ends = watched(move || {
         let mut ends: Vec<(End3, Kind)> = Vec::new();
-        for seed in 1..=6 {
+        for setting in settings {
             for errno in [libc::EIO, libc::ENOSPC] {
                 for operation in 0.. {
                     let fault = Fault { operation, errno };
-                    match run_with(short(seed), fault) {
+                    match run_with(setting, fault) {
                         Ok(Some(end)) => ends.push(end),
                         Ok(None) => break,
-                        Err(wrong) => panic!("seed {seed}, {fault:?}: {wrong}\n{:?}", short(seed)),
+                        Err(wrong) => panic!("{fault:?}: {wrong}\n{setting:?}"),
                     }
                 }
             }
@@ -128,4 +130,14 @@ fn every_operation_may_fail_once() {
     assert_eq!(count(|end| end.1 == Kind::Flush && end.0 != End3::Poisoned), 0, "a failed flush always poisons");
     assert_eq!(count(|end| end.1 == Kind::Read && end.0 == End3::Poisoned), 0, "a failed read never poisons");
     assert!(count(|end| end.0 == End3::Poisoned) > 0 && count(|end| end.0 == End3::RolledBack) > 0);
+}
+
+#[test]
+fn every_operation_may_fail_once() {
+    fail_each((1..=6).map(short).collect());
+}
+
+#[test]
+fn every_operation_may_fail_once_while_the_volume_grows() {
+    fail_each((1..=6).map(|seed| Setting { actions: 8, grows: 3, ..short(seed) }).collect());
 }

@@ -8,7 +8,7 @@ use crate::volume::inbox::Bell;
 const X: Extent = Extent(70);
 
 fn group() -> FlushGroup {
-    FlushGroup::new(128)
+    FlushGroup::new(128, 128)
 }
 
 fn thread_ticket() -> (Ticket, Arc<Bell>) {
@@ -180,7 +180,7 @@ fn a_mark_beside_a_flush_is_never_lost() {
 /// the device had told the client, so the checkpoint's own flush succeeded, and the superblock named pages that were lost.
 #[test]
 fn a_flush_after_one_that_failed_fails_too() {
-    let group = FlushGroup::new(1);
+    let group = FlushGroup::new(1, 1);
     let disk = crate::engine::mem::MemDisk::new(4096);
     assert!(group.run(&disk).is_ok());
     let bell = Arc::new(Bell::default());

@@ -24,6 +24,10 @@ pub trait Hooks: Send + Sync {
     fn flush(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.flush()
     }
+    /// Before it is made longer.
+    fn set_len(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Before zeros are made, by punching or otherwise.
     fn zero(&self) -> io::Result<()> {
         Ok(())
@@ -43,6 +47,10 @@ pub struct Hooked<H> {
 impl<H: Hooks> Disk for Hooked<H> {
     fn len(&self) -> io::Result<u64> {
         self.hooks.len(&*self.disk)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.hooks.set_len()?;
+        self.disk.set_len(len)
     }
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.hooks.read(&*self.disk, offset, data)

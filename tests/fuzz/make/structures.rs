@@ -5,7 +5,7 @@ use keymoult::format::codec::Writer;
 use keymoult::format::envelope::{GENERATIONS, HEAD, Kind, OVERHEAD, SUPERBLOCK, TAG_PAGE, peek};
 use keymoult::format::generations::GenerationTable;
 use keymoult::format::intents::{Commit, Image, Intent, Record};
-use keymoult::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, WriteMode};
+use keymoult::format::layout::{GENERATIONS_COPY, Place, SUPERBLOCK_A, SUPERBLOCK_B, WriteMode};
 use keymoult::format::superblock::Superblock;
 use keymoult::units::{BLOCK, Extent, Generation};
 
@@ -36,6 +36,9 @@ pub fn superblocks() -> Vec<Vec<u8>> {
     }
     let poisoned = Superblock { poisoned: "a flush failed".into(), ..golden.clone() };
     all.push(body(&poisoned.seal(seal(), 1)));
+    let last = Place { offset: golden.zones.data.end() - BLOCK, length: BLOCK };
+    let growing = Superblock { unfinished: Some(last), ..golden.clone() };
+    all.push(body(&growing.seal(seal(), 1)));
     all.push(whole(&golden.seal(seal(), 1)));
     all
 }

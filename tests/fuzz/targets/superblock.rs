@@ -16,6 +16,7 @@ pub fn run(bytes: &[u8]) {
     assert!(shape.extents() > 0 && shape.extents() <= shape.extents_max());
     assert!(shape.batch_extents() as usize <= BATCH_EXTENTS_MAX);
     assert_eq!(shape.extent_range(shape.extents() - 1).1, shape.size);
+    assert!(block.served_size() > 0 && (block.served_size() < shape.size) == block.unfinished.is_some());
     let ring = u64::from(block.ring_slots) * u64::from(block.slot_size);
     assert!(zones.ring.length >= ring && u64::from(block.slot_size) >= shape.slot_size());
     assert!(block.tail.checked_add(u64::from(block.ring_slots) + 1).is_some(), "records after the tail have numbers");

@@ -18,9 +18,9 @@ use crate::volume::{Volume, VolumeError};
 pub(super) fn read_all(volume: &Volume, report: &mut CheckReport, pacer: &mut Pacer<'_>) -> Result<(), VolumeError> {
     let superblock = volume.meta().superblock.clone();
     let mut reader = Reader::new(&*volume.data, &superblock, &volume.keyring, None);
-    for extent in (0..volume.shape.extents()).map(Extent) {
+    for extent in (0..volume.shape().extents()).map(Extent) {
         reader.report.extents += 1;
-        let (first, end) = volume.shape.extent_range(extent.0);
+        let (first, end) = volume.shape().extent_range(extent.0);
         let mut at = first;
         while at < end {
             let to = (at + STEP).min(end);

@@ -76,7 +76,7 @@ impl Fixture {
         let volume = self.open(false);
         let key = volume.keyring.get(Generation(1)).unwrap();
         for extent in (0..EXTENTS).step_by(2) {
-            let (first, end) = volume.shape.extent_range(extent);
+            let (first, end) = volume.shape().extent_range(extent);
             let mut text: Vec<u8> = (first..end).map(|at| (at / 7) as u8 | 1).collect();
             key.cipher.encrypt(first, &mut text);
             self.data.write_at(volume.data_offset + first, &text).unwrap();

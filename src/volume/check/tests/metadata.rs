@@ -194,7 +194,7 @@ fn page_places(fixture: &Fixture) -> [u64; 2] {
 /// Checkpoints `tags`, so that both copies of the page exist; the counting one is B.
 fn checkpoint(fixture: &Fixture, tag: impl Fn(u32) -> u32) {
     let volume = fixture.open(true);
-    let tags: Vec<Generation> = (0..volume.shape.extents()).map(|extent| Generation(tag(extent))).collect();
+    let tags: Vec<Generation> = (0..volume.shape().extents()).map(|extent| Generation(tag(extent))).collect();
     let mut meta = volume.meta();
     meta.touch(crate::units::Extent(0));
     meta.checkpoint(&TagTable::new(tags.into_iter())).unwrap();

@@ -82,7 +82,7 @@ fn two_histories_under_one_sequence() {
 /// An intent record that fits the shape.
 fn record(fixture: &Fixture, sequence: u64, extent: u32) -> Record {
     let volume = fixture.open(true);
-    let granules = (volume.shape.extent_size / u64::from(volume.shape.granule)) as usize;
+    let granules = (volume.shape().extent_size / u64::from(volume.shape().granule)) as usize;
     let image = Image::Fingerprints(vec![1; granules]);
     let intent = Intent { extent: Extent(extent), old: Generation(1), new: Generation(1), image };
     Record { sequence, commits: Vec::new(), intents: vec![intent] }

@@ -100,7 +100,7 @@ fn a_forged_record() {
 
 fn put(fixture: &Fixture, sequence: u64, old: u32, new: u32) {
     let volume = fixture.open(true);
-    let granules = (volume.shape.extent_size / u64::from(volume.shape.granule)) as usize;
+    let granules = (volume.shape().extent_size / u64::from(volume.shape().granule)) as usize;
     let image = Image::Fingerprints(vec![1; granules]);
     let intent = Intent { extent: Extent(9), old: Generation(old), new: Generation(new), image };
     let record = Record { sequence, commits: Vec::new(), intents: vec![intent] };

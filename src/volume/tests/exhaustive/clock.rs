@@ -60,7 +60,7 @@ impl Clock {
     }
 
     fn rebuild(&self) -> Rebuilt {
-        let group = FlushGroup::new(u32::from(self.extents));
+        let group = FlushGroup::new(u32::from(self.extents), u32::from(self.extents));
         let mark = |bits: u8| self.each().filter(|(bit, _)| bits & bit != 0).for_each(|(_, extent)| group.mark(extent));
         let bell = (self.pipeline != Waits::No).then(|| Arc::new(Bell::default()));
         let ticket = || bell.clone().map_or_else(somebody, Ticket::Thread);

@@ -101,6 +101,10 @@ impl Disk for TurnDisk {
         Ok(self.lock().bytes.len() as u64)
     }
 
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let mut at = offset as usize;
         let end = at + data.len();

@@ -60,7 +60,7 @@ impl Model {
         Arc::new(Model {
             gates: Gates::default(),
             tags: TagTable::new([OLD].into_iter()),
-            flushes: FlushGroup::new(1),
+            flushes: FlushGroup::new(1, 1),
             device: Mutex::new(device),
             order,
         })

@@ -1,4 +1,5 @@
-//! What a client may find in every sector after a crash: the bytes it was told are durable, or any it has written since.
+//! What a client may find in every sector after a crash: the bytes it was told are durable, or any it has written since;
+//! and how many sectors.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,6 +28,10 @@ pub enum Note {
     TargetBegun,
     /// It has it, durably.
     TargetDone { target: Generation },
+    /// The volume is being grown to this size.
+    GrowBegun { size: u64 },
+    /// It has exactly this size: it has grown, or not at all.
+    GrowDone { size: u64 },
 }
 
 /// How the machine went down.
@@ -98,15 +103,18 @@ pub struct Ledger {
     unflushed: BTreeMap<usize, u64>,
     /// The rotation's target, if it is certain.
     target: Option<Generation>,
+    /// Sizes the volume may have.
+    sizes: Vec<u64>,
 }
 
 impl Ledger {
-    pub fn new(size: u64) -> Ledger {
+    /// Of a volume of `size` bytes that never grows beyond `most`.
+    pub fn new(size: u64, most: u64) -> Ledger {
         let zeros = Version { change: 0, replaces: 0..SECTOR, failed: false, contents: vec![Arc::new([0; SECTOR])] };
         let zeros = Sector { versions: vec![zeros], durable: 0, answered: 0 };
-        let sectors = vec![zeros; size as usize / SECTOR];
+        let sectors = vec![zeros; most as usize / SECTOR];
         let (changes, flushes, unflushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ledger { sectors, changes, flushes, unflushed, target: Some(Generation::FIRST) }
+        Ledger { sectors, changes, flushes, unflushed, target: Some(Generation::FIRST), sizes: vec![size] }
     }
 
     pub fn take(&mut self, note: &Note) {
@@ -124,6 +132,8 @@ impl Ledger {
             }
             Note::TargetBegun => self.target = None,
             Note::TargetDone { target } => self.target = Some(*target),
+            Note::GrowBegun { size } => self.sizes.push(*size),
+            Note::GrowDone { size } => self.sizes = vec![*size],
         }
     }
 
@@ -231,6 +241,14 @@ impl Ledger {
         match wrong.len() {
             0 => Ok(()),
             count => Err(format!("{count} sectors hold what they must not after {end:?}; {}", wrong[0])),
+        }
+    }
+
+    /// Whether the volume may have this size.
+    pub fn judge_size(&self, found: u64) -> Result<(), String> {
+        match self.sizes.contains(&found) {
+            true => Ok(()),
+            false => Err(format!("the size is {found}, allowed are {:?}", self.sizes)),
         }
     }
 

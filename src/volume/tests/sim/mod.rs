@@ -1,6 +1,7 @@
 //! A simulated machine: disks that lose what is not flushed, an engine that finishes operations in any order, a ledger of
 //! what a client may find, a workload, and the check of every crash the workload could have had.
 
+pub mod actor;
 pub mod crash;
 pub mod engine;
 pub mod ledger;

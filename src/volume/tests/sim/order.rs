@@ -108,10 +108,44 @@ impl Order {
         }
     }
 
+    /// The ring may be emptied when every record in it is dead by both superblock copies.
+    fn forget(&self, disks: &[DiskState]) -> Result<(), String> {
+        let header = &disks[self.header];
+        self.settled(disks, self.header, SUPERBLOCK_A..SUPERBLOCK_A + BLOCK, "superblock copy A")?;
+        self.settled(disks, self.header, SUPERBLOCK_B..SUPERBLOCK_B + BLOCK, "superblock copy B")?;
+        let copies = [SUPERBLOCK_A, SUPERBLOCK_B].map(|place| header.durable_bytes(place, BLOCK as usize));
+        let tail = copies.iter().map(|bytes| decode_superblock(bytes).map_or(0, |copy| copy.tail)).min();
+        match self.durable_records(header).iter().find(|record| Some(record.sequence) > tail) {
+            Some(record) => Err(format!("zeros over record {}, which a superblock may need", record.sequence)),
+            None => Ok(()),
+        }
+    }
+
+    /// A superblock that names a larger volume comes behind its stamp and an empty ring; one that calls the growth
+    /// finished, behind the zeros where the old stamp stood.
+    fn growth(&mut self, disks: &[DiskState], found: &Superblock) -> Result<(), String> {
+        let durable = self.durable_superblock(&disks[self.header]);
+        if found.shape.size > self.shape.size {
+            let stamp = found.zones.stamp;
+            self.settled(disks, 0, stamp.offset..stamp.end(), "the new stamp")?;
+            self.settled(disks, self.header, self.zones.ring.offset..self.zones.ring.end(), "the ring")?;
+            (self.shape, self.zones) = (found.shape, found.zones);
+        }
+        let Some(place) = durable.and_then(|durable| durable.unfinished) else { return Ok(()) };
+        if found.unfinished.is_none() {
+            self.settled(disks, 0, place.offset..place.end(), "where the old stamp stood")?;
+            let bytes = disks[0].durable_bytes(place.offset, place.length as usize);
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Err("the old stamp stands in the data".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Commits are written for durable data only; intents for extents that are behind a flush; a slot is reused
     /// only if the durable tail is past the record in it.
     fn record(&self, disks: &[DiskState], write: &Write<'_>) -> Result<(), String> {
-        let bytes = write.bytes.ok_or("zeros over the ring")?;
+        let Some(bytes) = write.bytes else { return self.forget(disks) };
         let found = peek(RECORD, bytes).map_err(|damage| format!("a bad record is written: {damage}"))?;
         let record = Record::decode(&found, &self.shape).map_err(|damage| damage.to_string())?;
         for commit in &record.commits {
@@ -136,10 +170,11 @@ impl Order {
     }
 
     /// One copy in the cache at a time, and a checkpoint is named only when its pages are durable.
-    fn superblock(&self, disks: &[DiskState], write: &Write<'_>, other: u64) -> Result<(), String> {
+    fn superblock(&mut self, disks: &[DiskState], write: &Write<'_>, other: u64) -> Result<(), String> {
         let header = &disks[self.header];
         self.settled(disks, self.header, other..other + BLOCK, "the other superblock copy")?;
         let found = write.bytes.and_then(decode_superblock).ok_or("no superblock is written")?;
+        self.growth(disks, &found)?;
         let durable = self.durable_superblock(header).map_or(0, |superblock| superblock.checkpoint);
         match found.checkpoint > durable {
             true => self.settled(disks, self.header, self.zones.tags.offset..self.zones.tags.end(), "a tag page"),

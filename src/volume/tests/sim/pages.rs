@@ -16,6 +16,11 @@ impl Pages {
         (self.0.len() * PAGE) as u64
     }
 
+    /// Adds holes up to `len` bytes.
+    pub fn grow(&mut self, len: u64) {
+        self.0.resize((len as usize).div_ceil(PAGE).max(self.0.len()), None);
+    }
+
     /// Calls `f` with page, first byte in the page, first byte of the range, and length.
     fn each(offset: u64, len: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
         let mut done = 0;

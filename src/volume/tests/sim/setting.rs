@@ -20,6 +20,8 @@ pub struct Setting {
     pub restless: u64,
     /// Whether the device watches the order of writes.
     pub watched: bool,
+    /// Once in so many actions the volume grows; 0: never.
+    pub grows: u64,
 }
 
 impl Setting {
@@ -39,6 +41,7 @@ impl Setting {
             actions: 60,
             restless: 10,
             watched: true,
+            grows: 0,
         }
     }
 

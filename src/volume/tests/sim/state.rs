@@ -49,6 +49,13 @@ impl DiskState {
         }
     }
 
+    /// Makes it longer, durably: a crash before leaves the disk of before.
+    pub fn grow(&mut self, len: u64) {
+        self.visible.grow(len);
+        self.durable.grow(len);
+        self.frailties.grow(len);
+    }
+
     /// The same disk with zones where worse may happen than atomic granules allow.
     pub fn frail(self, frailties: Frailties) -> DiskState {
         DiskState { frailties, ..self }

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::kek::OpenKek;
-use super::super::rig::{Client, Disks, bytes_of, spec};
+use super::super::rig::{Client, Disks, spec};
+use super::actor::Actor;
 use super::engine::SimEngine;
-use super::ledger::{End, Ledger, Note};
+use super::ledger::{Ledger, Note};
 use super::order::Order;
 use super::rng::Rng;
 pub use super::setting::Setting;
@@ -24,7 +25,6 @@ use crate::units::{Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::VolumeError;
 use crate::volume::background::kept;
-use crate::volume::executor::RequestKind;
 use crate::volume::pipeline::{Patience, Pipeline};
 
 /// What a run leaves: where it started and all that happened.
@@ -42,141 +42,6 @@ pub struct Recording {
 pub fn disks_of(world: &Arc<World<Note>>, detached: bool) -> Disks {
     let disk = |index| Arc::new(SimDisk { world: Arc::clone(world), index }) as Arc<dyn Disk>;
     Disks { data: disk(0), header: detached.then(|| disk(1)) }
-}
-
-enum Asked {
-    Change,
-    Flush,
-    Read { offset: u64 },
-}
-
-/// The client.
-struct Actor {
-    client: Client,
-    world: Arc<World<Note>>,
-    ledger: Ledger,
-    rng: Rng,
-    asked: BTreeMap<u64, Asked>,
-    wrongs: Vec<String>,
-    /// Requests that were answered with an error.
-    failed: u64,
-    /// How seldom it acts when interrupted.
-    seldom: u64,
-}
-
-impl Actor {
-    fn note(&mut self, note: Note) {
-        self.ledger.take(&note);
-        self.world.note(note);
-    }
-
-    fn place(&mut self) -> (u64, u64) {
-        let size = self.client.volume.size();
-        let rng = &mut self.rng;
-        let (at, len) = match rng.below(5) {
-            0 => (rng.below(size), 1 + rng.below(6000)),
-            1 => (rng.below(size / 512) * 512, 512 * (1 + rng.below(12))),
-            2 | 3 => (rng.below(size / 4096) * 4096, 4096 * (1 + rng.below(4))),
-            _ => (rng.below(size / 4096) * 4096, 4096 * (1 + rng.below(20))),
-        };
-        (at, len.min(size - at))
-    }
-
-    /// Asks for something at random and moves it on.
-    fn act(&mut self) {
-        match self.rng.below(16) {
-            0..9 => self.write(),
-            9 | 10 => self.forget(),
-            11..14 => self.flush(),
-            _ => self.read(),
-        }
-        self.pump();
-    }
-
-    fn write(&mut self) {
-        let (offset, len) = self.place();
-        self.write_at(offset, len as usize);
-    }
-
-    fn write_at(&mut self, offset: u64, len: usize) {
-        let mut bytes = vec![0u8; len];
-        for chunk in bytes.chunks_mut(8) {
-            let word = self.rng.next().to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
-        }
-        let fua = self.rng.once_in(5);
-        let kind = self.client.write_kind(offset, &bytes, fua);
-        self.change(offset, len as u64, Some(bytes.into()), fua, kind);
-    }
-
-    fn forget(&mut self) {
-        let (offset, len) = self.place();
-        let fua = self.rng.once_in(4);
-        if self.rng.once_in(2) {
-            let unit = u64::from(self.client.volume.shape().write_unit());
-            let first = offset.next_multiple_of(unit);
-            let inner = ((offset + len) / unit * unit).saturating_sub(first);
-            self.change(first, inner, None, fua, RequestKind::Trim { offset, len, fua });
-        } else {
-            let no_hole = self.rng.once_in(2);
-            self.change(offset, len, None, fua, RequestKind::Zeroes { offset, len, fua, no_hole });
-        }
-    }
-
-    fn change(&mut self, offset: u64, len: u64, bytes: Option<Arc<[u8]>>, fua: bool, kind: RequestKind) {
-        let id = self.client.next_number();
-        self.note(Note::Begun { id, offset, len, bytes, fua });
-        self.asked.insert(id, Asked::Change);
-        self.client.start(kind);
-    }
-
-    fn flush(&mut self) {
-        let id = self.client.next_number();
-        self.note(Note::FlushBegun { id });
-        self.asked.insert(id, Asked::Flush);
-        self.client.start(RequestKind::Flush);
-    }
-
-    fn read(&mut self) {
-        let (offset, len) = self.place();
-        let offset = offset / 512 * 512;
-        self.asked.insert(self.client.next_number(), Asked::Read { offset });
-        self.client.start(RequestKind::Read { offset, len: len as u32 });
-    }
-
-    /// Moves on what can be moved.
-    fn pump(&mut self) {
-        for (id, outcome) in self.client.pump() {
-            let reply = match outcome {
-                Ok(reply) => reply,
-                Err(_) => {
-                    self.failed += 1;
-                    if let Some(Asked::Change) = self.asked.remove(&id) {
-                        self.note(Note::Failed { id });
-                    }
-                    continue;
-                }
-            };
-            match self.asked.remove(&id) {
-                Some(Asked::Change) => self.note(Note::Done { id }),
-                Some(Asked::Flush) => self.note(Note::FlushDone { id }),
-                Some(Asked::Read { offset }) => {
-                    if let Err(wrong) = self.ledger.judge(offset, &bytes_of(&reply), End::Kill) {
-                        self.wrongs.push(format!("read {id}: {wrong}"));
-                    }
-                }
-                None => self.wrongs.push(format!("request {id} was answered twice")),
-            }
-        }
-    }
-
-    /// Until nothing is under way that waits for nobody.
-    fn settle(&mut self) {
-        self.pump();
-        while self.client.pending() > 0 {
-            self.pump();
-        }
-    }
 }
 
 /// A workload under way.
@@ -265,7 +130,7 @@ impl Run {
         let mut actor = Actor {
             client,
             world: Arc::clone(&world),
-            ledger: Ledger::new(setting.shape.size),
+            ledger: Ledger::new(setting.shape.size, setting.shape.max_size),
             rng: Rng::new(rng.next()),
             asked: BTreeMap::new(),
             wrongs: Vec::new(),
@@ -368,6 +233,9 @@ impl Run {
     }
 
     fn any(&mut self, number: usize) -> Result<(), VolumeError> {
+        if self.setting.grows > 0 && self.rng.once_in(self.setting.grows) {
+            return self.grow();
+        }
         if self.rng.once_in(self.setting.restless) {
             return match self.rng.below(6) {
                 0 if self.volume.table().entries.len() < 8 => self.start(),
@@ -407,7 +275,7 @@ impl Run {
 
     fn step(&mut self) -> Result<(), VolumeError> {
         let target = self.target();
-        let extents = (0..self.setting.shape.extents()).map(Extent);
+        let extents = (0..self.volume.shape().extents()).map(Extent);
         let mut candidates: Vec<Extent> = extents.filter(|extent| self.volume.tag(*extent) != target).collect();
         for index in (1..candidates.len()).rev() {
             candidates.swap(index, self.rng.below(index as u64 + 1) as usize);
@@ -419,6 +287,22 @@ impl Run {
 
     fn drain(&mut self) -> Result<(), VolumeError> {
         self.pipeline.drain(self.target())
+    }
+
+    /// Grows by few blocks or many, the rotation being at rest.
+    fn grow(&mut self) -> Result<(), VolumeError> {
+        self.drain()?;
+        let size = self.volume.size();
+        let blocks = self.rng.pick(&[1, 1, 2, 3, 5, 16, 31, 40]);
+        let wanted = (size + blocks * 4096).min(self.setting.shape.max_size);
+        self.actor.borrow_mut().note(Note::GrowBegun { size: wanted });
+        let grown = self.volume.grow(wanted, &mut |_, _| true);
+        if self.volume.poisoned().is_none() {
+            // Refused or failed, it is as it was.
+            let size = if grown.is_ok() { wanted } else { size };
+            self.actor.borrow_mut().note(Note::GrowDone { size });
+        }
+        grown.map(|_| ())
     }
 
     fn start(&mut self) -> Result<(), VolumeError> {

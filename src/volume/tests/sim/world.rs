@@ -28,6 +28,11 @@ pub enum Event<N> {
         len: u64,
         punch: bool,
     },
+    /// The disk has become so long.
+    Grow {
+        disk: usize,
+        len: u64,
+    },
     /// A write-through has ended.
     Through {
         disk: usize,
@@ -56,6 +61,7 @@ impl<N> Event<N> {
         match self {
             Event::Put { disk, offset, bytes } => disks[*disk].put(number, *offset, bytes),
             Event::Zero { disk, offset, len, punch } => disks[*disk].zero(number, *offset, *len, *punch),
+            Event::Grow { disk, len } => disks[*disk].grow(*len),
             Event::Through { disk, range, before } => disks[*disk].settle(*before, range.clone()),
             Event::Flushed { disk, before } => disks[*disk].settle_all(*before),
             Event::FlushFailed { disk } => disks[*disk].lose(),
@@ -297,6 +303,16 @@ impl<N: Clone + Send + 'static> SimDisk<N> {
 impl<N: Clone + Send + 'static> Disk for SimDisk<N> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.world.lock().disks[self.index].visible.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        {
+            let mut inner = self.world.lock();
+            inner.count(Kind::Write)?;
+            inner.happen(Event::Grow { disk: self.index, len });
+        }
+        interrupt(Kind::Write);
+        Ok(())
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {

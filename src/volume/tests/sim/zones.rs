@@ -46,6 +46,13 @@ impl Frailties {
         Frailties(ranges)
     }
 
+    /// The data disk has become `len` bytes long: data, and a stamp of two blocks at its end.
+    pub fn grow(&mut self, len: u64) {
+        let [.., stamp, data] = self.0.as_mut_slice() else { return };
+        stamp.0 = len - 2 * BLOCK..len;
+        data.0.end = stamp.0.start;
+    }
+
     pub fn at(&self, offset: u64) -> Frailty {
         let found = self.0.iter().find(|(range, _)| range.contains(&offset));
         found.map_or(Frailty::Atomic, |(_, frailty)| *frailty)
