@@ -39,7 +39,7 @@ pub fn clients_see_it(variant: Variant) {
     let behind = File::options().write(true).open(&volume.path).unwrap();
     let end = behind.metadata().unwrap().len();
     behind.write_all_at(&pattern(9, 1 << 20), end).unwrap();
-    let mut daemon = Daemon::start(&store, &[volume.clone()], &variant.serve());
+    let mut daemon = Daemon::start(&store, std::slice::from_ref(&volume), &variant.serve());
     let mut client = daemon.connect();
     let mut content = pattern(1, first as usize);
     client.write(0, &content).unwrap();

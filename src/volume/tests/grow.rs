@@ -134,7 +134,11 @@ fn what_stands_behind_the_volume_does_not_show() {
         true
     });
     assert_eq!(grown.unwrap(), SIZE);
-    assert_eq!(told, [(20 * EXTENT - SIZE, 20 * EXTENT - SIZE)], "all of it, the old stamp aside, the new one included");
+    assert_eq!(
+        told,
+        [(20 * EXTENT - SIZE, 20 * EXTENT - SIZE)],
+        "all of it, the old stamp aside, the new one included"
+    );
     assert!(rig.client.content().iter().all(|byte| *byte == 0));
     let cut = rig.volume.grow(30 * EXTENT, &mut |_, _| false);
     assert!(why(cut).contains("cut short"));

@@ -5,6 +5,7 @@ mod controls;
 mod crashes;
 mod exhaustive;
 mod failures;
+mod grow;
 pub mod hooked;
 mod kek;
 mod model;
