@@ -1,20 +1,28 @@
 //! What `serve` is to do: from flags, from a TOML file, from both.
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
-//! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`. A flag replaces the setting of the same name.
+//! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, limits in `[limits]`, and an entry of `nbd` may be a
+//! table that says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served beyond this machine without TLS unless
 //! `insecure` says so.
+
+mod limits;
+mod listener;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::args::{CacheChoice, CryptoChoice, IoChoice, ServeArgs};
+use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs};
 use super::failure::{Failure, bad_input};
-use super::names::{Listen, Named, check_name, parse_control, parse_listen, stem};
+use super::names::{Named, check_name, parse_control, stem};
 use crate::control::DEFAULT_STATE_DIR;
+use crate::nbd::{Bounds, Listen};
+use limits::FileLimits;
+use listener::FileEntry;
+pub use listener::ListenerPlan;
 
 /// Where NBD is served when nobody says otherwise.
 const DEFAULT_NBD: &str = "/run/keymoult/nbd.sock";
@@ -41,8 +49,12 @@ pub struct VolumePlan {
 pub struct ServePlan {
     /// The volumes; at least one, names distinct.
     pub volumes: Vec<VolumePlan>,
-    /// Where NBD is served; at least one.
-    pub nbd: Vec<Listen>,
+    /// Where NBD is served, and for whom; at least one.
+    pub nbd: Vec<ListenerPlan>,
+    /// What NBD clients may cost; within their ranges.
+    pub bounds: Bounds,
+    /// Whether plaintext may be served beyond this machine.
+    pub insecure: bool,
     /// Where the control API is served.
     pub control: PathBuf,
     /// I/O engine; None to choose.
@@ -63,7 +75,8 @@ pub struct ServePlan {
 struct File {
     volume: Vec<FileVolume>,
     kek: Vec<String>,
-    nbd: Vec<String>,
+    nbd: Vec<FileEntry>,
+    limits: FileLimits,
     control: Option<String>,
     io: Option<IoChoice>,
     crypto_engine: Option<CryptoChoice>,
@@ -109,13 +122,16 @@ pub fn plan(
         return Err(wrong("workers is from 1 to 256".into()));
     }
     let nbd = listeners(args, &file).map_err(wrong)?;
-    if let Some(open) = nbd.iter().find(|listen| !listen.is_local() && !insecure) {
+    if let Some(open) = nbd.iter().map(|plan| &plan.entrance.address).find(|it| !it.is_local() && !insecure) {
         return Err(wrong(format!("{open} would serve plaintext beyond this machine, without TLS"))
             .hint("listen on tcp:127.0.0.1:PORT or unix:PATH, or add --insecure if the network is trusted"));
     }
+    let bounds = bounds(args, &file).map_err(wrong)?;
     Ok(ServePlan {
         volumes,
         nbd,
+        bounds,
+        insecure,
         control,
         io: args.io.or(file.io),
         crypto_engine: args.crypto_engine.or(file.crypto_engine),
@@ -139,9 +155,9 @@ fn read(path: &Path) -> Result<File, Failure> {
             error.span().map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
         let place = line.map_or_else(String::new, |line| format!(", line {line}"));
         let first = error.message().lines().next().unwrap_or_default().to_owned();
-        bad_input(format!("the configuration makes no sense: {first}"))
-            .at(format!("{}{place}", path.display()))
-            .hint("settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]]")
+        bad_input(format!("the configuration makes no sense: {first}")).at(format!("{}{place}", path.display())).hint(
+            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits]",
+        )
     })
 }
 
@@ -207,12 +223,29 @@ fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
     Ok(())
 }
 
-fn listeners(args: &ServeArgs, file: &File) -> Result<Vec<Listen>, String> {
+fn listeners(args: &ServeArgs, file: &File) -> Result<Vec<ListenerPlan>, String> {
     if !args.nbd.is_empty() {
-        return Ok(args.nbd.clone());
+        return Ok(args.nbd.iter().cloned().map(ListenerPlan::from).collect());
     }
     match file.nbd.is_empty() {
-        true => Ok(vec![Listen::Unix(DEFAULT_NBD.into())]),
-        false => file.nbd.iter().map(|text| parse_listen(text)).collect(),
+        true => Ok(vec![Listen::Unix(DEFAULT_NBD.into()).into()]),
+        false => file.nbd.iter().map(|entry| entry.0.plan()).collect(),
+    }
+}
+
+fn bounds(args: &ServeArgs, file: &File) -> Result<Bounds, String> {
+    let mut bounds = file.limits.bounds()?;
+    if let Some(connections) = args.connections {
+        bounds.connections = connections as usize;
+    }
+    if let Some(connections) = args.connections_per_peer {
+        bounds.connections_per_peer = Some(connections as usize);
+    }
+    if let Some(IdleTime(time)) = args.idle_time {
+        bounds.idle_time = time;
+    }
+    match bounds.check() {
+        Ok(()) => Ok(bounds),
+        Err(error) => Err(format!("the limit {error}")),
     }
 }

@@ -14,7 +14,6 @@ use super::config::{ServePlan, VolumePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
-use super::names::Listen;
 use super::operations::{DaemonOperations, Served, census_line};
 use super::report::Ready;
 use super::words;
@@ -36,8 +35,13 @@ use crate::volume::{Volume, VolumeError};
 /// Buffers of all client connections together, bytes.
 const POOL_LIMIT: usize = 512 << 20;
 
-/// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come.
-pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>) -> Result<(), Failure> {
+/// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come. `passed` holds the sockets that the service
+/// manager handed over.
+pub fn serve(
+    plan: &ServePlan,
+    passed: &nbd::Passed,
+    ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut lost = harden();
     crate::crypto::selftest::run().map_err(|error| {
         Failure::from_error(Exit::Internal, &error).hint("this machine computes wrongly: do not serve from it")
@@ -55,7 +59,7 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
         let added = export(&planned.name, volume).and_then(|export| exports.add(export));
         added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
     }
-    let config = nbd_config(plan)?;
+    let config = nbd_config(plan, passed)?;
     let pool = Pool::new(POOL_LIMIT);
     let server = nbd::start(&config, &exports, &pool, |pool, waker| Executor::new(pool.clone(), waker));
     let server = Arc::new(server.map_err(|error| failure_of::nbd(&error))?);
@@ -206,22 +210,19 @@ fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
     open(how)
 }
 
-fn nbd_config(plan: &ServePlan) -> Result<nbd::Config, Failure> {
-    let listen = |listen: &Listen| match listen {
-        Listen::Unix(path) => nbd::Listen::Unix(path.clone()),
-        Listen::Tcp { host, port } if host.contains(':') => nbd::Listen::Tcp(format!("[{host}]:{port}")),
-        Listen::Tcp { host, port } => nbd::Listen::Tcp(format!("{host}:{port}")),
-    };
-    for address in &plan.nbd {
-        if let Listen::Unix(path) = address {
+fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {
+    for listener in &plan.nbd {
+        if let nbd::Listen::Unix(path) = &listener.entrance.address {
             control::ensure_runtime_dir(path).map_err(|error| {
                 Failure::from_error(Exit::Io, &error).at(format!("the directory of {}", path.display()))
             })?;
         }
     }
     let mut config = nbd::Config {
-        listen: plan.nbd.iter().map(listen).collect(),
-        insecure: true, // the plan was refused already if it is not allowed
+        listen: plan.nbd.iter().map(|listener| listener.entrance.clone()).collect(),
+        insecure: plan.insecure,
+        bounds: plan.bounds,
+        passed: passed.clone(),
         io: io_kind(plan.io),
         ..nbd::Config::default()
     };

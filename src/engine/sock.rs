@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{self, sockopt};
 
+use super::sys;
+
 /// A connected stream socket (TCP or unix).
 #[derive(Debug)]
 pub struct Sock {
@@ -21,7 +23,23 @@ pub struct Sock {
     seated: AtomicBool,
 }
 
+/// A TCP connection that is silent for so long is probed, so often, and given up after so many probes without an answer:
+/// a peer whose machine is gone is noticed within two minutes.
+const KEEPALIVE_IDLE: u32 = 60;
+const KEEPALIVE_INTERVAL: u32 = 15;
+const KEEPALIVE_PROBES: u32 = 4;
+
 impl Sock {
+    /// The next connection of a listening socket that does not block.
+    pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Sock> {
+        Sock::new(sys::accept(listener)?)
+    }
+
+    /// The supplementary groups of the process at the other end of a unix socket.
+    pub fn peer_groups(&self) -> io::Result<Vec<u32>> {
+        sys::peer_groups(self.fd.as_fd())
+    }
+
     /// Takes a connected stream socket over and makes it blocking.
     pub fn new(fd: OwnedFd) -> io::Result<Sock> {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
@@ -31,15 +49,23 @@ impl Sock {
         Ok(Sock { fd, seat: AtomicU64::new(0), seated: AtomicBool::new(false) })
     }
 
-    /// Makes the socket fit for request and reply traffic: no delay on TCP; on unix sockets room for `send_buffer` bytes
+    /// Makes the socket fit for request and reply traffic: no delay and keepalive on TCP; on unix sockets room for `send_buffer` bytes
     /// of replies, if the system allows it (TCP sizes its own). All of it is best effort.
     pub fn tune(&self, send_buffer: usize) {
         if socket::setsockopt(&self.fd, sockopt::TcpNoDelay, &true).is_ok() {
+            let _ = self.keep_alive();
             return;
         }
         if socket::setsockopt(&self.fd, sockopt::SndBufForce, &send_buffer).is_err() {
             let _ = socket::setsockopt(&self.fd, sockopt::SndBuf, &send_buffer);
         }
+    }
+
+    fn keep_alive(&self) -> nix::Result<()> {
+        socket::setsockopt(&self.fd, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE)?;
+        socket::setsockopt(&self.fd, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL)?;
+        socket::setsockopt(&self.fd, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
+        socket::setsockopt(&self.fd, sockopt::KeepAlive, &true)
     }
 
     /// Ends both directions now: pending and later receives see the end, sends fail. Errors (already ended) are ignored.

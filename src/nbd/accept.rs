@@ -80,7 +80,7 @@ impl Acceptor {
     fn accept_all(&self, listener: &Listener) {
         loop {
             match listener.accept() {
-                Ok(socket) => self.hand_over(socket),
+                Ok((socket, _)) => self.hand_over(socket),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}

@@ -14,7 +14,7 @@ use super::options::{self, Answer, Negotiation, Reject};
 use super::wire::*;
 
 /// Bounds on what a handshake may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Option data kept and understood, bytes; longer data are dropped as they arrive.
     pub option_data: u32,

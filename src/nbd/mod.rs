@@ -5,7 +5,10 @@
 //! transmission. Volumes stay behind [`export::Export`]; this layer knows neither keys nor formats.
 
 mod accept;
+pub mod access;
+pub mod address;
 pub mod backend;
+pub mod bounds;
 mod budget;
 mod drain;
 pub mod error;
@@ -25,10 +28,13 @@ mod volume;
 pub mod wire;
 mod worker;
 
+pub use access::Access;
+pub use address::Listen;
 pub use backend::Backend;
+pub use bounds::Bounds;
 pub use error::NbdError;
 pub use export::{Export, ExportError, Exports};
-pub use listener::Listen;
+pub use listener::{Entrance, FileRights, Passed};
 pub use server::{Config, Server, start};
 
 /// The parts a worker is made of, for harnesses that drive connections without sockets and threads. Not for serving.

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::accept::{Acceptor, Door};
+use super::address::Listen;
 use super::backend::Backend;
+use super::bounds::Bounds;
 use super::error::NbdError;
 use super::export::Exports;
-use super::handshake::Limits;
-use super::listener::{Listen, Listener};
+use super::listener::{Entrance, Listener, Passed};
 use super::stats::{Snapshot, WorkerStats};
 use super::worker::{Shared, Worker, WorkerLimits};
 use crate::engine::{self, EngineOptions, EngineReport, IoKind, Pool, Waker};
@@ -27,8 +28,10 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<Listen>,
+    /// Where to listen, and who may come in.
+    pub listen: Vec<Entrance>,
+    /// The sockets that the service manager handed over.
+    pub passed: Passed,
     /// Allow TCP beyond loopback without TLS.
     pub insecure: bool,
     /// Worker threads; at least one is started.
@@ -37,31 +40,20 @@ pub struct Config {
     pub io: Option<IoKind>,
     /// Sizes of the engines.
     pub engine: EngineOptions,
-    /// Bounds of a handshake.
-    pub handshake: Limits,
-    /// How long a handshake may take.
-    pub handshake_time: Duration,
-    /// Connections at a time, all listeners together.
-    pub connections_max: usize,
-    /// Payload bytes that all connections together may hold; a share of the pool's limit.
-    pub held_max: usize,
-    /// How long requests may take to finish once the server stops.
-    pub drain_time: Duration,
+    /// What clients may cost.
+    pub bounds: Bounds,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
             listen: Vec::new(),
+            passed: Passed::default(),
             insecure: false,
             workers: thread::available_parallelism().map_or(1, usize::from).min(4),
             io: None,
             engine: EngineOptions::default(),
-            handshake: Limits::default(),
-            handshake_time: Duration::from_secs(10),
-            connections_max: 1024,
-            held_max: 128 << 20,
-            drain_time: Duration::from_secs(9),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -132,8 +124,8 @@ where
         return Err(NbdError::NoAddress);
     }
     let mut listeners = Vec::new();
-    for listen in &config.listen {
-        listeners.extend(Listener::open(listen, config.insecure)?);
+    for entrance in &config.listen {
+        listeners.extend(Listener::open(entrance, config.insecure, &config.passed)?);
     }
     let workers = config.workers.max(1);
     let load = (0..workers).map(|_| AtomicUsize::new(0)).collect();
@@ -145,8 +137,8 @@ where
         bell: Arc::new(bell),
         wakers: Vec::new(),
         threads: Mutex::default(),
-        drain_time: config.drain_time,
-        addresses: listeners.iter().map(Listener::address).collect(),
+        drain_time: config.bounds.drain_time,
+        addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
         reports: Vec::new(),
         stats: Vec::new(),
         turned_away: Arc::default(),
@@ -161,7 +153,7 @@ where
         doors,
         bell: Arc::clone(&server.bell),
         shared: Arc::clone(&server.shared),
-        connections_max: config.connections_max,
+        connections_max: config.bounds.connections,
         turned_away: Arc::clone(&server.turned_away),
     };
     server.spawn("nbd-accept".into(), move || acceptor.run())?;
@@ -196,10 +188,10 @@ impl Server {
         let stats = Arc::new(WorkerStats::default());
         self.stats.push(Arc::clone(&stats));
         let limits = WorkerLimits {
-            handshake: config.handshake,
-            handshake_time: config.handshake_time,
-            held: config.held_max / config.workers.max(1),
-            drain_time: config.drain_time,
+            handshake: config.bounds.handshake,
+            handshake_time: config.bounds.handshake_time,
+            held: config.bounds.held_in_all / config.workers.max(1),
+            drain_time: config.bounds.drain_time,
         };
         let (exports, pool, shared) = (Arc::clone(exports), pool.clone(), Arc::clone(&self.shared));
         let for_backend = waker.clone();

@@ -1,11 +1,14 @@
 //! Arguments of `serve`. Each has a setting of the same name in the configuration file ([`crate::cli::config`]).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::names::{Listen, Named, parse_listen, parse_named};
+use crate::cli::names::{Named, parse_named};
+use crate::cli::size;
+use crate::nbd::Listen;
 
 /// I/O engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -46,6 +49,19 @@ pub enum CacheChoice {
     Page,
 }
 
+/// Where NBD can be served.
+const NBD_HELP: &str = "\
+Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]: unix:PATH, tcp:HOST:PORT, vsock:CID:PORT (CID a \
+number or any), systemd for the sockets the service manager passes, systemd:NAME for those of that name";
+
+/// How long a connection may ask for nothing; None for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTime(pub Option<Duration>);
+
+fn parse_idle_time(text: &str) -> Result<IdleTime, String> {
+    size::parse_time(text).map(IdleTime)
+}
+
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
@@ -62,8 +78,17 @@ pub struct ServeArgs {
     #[arg(long = "header", value_name = "[NAME=]FILE", value_parser = parse_named)]
     pub headers: Vec<Named>,
     /// Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]
-    #[arg(long, value_name = "unix:PATH|tcp:HOST:PORT", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDRESS", long_help = NBD_HELP)]
     pub nbd: Vec<Listen>,
+    /// NBD connections at a time [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub connections: Option<u32>,
+    /// Of these, of one address, user or machine [default: three quarters]
+    #[arg(long, value_name = "N")]
+    pub connections_per_peer: Option<u32>,
+    /// Close a connection that asks for nothing for so long: 90s, 30min, 12h [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_idle_time)]
+    pub idle_time: Option<IdleTime>,
     /// I/O engine [default: ring where it works]
     #[arg(long, value_enum)]
     pub io: Option<IoChoice>,

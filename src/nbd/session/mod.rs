@@ -30,7 +30,7 @@ use super::handshake::Limits;
 use super::stats::WorkerStats;
 use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
 use flights::Flights;
-pub use flights::{SLOTS_MAX, Ticket};
+pub use flights::{FLIGHTS_MAX, SLOTS_MAX, Ticket};
 use haggling::Haggling;
 use inbox::Inbox;
 use intake::Link;

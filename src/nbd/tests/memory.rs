@@ -226,7 +226,7 @@ impl Setup {
         let export =
             exports.add(export.with_description("test volume").unwrap().with_read_only(self.read_only)).unwrap();
         let mut config = self.config;
-        config.listen.push(super::super::Listen::Unix(dir.path().join("s")));
+        config.listen.push(super::super::Listen::Unix(dir.path().join("s")).into());
         let server = super::super::start(&config, &exports, &pool, MemoryBackend::new).unwrap();
         Rig { volume, export, server, pool, dir }
     }
