@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
 use super::operations::{DaemonOperations, Served, census_line};
+use super::reload::{self, Reload};
 use super::report::Ready;
 use super::words;
 use crate::control::api::IoReport;
@@ -36,10 +37,11 @@ use crate::volume::{Volume, VolumeError};
 const POOL_LIMIT: usize = 512 << 20;
 
 /// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come. `passed` holds the sockets that the service
-/// manager handed over.
+/// manager handed over; `replan` makes the plan again, when SIGHUP asks for it.
 pub fn serve(
     plan: &ServePlan,
     passed: &nbd::Passed,
+    replan: &dyn Fn() -> Result<ServePlan, Failure>,
     ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut lost = harden();
@@ -47,6 +49,7 @@ pub fn serve(
         Failure::from_error(Exit::Internal, &error).hint("this machine computes wrongly: do not serve from it")
     })?;
     let signals = block_signals()?;
+    let keeper = reload::keeper(plan)?;
     let crypto = crypto_engine(plan.crypto_engine);
     let door = Door::open(&plan.state_dir)?;
     door.note(Verb::DaemonStart, &Object::Daemon, concat!("keymoult ", env!("CARGO_PKG_VERSION")));
@@ -56,10 +59,11 @@ pub fn serve(
     }
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     for (planned, volume, _) in &opened {
-        let added = export(&planned.name, volume).and_then(|export| exports.add(export));
+        let export = export(&planned.name, volume).map(|export| export.with_audience(planned.audience.clone()));
+        let added = export.and_then(|export| exports.add(export));
         added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
     }
-    let config = nbd_config(plan, passed)?;
+    let config = nbd::Config { tls: keeper.clone(), ..nbd_config(plan, passed)? };
     let pool = Pool::new(POOL_LIMIT);
     let server = nbd::start(&config, &exports, &pool, |pool, waker| Executor::new(pool.clone(), waker));
     let server = Arc::new(server.map_err(|error| failure_of::nbd(&error))?);
@@ -100,8 +104,8 @@ pub fn serve(
         lost,
     });
     if said.is_ok() {
-        let signal = signals.wait().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
-        tracing::info!(%signal, "stopping");
+        let reload = Reload { replan, keeper, exports, door: Arc::clone(&door) };
+        await_end(&signals, &reload)?;
     }
     control.stop();
     let clean = server.stop();
@@ -137,11 +141,25 @@ fn harden() -> Vec<String> {
     lost
 }
 
-/// Blocks the ending signals in this thread, and so in all threads started later.
+/// Waits for a signal that ends the daemon; reads files again when asked to.
+fn await_end(signals: &SigSet, reload: &Reload<'_>) -> Result<(), Failure> {
+    loop {
+        match signals.wait().map_err(|error| Failure::from_error(Exit::Internal, &error))? {
+            Signal::SIGHUP => reload.run(),
+            signal => {
+                tracing::info!(%signal, "stopping");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Blocks the signals that are waited for in this thread, and so in all threads started later.
 fn block_signals() -> Result<SigSet, Failure> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
+    set.add(Signal::SIGHUP);
     set.thread_block().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     Ok(set)
 }

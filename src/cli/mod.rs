@@ -17,6 +17,7 @@ mod names;
 mod operations;
 pub mod output;
 pub mod progress;
+mod reload;
 mod remote;
 pub mod report;
 mod rotate;

@@ -10,11 +10,12 @@ use crate::nbd::Passed;
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let plan = config::plan(args, global.control.as_ref(), || remote::control_path(global))?;
+    let replan = || config::plan(args, global.control.as_ref(), || remote::control_path(global));
+    let plan = replan()?;
     // Before there is a second thread.
     let passed = Passed::of_this_process().map_err(|error| failure_of::nbd(&error))?;
     log();
-    local::serve(&plan, &passed, &mut |ready| output.result(ready, report::ready))?;
+    local::serve(&plan, &passed, &replan, &mut |ready| output.result(ready, report::ready))?;
     Ok(Exit::Ok)
 }
 

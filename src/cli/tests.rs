@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, ServeArgs};
-use super::config::{self, ServePlan};
+use super::config::{self, ListenerPlan, ServePlan};
 use super::failure::Failure;
 use super::help;
-use crate::nbd::Listen;
+use crate::nbd::{Audience, Listen, TlsMode};
 
 fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
     for child in command.get_subcommands() {
@@ -83,6 +83,12 @@ state-dir = "/state"
 connections = 9
 connections-per-peer = 4
 idle-time = "30min"
+[tls]
+certificate = "/cert"
+key = "/key"
+client-ca = "/ca"
+client-crl = "/crl"
+mode = "allowed"
 [[volume]]
 path = "/a.img"
 [[volume]]
@@ -96,7 +102,8 @@ read-only = true
 /// The same as flags, as far as flags speak of single volumes.
 const FLAGS: &str = "/a.img second=/b.img --header second=/b.header --kek file:/everyone --nbd unix:/nbd.sock \
     --nbd tcp:192.0.2.1:10809 --control unix:/control.sock --io posix --crypto-engine portable --cache page --workers 3 \
-    --insecure --state-dir /state --connections 9 --connections-per-peer 4 --idle-time 1800s";
+    --insecure --state-dir /state --connections 9 --connections-per-peer 4 --idle-time 1800s \
+    --tls-certificate /cert --tls-key /key --tls-client-ca /ca --tls-client-crl /crl --tls allowed";
 
 #[test]
 fn a_file_says_what_flags_say() {
@@ -120,6 +127,8 @@ fn every_serve_flag_has_a_setting_and_the_other_way_round() {
     let limits = settings(&plan_with("[limits]\nnonsense = 1", "").unwrap_err().human());
     let limits_with_a_flag = limits.into_iter().filter(|limit| LIMIT_FLAGS.contains(&limit.as_str()));
     known.extend(limits_with_a_flag);
+    let tls = settings(&plan_with("[tls]\nnonsense = 1", "").unwrap_err().human());
+    known.extend(tls.into_iter().filter(|setting| setting != "mode").map(|setting| format!("tls-{setting}")));
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
@@ -138,7 +147,7 @@ fn a_flag_replaces_the_setting_of_its_name() {
     let names: Vec<&str> = plan.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names, ["c"]);
     assert_eq!(plan.volumes[0].keks, ["file:/flag"]);
-    assert_eq!(plan.nbd, [Listen::Unix("/other".into()).into()]);
+    assert_eq!(plan.nbd, [ListenerPlan::at(Listen::Unix("/other".into()), TlsMode::Allowed)]);
     assert_eq!((plan.control.to_str(), plan.workers), (Some("/mine"), Some(3)));
     assert_eq!(plan.io.map(|io| io.to_string()), Some("ring".into()));
     assert!(plan_with(FILE, "--read-only").unwrap().volumes.iter().all(|volume| volume.read_only));
@@ -147,7 +156,7 @@ fn a_flag_replaces_the_setting_of_its_name() {
 #[test]
 fn defaults_are_safe() {
     let plan = plan("/a.img --kek file:/k").unwrap();
-    assert_eq!(plan.nbd, [Listen::Unix("/run/keymoult/nbd.sock".into()).into()]);
+    assert_eq!(plan.nbd, [ListenerPlan::at(Listen::Unix("/run/keymoult/nbd.sock".into()), TlsMode::Off)]);
     assert_eq!((plan.control.to_str(), plan.state_dir.to_str()), (Some("/default.sock"), Some("/var/lib/keymoult")));
     assert!(!plan.volumes[0].read_only);
 }
@@ -201,7 +210,7 @@ fn a_listener_says_who_may_come_in() {
     assert_eq!((access.users.as_slice(), access.groups.as_slice()), (&[0, 1000][..], &[0][..]));
     assert_eq!((unix.entrance.rights.mode, unix.entrance.rights.group), (0o660, Some(7)));
     assert_eq!(vsock.entrance.access.machines, [3]);
-    assert_eq!(*passed, Listen::Passed(Some("nbd".into())).into());
+    assert_eq!(*passed, ListenerPlan::at(Listen::Passed(Some("nbd".into())), TlsMode::Off));
 }
 
 #[test]
@@ -245,5 +254,61 @@ fn limits_are_read_and_their_ranges_told() {
     ] {
         let message = plan_of("\"unix:/s\"", limits).unwrap_err().human();
         assert!(message.contains(words), "{limits}: {message}");
+    }
+}
+
+/// A file with TLS, listeners of every kind and volumes for everybody, for TLS, for two clients.
+const TLS_FILE: &str = r#"
+kek = ["file:/k"]
+nbd = [
+    "unix:/default",
+    { address = "tcp:192.0.2.1:1", tls = "required" },
+    { address = "unix:/mixed", tls = "allowed" },
+    { address = "unix:/plain", tls = "off" },
+]
+[tls]
+certificate = "/cert"
+key = "/key"
+client-ca = "/ca"
+[[volume]]
+path = "/open"
+[[volume]]
+path = "/tls"
+tls-only = true
+[[volume]]
+path = "/named"
+clients = ["alice", "bob"]
+"#;
+
+#[test]
+fn listeners_and_volumes_say_what_tls_is_to_them() {
+    let plan = plan_with(TLS_FILE, "").unwrap();
+    let modes: Vec<TlsMode> = plan.nbd.iter().map(|listener| listener.entrance.tls).collect();
+    assert_eq!(modes, [TlsMode::Required, TlsMode::Required, TlsMode::Allowed, TlsMode::Off]);
+    let audiences: Vec<Audience> = plan.volumes.iter().map(|volume| volume.audience.clone()).collect();
+    let named = Audience::Named(vec!["alice".into(), "bob".into()]);
+    assert_eq!(audiences, [Audience::Everybody, Audience::Tls, named]);
+    let relaxed = plan_with(TLS_FILE, "--tls allowed").unwrap();
+    assert_eq!(relaxed.nbd[0].entrance.tls, TlsMode::Allowed, "where the listener says nothing itself");
+    assert_eq!(relaxed.nbd[3].entrance.tls, TlsMode::Off);
+}
+
+#[test]
+fn tls_that_does_not_fit_together_is_refused() {
+    let open = "{ address = \"tcp:192.0.2.1:1\", tls = \"required\" }";
+    let cases = [
+        (TLS_FILE.replace("key = \"/key\"", ""), "a TLS certificate needs its private key"),
+        (TLS_FILE.replace("certificate = \"/cert\"", ""), "a TLS key needs its certificate"),
+        (TLS_FILE.replace("client-ca = \"/ca\"", ""), "`named` names clients, and nobody vouches"),
+        (TLS_FILE.replace("client-ca = \"/ca\"", "client-crl = \"/crl\""), "needs their authority"),
+        (TLS_FILE.replace(open, &open.replace("required", "allowed")), "beyond this machine, without TLS"),
+        (TLS_FILE.replace("\"off\"", "\"maybe\""), "unknown variant `maybe`"),
+        (TLS_FILE.replace("tls-only = true", "tls-only = 1"), "expected a boolean"),
+        ("kek = [\"file:/k\"]\n[[volume]]\npath = \"/a\"\ntls-only = true".into(), "`a` is for TLS alone"),
+        ("kek = [\"file:/k\"]\n[tls]\nmode = \"allowed\"\n[[volume]]\npath = \"/a\"".into(), "is to offer TLS"),
+    ];
+    for (file, words) in cases {
+        let message = plan_with(&file, "").unwrap_err().human();
+        assert!(message.contains(words), "{words}: {message}");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 
+use super::audience::TlsMode;
 use super::listener::Listener;
 use super::worker::Shared;
 use crate::engine::{Sock, Waker};
@@ -25,7 +26,7 @@ const PAUSE_MS: u16 = 50;
 #[derive(Debug)]
 pub struct Door {
     /// Its channel.
-    pub sender: Sender<Sock>,
+    pub sender: Sender<(Sock, TlsMode)>,
     /// Makes it look.
     pub waker: Waker,
 }
@@ -80,7 +81,7 @@ impl Acceptor {
     fn accept_all(&self, listener: &Listener) {
         loop {
             match listener.accept() {
-                Ok((socket, _)) => self.hand_over(socket),
+                Ok((socket, _)) => self.hand_over(socket, listener.tls),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -93,7 +94,7 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&self, socket: Sock) {
+    fn hand_over(&self, socket: Sock, tls: TlsMode) {
         let loads = self.shared.load.iter().map(|load| load.load(Ordering::Relaxed));
         let total: usize = loads.clone().sum();
         let least = loads.enumerate().min_by_key(|(_, load)| *load).map(|(index, _)| index);
@@ -103,7 +104,7 @@ impl Acceptor {
         };
         socket.tune(SEND_BUFFER);
         self.shared.load[index].fetch_add(1, Ordering::Relaxed);
-        if self.doors[index].sender.send(socket).is_err() {
+        if self.doors[index].sender.send((socket, tls)).is_err() {
             tracing::error!(worker = index, "a worker is gone");
             self.shared.load[index].fetch_sub(1, Ordering::Relaxed);
         }

@@ -112,10 +112,12 @@ impl Bounds {
 mod tests {
     use super::*;
 
+    type Bend = fn(&mut Bounds);
+
     #[test]
     fn every_limit_has_a_range() {
         assert_eq!(Bounds::default().check(), Ok(()));
-        let wrong: [(&str, fn(&mut Bounds)); 14] = [
+        let wrong: [(&str, Bend); 14] = [
             ("handshake-time", |it| it.handshake_time = Duration::ZERO),
             ("options", |it| it.handshake.options = 0),
             ("option-bytes-kept", |it| it.handshake.option_data = 4096),

@@ -56,6 +56,9 @@ pub enum NbdError {
         /// What.
         source: io::Error,
     },
+    /// TLS is to be offered, and there is no certificate.
+    #[error("{0} is to offer TLS, and there is no certificate for it")]
+    NoTls(String),
     /// Listening failed otherwise.
     #[error("cannot listen on {address}")]
     Listen {

@@ -2,11 +2,13 @@
 //!
 //! Files are named after the protocol's phases and words. The core does no I/O and reads no clock: [`handshake`],
 //! [`options`] and [`meta`] turn received bytes into answers, [`request`] and [`reply`] do the same for
-//! transmission. Volumes stay behind [`export::Export`]; this layer knows neither keys nor formats.
+//! transmission. TLS lies between sockets and all of this ([`tls`]). Volumes stay behind [`export::Export`]; this layer
+//! knows neither keys nor formats.
 
 mod accept;
 pub mod access;
 pub mod address;
+pub mod audience;
 pub mod backend;
 pub mod bounds;
 mod budget;
@@ -24,12 +26,14 @@ pub mod server;
 mod session;
 pub mod stats;
 mod table;
+pub mod tls;
 mod volume;
 pub mod wire;
 mod worker;
 
 pub use access::Access;
 pub use address::Listen;
+pub use audience::{Audience, TlsMode};
 pub use backend::Backend;
 pub use bounds::Bounds;
 pub use error::NbdError;

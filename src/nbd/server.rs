@@ -19,6 +19,7 @@ use super::error::NbdError;
 use super::export::Exports;
 use super::listener::{Entrance, Listener, Passed};
 use super::stats::{Snapshot, WorkerStats};
+use super::tls::Keeper;
 use super::worker::{Shared, Worker, WorkerLimits};
 use crate::engine::{self, EngineOptions, EngineReport, IoKind, Pool, Waker};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub listen: Vec<Entrance>,
     /// The sockets that the service manager handed over.
     pub passed: Passed,
+    /// What TLS begins with, where there is TLS.
+    pub tls: Option<Arc<Keeper>>,
     /// Allow TCP beyond loopback without TLS.
     pub insecure: bool,
     /// Worker threads; at least one is started.
@@ -49,6 +52,7 @@ impl Default for Config {
         Config {
             listen: Vec::new(),
             passed: Passed::default(),
+            tls: None,
             insecure: false,
             workers: thread::available_parallelism().map_or(1, usize::from).min(4),
             io: None,
@@ -127,6 +131,9 @@ where
     for entrance in &config.listen {
         listeners.extend(Listener::open(entrance, config.insecure, &config.passed)?);
     }
+    if let Some(entrance) = config.listen.iter().find(|entrance| entrance.tls.is_offered() && config.tls.is_none()) {
+        return Err(NbdError::NoTls(entrance.address.to_string()));
+    }
     let workers = config.workers.max(1);
     let load = (0..workers).map(|_| AtomicUsize::new(0)).collect();
     let shared = Arc::new(Shared { stopping: AtomicBool::new(false), load });
@@ -194,10 +201,11 @@ impl Server {
             drain_time: config.bounds.drain_time,
         };
         let (exports, pool, shared) = (Arc::clone(exports), pool.clone(), Arc::clone(&self.shared));
+        let tls = config.tls.clone();
         let for_backend = waker.clone();
         self.spawn(format!("nbd-{index}"), move || {
             let backend = make_backend(&pool, for_backend);
-            Worker { index, engine, backend, pool, exports, incoming, shared, stats, limits }.run();
+            Worker { index, engine, backend, pool, exports, tls, incoming, shared, stats, limits }.run();
         })?;
         Ok(Door { sender, waker })
     }

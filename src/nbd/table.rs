@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::audience::TlsMode;
 use super::backend::{Backend, TOKEN_BIT};
 use super::handshake::Limits;
 use super::session::{Io, Seat, Session, Ticket};
@@ -54,8 +55,8 @@ impl<B: Backend> Table<B> {
         self.len() == 0
     }
 
-    /// Adds a connection.
-    pub fn insert(&mut self, socket: Sock, now: Instant) {
+    /// Adds a connection of a listener that treats TLS so.
+    pub fn insert(&mut self, socket: Sock, tls: TlsMode, now: Instant) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.marked.push(false);
@@ -63,7 +64,7 @@ impl<B: Backend> Table<B> {
         });
         let seat = Seat { slot, id: self.next_id };
         self.next_id = self.next_id.wrapping_add(1);
-        self.slots[slot as usize] = Some(Session::new(seat, Arc::new(socket), self.limits));
+        self.slots[slot as usize] = Some(Session::new(seat, Arc::new(socket), self.limits, tls));
         self.haggling.push_back((now + self.handshake_time, seat));
         self.mark(slot);
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use super::audience::TlsMode;
 use super::backend::Backend;
 use super::budget::Budget;
 use super::drain::Drain;
@@ -20,6 +21,7 @@ use super::handshake::Limits;
 use super::session::{Io, SLOTS_MAX};
 use super::stats::WorkerStats;
 use super::table::Table;
+use super::tls::Keeper;
 use crate::engine::{Engine, Pool, Sock};
 
 /// How often a session that lacks buffers tries again: whoever frees them may be another worker.
@@ -59,8 +61,10 @@ pub struct Worker<B: Backend> {
     pub pool: Pool,
     /// What handshakes may choose from.
     pub exports: Arc<Exports<B::Volume>>,
+    /// What TLS begins with, where there is TLS.
+    pub tls: Option<Arc<Keeper>>,
     /// New connections.
-    pub incoming: Receiver<Sock>,
+    pub incoming: Receiver<(Sock, TlsMode)>,
     /// What it shares with listeners and handle.
     pub shared: Arc<Shared>,
     /// Its counters.
@@ -92,6 +96,7 @@ impl<B: Backend> Worker<B> {
                 budget: &mut budget,
                 stats: &self.stats,
                 exports: &self.exports,
+                tls: self.tls.as_deref(),
                 now,
                 stopping,
             };
@@ -113,13 +118,13 @@ impl<B: Backend> Worker<B> {
     }
 
     fn welcome(&mut self, table: &mut Table<B>, stopping: bool, now: Instant) {
-        while let Ok(socket) = self.incoming.try_recv() {
+        while let Ok((socket, tls)) = self.incoming.try_recv() {
             if stopping || table.len() >= SLOTS_MAX {
                 self.shared.load[self.index].fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
             self.stats.opened.add(1);
-            table.insert(socket, now);
+            table.insert(socket, tls, now);
         }
     }
 }

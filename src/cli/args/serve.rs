@@ -49,6 +49,18 @@ pub enum CacheChoice {
     Page,
 }
 
+/// How a listener treats TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsChoice {
+    /// Plaintext
+    Off,
+    /// The client decides
+    Allowed,
+    /// Nothing without TLS
+    Required,
+}
+
 /// Where NBD can be served.
 const NBD_HELP: &str = "\
 Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]: unix:PATH, tcp:HOST:PORT, vsock:CID:PORT (CID a \
@@ -80,6 +92,21 @@ pub struct ServeArgs {
     /// Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]
     #[arg(long, value_name = "ADDRESS", long_help = NBD_HELP)]
     pub nbd: Vec<Listen>,
+    /// Certificate of the NBD server and those up to its authority, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM, readable by its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities of client certificates, PEM; with them every TLS client needs a certificate
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Revocation lists of those authorities, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_crl: Option<PathBuf>,
+    /// TLS on listeners that say nothing else [default: required with a certificate, else off]
+    #[arg(long, value_enum)]
+    pub tls: Option<TlsChoice>,
     /// NBD connections at a time [default: 1024]
     #[arg(long, value_name = "N")]
     pub connections: Option<u32>,
@@ -101,7 +128,7 @@ pub struct ServeArgs {
     /// Worker threads [default: as fits the machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Serve NBD without TLS beyond this machine
+    /// Serve NBD beyond this machine where TLS is not required
     #[arg(long)]
     pub insecure: bool,
     /// Serve all volumes read only

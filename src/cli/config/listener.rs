@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 
-use crate::nbd::{Access, Entrance, FileRights, Listen};
+use crate::cli::args::TlsChoice;
+use crate::nbd::{Access, Entrance, FileRights, Listen, TlsMode};
 
 /// One listener to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +19,10 @@ pub struct ListenerPlan {
     pub entrance: Entrance,
 }
 
-impl From<Listen> for ListenerPlan {
-    fn from(address: Listen) -> ListenerPlan {
-        ListenerPlan { entrance: Entrance::from(address) }
+impl ListenerPlan {
+    /// A listener of which only the address is said.
+    pub fn at(address: Listen, tls: TlsMode) -> ListenerPlan {
+        ListenerPlan { entrance: Entrance { tls, ..Entrance::from(address) } }
     }
 }
 
@@ -37,11 +39,12 @@ pub struct FileListener {
     groups: Vec<NameOrNumber>,
     socket_mode: Option<String>,
     socket_group: Option<NameOrNumber>,
+    tls: Option<TlsChoice>,
 }
 
 impl FileListener {
-    /// Makes the plan of it.
-    pub fn plan(&self) -> Result<ListenerPlan, String> {
+    /// Makes the plan of it; `tls` is how TLS is treated where nothing is said.
+    pub fn plan(&self, tls: TlsMode) -> Result<ListenerPlan, String> {
         let address: Listen = self.address.parse()?;
         let named = |what: String| format!("nbd `{address}`: {what}");
         let mut access = Access::default();
@@ -60,7 +63,8 @@ impl FileListener {
             rights.mode = mode(text).map_err(named)?;
         }
         rights.group = self.socket_group.as_ref().map(group).transpose().map_err(named)?;
-        let entrance = Entrance { address: address.clone(), access, rights };
+        let tls = self.tls.map_or(tls, TlsMode::from);
+        let entrance = Entrance { address: address.clone(), access, rights, tls };
         entrance.check().map_err(named)?;
         Ok(ListenerPlan { entrance })
     }

@@ -1,8 +1,8 @@
 //! Listening sockets: how they come to be, and who came in by them.
 //!
 //! Invariants: a listener accepts without blocking; whoever comes in is looked at once, by what the system says of the
-//! socket and not by what a peer says; a rule that cannot match a listener's kind of socket is refused; plain TCP beyond
-//! loopback needs to be asked for.
+//! socket and not by what a peer says; a rule that cannot match a listener's kind of socket is refused; TCP beyond
+//! loopback that does not require TLS needs to be asked for.
 
 mod passed;
 mod tcp;
@@ -17,6 +17,7 @@ use nix::sys::socket::{self, SockaddrLike, SockaddrStorage, sockopt};
 
 use super::access::{Access, Kind, Peer};
 use super::address::Listen;
+use super::audience::TlsMode;
 use super::error::NbdError;
 use crate::engine::Sock;
 
@@ -36,11 +37,13 @@ pub struct Entrance {
     pub access: Access,
     /// Of a unix socket's file.
     pub rights: FileRights,
+    /// How TLS is treated.
+    pub tls: TlsMode,
 }
 
 impl From<Listen> for Entrance {
     fn from(address: Listen) -> Entrance {
-        Entrance { address, access: Access::default(), rights: FileRights::default() }
+        Entrance { address, access: Access::default(), rights: FileRights::default(), tls: TlsMode::Off }
     }
 }
 
@@ -73,6 +76,8 @@ pub struct Listener {
     address: Listen,
     /// Who may connect.
     pub access: Access,
+    /// How TLS is treated.
+    pub tls: TlsMode,
     /// Removed with the listener.
     _file: Option<SocketFile>,
 }
@@ -92,17 +97,18 @@ impl Listener {
         };
         for listener in &mut listeners {
             entrance.access.check(listener.kind).map_err(rules)?;
-            if !insecure && !listener.address.is_local() {
+            if !insecure && entrance.tls != TlsMode::Required && !listener.address.is_local() {
                 return Err(NbdError::Exposed(listener.address.to_string()));
             }
             listener.access = entrance.access.clone();
+            listener.tls = entrance.tls;
         }
         Ok(listeners)
     }
 
     /// A listener around a socket that listens and does not block.
     fn new(socket: OwnedFd, kind: Kind, address: Listen, file: Option<SocketFile>) -> Listener {
-        Listener { socket, kind, address, access: Access::default(), _file: file }
+        Listener { socket, kind, address, access: Access::default(), tls: TlsMode::Off, _file: file }
     }
 
     /// Where it listens: the port is the real one if 0 was asked for.

@@ -15,19 +15,23 @@ mod inbox;
 mod intake;
 mod landing;
 mod outbox;
+mod sealed;
 mod spans;
 mod status;
+mod transport;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::audience::TlsMode;
 use super::backend::Backend;
 use super::budget::Budget;
 use super::export::Exports;
 use super::form::Form;
 use super::handshake::Limits;
 use super::stats::WorkerStats;
+use super::tls::Keeper;
 use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
 use flights::Flights;
 pub use flights::{FLIGHTS_MAX, SLOTS_MAX, Ticket};
@@ -35,6 +39,7 @@ use haggling::Haggling;
 use inbox::Inbox;
 use intake::Link;
 use outbox::Outbox;
+use transport::{Refill, Transport};
 
 /// What a worker lends its sessions.
 pub struct Io<'a, B: Backend> {
@@ -50,6 +55,8 @@ pub struct Io<'a, B: Backend> {
     pub stats: &'a WorkerStats,
     /// What handshakes may choose from.
     pub exports: &'a Exports<B::Volume>,
+    /// What TLS begins with, where there is TLS.
+    pub tls: Option<&'a Keeper>,
     /// The time of this round.
     pub now: Instant,
     /// The server is shutting down.
@@ -111,6 +118,7 @@ pub struct Session<B: Backend> {
     phase: Phase<B::Volume>,
     /// Of the messages in transmission.
     form: Form,
+    transport: Transport,
     inbox: Inbox,
     outbox: Outbox,
     flights: Flights,
@@ -123,13 +131,14 @@ pub struct Session<B: Backend> {
 }
 
 impl<B: Backend> Session<B> {
-    /// A session whose greeting goes out with the first [`Session::intake`].
-    pub fn new(seat: Seat, socket: Arc<Sock>, limits: Limits) -> Session<B> {
+    /// A session whose greeting goes out with the first [`Session::intake`], on a listener that treats TLS so.
+    pub fn new(seat: Seat, socket: Arc<Sock>, limits: Limits, tls: TlsMode) -> Session<B> {
         Session {
             seat,
             socket,
-            phase: Phase::Haggling(Box::new(Haggling::new(limits))),
+            phase: Phase::Haggling(Box::new(Haggling::new(limits, tls))),
             form: Form::Simple,
+            transport: Transport::Plain,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             flights: Flights::default(),
@@ -177,13 +186,13 @@ impl<B: Backend> Session<B> {
             return self.die(io);
         }
         io.stats.received.add(len as u64);
-        self.inbox.received(first, rest, len);
+        self.transport.received(&mut self.inbox, first, rest, len);
     }
 
     fn sent(&mut self, ok: bool, parts: Vec<(Data, Range<usize>)>, io: &mut Io<'_, B>) {
         self.sending = false;
         let len: usize = parts.iter().map(|part| part.1.len()).sum();
-        let free = self.outbox.sent(parts);
+        let free = self.transport.sent(&mut self.outbox, parts);
         if matches!(self.phase, Phase::Dead) {
             return;
         }
@@ -196,19 +205,36 @@ impl<B: Backend> Session<B> {
         if self.receiving {
             return;
         }
-        if self.is_haggling() {
-            self.wait = self.haggle(io);
-        }
-        if matches!(self.phase, Phase::Transmission(_)) {
-            self.turn = 0;
-            self.wait = self.admit(io);
-        }
-        if matches!(self.phase, Phase::Closing | Phase::Dead) {
-            self.wait = Wait::End;
+        self.turn = 0;
+        loop {
+            if self.is_haggling() {
+                self.wait = self.haggle(io);
+            }
+            if matches!(self.phase, Phase::Transmission(_)) {
+                self.wait = self.admit(io);
+            }
+            if matches!(self.phase, Phase::Closing | Phase::Dead) {
+                self.wait = Wait::End;
+            }
+            if self.wait != Wait::Input || !self.refill(io) {
+                break;
+            }
         }
         if self.wait == Wait::Shared {
             io.budget.wait(self.seat.slot);
         }
+    }
+
+    /// Gets bytes that were received already but not understood; false if the session has to wait for something.
+    fn refill(&mut self, io: &mut Io<'_, B>) -> bool {
+        match self.transport.refill(&mut self.inbox, &self.socket, io.pool) {
+            Refill::Done => return true,
+            Refill::Starved => {}
+            Refill::Blocked => self.wait = Wait::Own,
+            Refill::NoBuffer => self.wait = Wait::Shared,
+            Refill::Ended => self.tls_ended(io),
+        }
+        false
     }
 
     /// Starts a send of what is ready and the next receive; closes when everything is answered.
@@ -217,28 +243,38 @@ impl<B: Backend> Session<B> {
             return;
         }
         if !self.sending
-            && let Some(op) = self.outbox.send(self.form, &self.socket, io.pool)
+            && let Some(op) = self.transport.send(&mut self.outbox, self.form, &self.socket, io.pool)
         {
             self.sending = true;
             io.engine.submit(self.seat.send_token(), op);
         }
         if self.wait == Wait::Input
             && !self.receiving
-            && let Some(op) = self.inbox.receive(&self.socket, io.pool)
+            && let Some(op) = self.transport.receive(&mut self.inbox, &self.socket, io.pool)
         {
             self.receiving = true;
             io.engine.submit(self.seat.receive_token(), op);
         }
-        let lacks_buffer = (!self.sending && !self.outbox.is_empty()) || (!self.receiving && self.wait == Wait::Input);
+        if self.transport.has_failed() && !self.only_parts() {
+            return self.die(io);
+        }
+        let unsent = !self.outbox.is_empty() || self.transport.has_output();
+        let lacks_buffer = (!self.sending && unsent) || (!self.receiving && self.wait == Wait::Input);
         if lacks_buffer || self.wait == Wait::Shared {
             io.budget.wait(self.seat.slot);
         } else {
             io.budget.leave(self.seat.slot);
         }
-        let answered = self.flights.is_empty() && self.outbox.is_empty() && !self.sending;
+        let answered = self.flights.is_empty() && !unsent && !self.sending;
         if matches!(self.phase, Phase::Closing) && answered {
-            self.die(io);
+            self.part(io);
         }
+    }
+
+    /// Whether nothing is left to do but to say goodbye.
+    fn only_parts(&self) -> bool {
+        let answered = self.flights.is_empty() && self.outbox.is_empty() && !self.transport.owes();
+        matches!(self.phase, Phase::Closing) && answered
     }
 
     /// Reads no more, answers what runs, then closes. A write whose payload is still arriving fails.
@@ -264,6 +300,7 @@ impl<B: Backend> Session<B> {
         io.engine.cancel_socket(&self.socket);
         io.budget.leave(self.seat.slot);
         self.release(self.held, io);
+        self.transport = Transport::Plain;
         self.outbox = Outbox::default();
         self.inbox = Inbox::default();
     }

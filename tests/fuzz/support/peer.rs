@@ -12,7 +12,7 @@ use keymoult::engine::{Done, Engine, EngineReport, EngineStats, Op, Pool, Sock, 
 use keymoult::nbd::handshake::Limits;
 use keymoult::nbd::parts::{Budget, Io, Table};
 use keymoult::nbd::stats::WorkerStats;
-use keymoult::nbd::{Export, Exports};
+use keymoult::nbd::{Export, Exports, TlsMode};
 
 use super::client::engine;
 use super::input::Input;
@@ -114,7 +114,7 @@ impl<'a> Peer<'a> {
         let now = Instant::now();
         let mut table = Table::new(Limits::default(), Duration::from_secs(3600));
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        table.insert(Sock::try_from(ours).unwrap(), now);
+        table.insert(Sock::try_from(ours).unwrap(), TlsMode::Off, now);
         let pool = self.pool.clone();
         let mut done = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -125,6 +125,7 @@ impl<'a> Peer<'a> {
                 budget: &mut budget,
                 stats: &stats,
                 exports: &exports,
+                tls: None,
                 now,
                 stopping: false,
             };
