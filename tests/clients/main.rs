@@ -19,6 +19,7 @@ mod kill;
 mod qemu;
 mod shell;
 mod sparse;
+mod tls;
 
 use support::{Daemon, MIB, ServeOptions, Store, VolumeOptions};
 
@@ -84,5 +85,10 @@ over_variants! {
     sparse::verified_rotation as sparse_rotation,
     kill::kill_9_loses_nothing_acknowledged as kill_9,
     filesystem::ext4_through_a_rotation as ext4_rotation,
+    tls::copy_both_ways as tls_copy,
+    tls::qemu_in_every_version as tls_qemu,
+    tls::clients_are_judged as tls_clients,
+    tls::mixed_listener as tls_mixed,
+    tls::reload_while_in_use as tls_reload,
     idle::wakes_nobody as idle_daemon,
 }
