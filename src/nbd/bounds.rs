@@ -6,8 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::budget::FLOOR;
 use super::handshake;
 use super::session::FLIGHTS_MAX;
+use crate::engine::CLASS_MIN;
 use crate::limits::NBD_PAYLOAD_MAX;
 
 /// Limits of the server.
@@ -75,6 +77,12 @@ impl Bounds {
     /// Connections of one peer at a time. Unless told otherwise a quarter of all is left to others.
     pub fn per_peer(&self) -> usize {
         self.connections_per_peer.unwrap_or(self.connections - self.connections / 4)
+    }
+
+    /// Memory for buffers that these limits may take, bytes: what is held, the floor of every connection and its small
+    /// buffers; as much again, which is what large stream buffers may take at most; and room to work on what is held.
+    pub fn buffers(&self) -> usize {
+        2 * (self.held_in_all + self.connections * (FLOOR + 4 * CLASS_MIN)) + self.held_in_all
     }
 
     /// Names the first limit that is outside its range.

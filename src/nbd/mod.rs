@@ -20,11 +20,13 @@ pub mod meta;
 pub mod options;
 pub mod reply;
 pub mod request;
+mod roll;
 pub mod server;
 mod session;
 pub mod stats;
 mod table;
 mod volume;
+mod watch;
 pub mod wire;
 mod worker;
 
@@ -40,6 +42,7 @@ pub use server::{Config, Server, start};
 /// The parts a worker is made of, for harnesses that drive connections without sockets and threads. Not for serving.
 #[doc(hidden)]
 pub mod parts {
+    pub use super::bounds::Bounds;
     pub use super::budget::Budget;
     pub use super::session::Io;
     pub use super::table::Table;

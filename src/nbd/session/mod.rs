@@ -17,17 +17,21 @@ mod landing;
 mod outbox;
 mod spans;
 mod status;
+mod watched;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::backend::Backend;
-use super::budget::Budget;
+use super::bounds::Bounds;
+use super::budget::{Budget, Grant, Want};
 use super::export::Exports;
 use super::form::Form;
 use super::handshake::Limits;
+use super::roll::{Guest, Party};
 use super::stats::WorkerStats;
+use super::watch::Owing;
 use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
 use flights::Flights;
 pub use flights::{FLIGHTS_MAX, SLOTS_MAX, Ticket};
@@ -50,6 +54,8 @@ pub struct Io<'a, B: Backend> {
     pub stats: &'a WorkerStats,
     /// What handshakes may choose from.
     pub exports: &'a Exports<B::Volume>,
+    /// What clients may cost.
+    pub bounds: &'a Bounds,
     /// The time of this round.
     pub now: Instant,
     /// The server is shutting down.
@@ -115,6 +121,22 @@ pub struct Session<B: Backend> {
     outbox: Outbox,
     flights: Flights,
     held: usize,
+    /// Of these, granted from beyond the budget.
+    floor: usize,
+    /// Bytes that could not be had.
+    lacking: usize,
+    /// The connection's place; its party answers for what is held.
+    guest: Option<Guest>,
+    /// Bytes received.
+    received: u64,
+    /// When a message last came or a request last ended.
+    active: Instant,
+    /// More was not received because a limit was reached.
+    held_back: bool,
+    /// What it owes, while it owes something.
+    owing: Option<Owing>,
+    /// Whether the table watches it.
+    watched: bool,
     /// Bytes of transfers started in this turn.
     turn: usize,
     wait: Wait,
@@ -124,7 +146,7 @@ pub struct Session<B: Backend> {
 
 impl<B: Backend> Session<B> {
     /// A session whose greeting goes out with the first [`Session::intake`].
-    pub fn new(seat: Seat, socket: Arc<Sock>, limits: Limits) -> Session<B> {
+    pub fn new(seat: Seat, socket: Arc<Sock>, guest: Option<Guest>, limits: Limits, now: Instant) -> Session<B> {
         Session {
             seat,
             socket,
@@ -134,6 +156,14 @@ impl<B: Backend> Session<B> {
             outbox: Outbox::default(),
             flights: Flights::default(),
             held: 0,
+            floor: 0,
+            lacking: 0,
+            guest,
+            received: 0,
+            active: now,
+            held_back: false,
+            owing: None,
+            watched: false,
             turn: 0,
             wait: Wait::Own,
             receiving: false,
@@ -177,6 +207,8 @@ impl<B: Backend> Session<B> {
             return self.die(io);
         }
         io.stats.received.add(len as u64);
+        self.received += len as u64;
+        self.active = io.now;
         self.inbox.received(first, rest, len);
     }
 
@@ -188,6 +220,7 @@ impl<B: Backend> Session<B> {
             return;
         }
         self.release(free, io);
+        self.active = io.now;
         if ok { io.stats.sent.add(len as u64) } else { self.die(io) }
     }
 
@@ -199,6 +232,11 @@ impl<B: Backend> Session<B> {
         if self.is_haggling() {
             self.wait = self.haggle(io);
         }
+        if std::mem::take(&mut self.held_back) && self.socket.is_hung_up() {
+            // What it sent and we did not take up is from a connection that is dead: somebody may have written newer data
+            // since. What was taken up is carried out and answered.
+            self.close(io);
+        }
         if matches!(self.phase, Phase::Transmission(_)) {
             self.turn = 0;
             self.wait = self.admit(io);
@@ -207,7 +245,7 @@ impl<B: Backend> Session<B> {
             self.wait = Wait::End;
         }
         if self.wait == Wait::Shared {
-            io.budget.wait(self.seat.slot);
+            io.budget.wait(self.seat.slot, self.want(self.lacking));
         }
     }
 
@@ -230,8 +268,10 @@ impl<B: Backend> Session<B> {
             io.engine.submit(self.seat.receive_token(), op);
         }
         let lacks_buffer = (!self.sending && !self.outbox.is_empty()) || (!self.receiving && self.wait == Wait::Input);
-        if lacks_buffer || self.wait == Wait::Shared {
-            io.budget.wait(self.seat.slot);
+        if self.wait == Wait::Shared {
+            io.budget.wait(self.seat.slot, self.want(self.lacking));
+        } else if lacks_buffer {
+            io.budget.wait(self.seat.slot, self.want(0));
         } else {
             io.budget.leave(self.seat.slot);
         }
@@ -270,21 +310,37 @@ impl<B: Backend> Session<B> {
 
     /// Lets the engine forget the socket; the last call before the session is dropped.
     pub fn forget(&self, io: &mut Io<'_, B>) {
+        io.budget.forget(self.party());
         io.engine.forget_socket(&self.socket);
+    }
+
+    fn party(&self) -> Party {
+        self.guest.as_ref().map_or(Party::Unknown, Guest::party)
+    }
+
+    fn want(&self, len: usize) -> Want {
+        Want { party: self.party(), held: self.held, len }
     }
 
     /// Takes `len` bytes of the worker's budget.
     fn reserve(&mut self, len: usize, io: &mut Io<'_, B>) -> bool {
-        let granted = io.budget.reserve(self.seat.slot, len);
-        if granted {
-            self.held += len;
+        match io.budget.reserve(self.seat.slot, &self.want(len)) {
+            Some(Grant::Shared) => self.held += len,
+            Some(Grant::Floor) => (self.held, self.floor) = (self.held + len, self.floor + len),
+            None => {
+                self.lacking = len;
+                return false;
+            }
         }
-        granted
+        true
     }
 
+    /// Gives bytes back; those from beyond the budget first.
     fn release(&mut self, len: usize, io: &mut Io<'_, B>) {
         debug_assert!(len <= self.held);
         self.held -= len;
-        io.budget.release(len);
+        let floor = len.min(self.floor);
+        self.floor -= floor;
+        io.budget.release(self.party(), len - floor);
     }
 }
