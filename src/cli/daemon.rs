@@ -14,6 +14,7 @@ use super::config::{ServePlan, VolumePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
+use super::notify;
 use super::operations::{DaemonOperations, Served, census_line};
 use super::reload::{self, Reload};
 use super::report::Ready;
@@ -33,8 +34,8 @@ use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
 use crate::volume::{Volume, VolumeError};
 
-/// Buffers of all client connections together, bytes.
-const POOL_LIMIT: usize = 512 << 20;
+/// Descriptors a process needs besides its connections: volumes, sockets, rings, files of a check.
+const DESCRIPTORS: u64 = 256;
 
 /// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come. `passed` holds the sockets that the service
 /// manager handed over; `replan` makes the plan again, when SIGHUP asks for it.
@@ -64,7 +65,8 @@ pub fn serve(
         added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
     }
     let config = nbd::Config { tls: keeper.clone(), ..nbd_config(plan, passed)? };
-    let pool = Pool::new(POOL_LIMIT);
+    let pool = Pool::new(plan.bounds.buffers());
+    lost.extend(raise_descriptors(plan.bounds.connections));
     let server = nbd::start(&config, &exports, &pool, |pool, waker| Executor::new(pool.clone(), waker));
     let server = Arc::new(server.map_err(|error| failure_of::nbd(&error))?);
     let io = io_report(&server);
@@ -104,8 +106,10 @@ pub fn serve(
         lost,
     });
     if said.is_ok() {
+        notify::tell(notify::State::Ready);
         let reload = Reload { replan, keeper, exports, door: Arc::clone(&door) };
         await_end(&signals, &reload)?;
+        notify::tell(notify::State::Stopping);
     }
     control.stop();
     let clean = server.stop();
@@ -139,6 +143,19 @@ fn harden() -> Vec<String> {
         lost.push(format!("the core size limit could not be set to 0: {error}"));
     }
     lost
+}
+
+/// Allows as many descriptors as `connections` need. Says what could not be had.
+fn raise_descriptors(connections: usize) -> Option<String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = connections as u64 + DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    if soft >= wanted {
+        return None;
+    }
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    (hard < wanted || raised.is_err())
+        .then(|| format!("{connections} connections need {wanted} open files, and {} are allowed", hard.max(soft)))
 }
 
 /// Waits for a signal that ends the daemon; reads files again when asked to.

@@ -14,6 +14,7 @@ mod failure_of;
 mod help;
 mod local;
 mod names;
+mod notify;
 mod operations;
 pub mod output;
 pub mod progress;

@@ -154,6 +154,29 @@ pub(super) fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect())
 }
 
+/// Where `struct tcp_info` of the kernel has the bytes the peer acknowledged.
+const BYTES_ACKED: usize = 120;
+
+/// Bytes the peer of a TCP connection has acknowledged (TCP_INFO).
+pub(super) fn bytes_acknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0; BYTES_ACKED + 8];
+    let len = socket_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    match info.last_chunk::<8>() {
+        Some(bytes) if len == info.len() => Ok(u64::from_ne_bytes(*bytes)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+nix::ioctl_read_bad!(tiocoutq, libc::TIOCOUTQ, libc::c_int);
+
+/// Bytes sent that the peer has not taken (TIOCOUTQ).
+pub(super) fn bytes_not_taken(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the ioctl writes one int to the pointer, which is a live local.
+    unsafe { tiocoutq(fd.as_raw_fd(), &mut bytes) }?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Takes over a descriptor that this process was started with.
 pub(super) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD reads a flag; a number that is no descriptor is an error.

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::budget::FLOOR;
 use super::handshake;
 use super::session::FLIGHTS_MAX;
+use crate::engine::CLASS_MIN;
 use crate::limits::NBD_PAYLOAD_MAX;
 
 /// Limits of the server.
@@ -77,6 +79,12 @@ impl Bounds {
         self.connections_per_peer.unwrap_or(self.connections - self.connections / 4)
     }
 
+    /// Memory for buffers that these limits may take, bytes: what is held, the floor of every connection and its small
+    /// buffers; as much again, which is what large stream buffers may take at most; and room to work on what is held.
+    pub fn buffers(&self) -> usize {
+        2 * (self.held_in_all + self.connections * (FLOOR + 4 * CLASS_MIN)) + self.held_in_all
+    }
+
     /// Names the first limit that is outside its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
         let count = |name, value: usize, low: usize, high: usize| match (low..=high).contains(&value) {
@@ -112,12 +120,10 @@ impl Bounds {
 mod tests {
     use super::*;
 
-    type Bend = fn(&mut Bounds);
-
     #[test]
     fn every_limit_has_a_range() {
         assert_eq!(Bounds::default().check(), Ok(()));
-        let wrong: [(&str, Bend); 14] = [
+        let wrong: [(&str, fn(&mut Bounds)); 14] = [
             ("handshake-time", |it| it.handshake_time = Duration::ZERO),
             ("options", |it| it.handshake.options = 0),
             ("option-bytes-kept", |it| it.handshake.option_data = 4096),

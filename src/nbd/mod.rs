@@ -22,12 +22,14 @@ pub mod meta;
 pub mod options;
 pub mod reply;
 pub mod request;
+mod roll;
 pub mod server;
 mod session;
 pub mod stats;
 mod table;
 pub mod tls;
 mod volume;
+mod watch;
 pub mod wire;
 mod worker;
 
@@ -44,6 +46,7 @@ pub use server::{Config, Server, start};
 /// The parts a worker is made of, for harnesses that drive connections without sockets and threads. Not for serving.
 #[doc(hidden)]
 pub mod parts {
+    pub use super::bounds::Bounds;
     pub use super::budget::Budget;
     pub use super::session::Io;
     pub use super::table::Table;

@@ -3,7 +3,7 @@
 //! Invariants: when [`start`] returns an error nothing is left running; clients are accepted only once every worker
 //! runs; after [`Server::stop`] no thread of the server is left, unless one is stuck in the kernel past the deadline.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::accept::{Acceptor, Door};
+use super::accept::{Acceptor, Door, RateLimit, Turned};
 use super::address::Listen;
 use super::backend::Backend;
 use super::bounds::Bounds;
 use super::error::NbdError;
 use super::export::Exports;
 use super::listener::{Entrance, Listener, Passed};
+use super::roll::Roll;
 use super::stats::{Snapshot, WorkerStats};
 use super::tls::Keeper;
-use super::worker::{Shared, Worker, WorkerLimits};
+use super::worker::{Shared, Worker};
 use crate::engine::{self, EngineOptions, EngineReport, IoKind, Pool, Waker};
 
 /// What the threads may take beyond the drain time to end.
@@ -73,7 +74,8 @@ pub struct Server {
     addresses: Vec<Listen>,
     reports: Vec<EngineReport>,
     stats: Vec<Arc<WorkerStats>>,
-    turned_away: Arc<AtomicU64>,
+    roll: Arc<Roll>,
+    turned: Arc<Turned>,
 }
 
 #[derive(Debug)]
@@ -148,7 +150,8 @@ where
         addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
         reports: Vec::new(),
         stats: Vec::new(),
-        turned_away: Arc::default(),
+        roll: Roll::new(config.bounds.connections, config.bounds.per_peer()),
+        turned: Arc::default(),
     };
     let make_backend = Arc::new(make_backend);
     // On an error the half-built server is dropped, which stops the workers it has.
@@ -160,8 +163,9 @@ where
         doors,
         bell: Arc::clone(&server.bell),
         shared: Arc::clone(&server.shared),
-        connections_max: config.bounds.connections,
-        turned_away: Arc::clone(&server.turned_away),
+        roll: Arc::clone(&server.roll),
+        turned: Arc::clone(&server.turned),
+        log: RateLimit::default(),
     };
     server.spawn("nbd-accept".into(), move || acceptor.run())?;
     Ok(server)
@@ -194,18 +198,13 @@ impl Server {
         self.wakers.push(waker.clone());
         let stats = Arc::new(WorkerStats::default());
         self.stats.push(Arc::clone(&stats));
-        let limits = WorkerLimits {
-            handshake: config.bounds.handshake,
-            handshake_time: config.bounds.handshake_time,
-            held: config.bounds.held_in_all / config.workers.max(1),
-            drain_time: config.bounds.drain_time,
-        };
+        let (bounds, held) = (config.bounds, config.bounds.held_in_all / config.workers.max(1));
         let (exports, pool, shared) = (Arc::clone(exports), pool.clone(), Arc::clone(&self.shared));
         let tls = config.tls.clone();
         let for_backend = waker.clone();
         self.spawn(format!("nbd-{index}"), move || {
             let backend = make_backend(&pool, for_backend);
-            Worker { index, engine, backend, pool, exports, tls, incoming, shared, stats, limits }.run();
+            Worker { index, engine, backend, pool, exports, tls, incoming, shared, stats, bounds, held }.run();
         })?;
         Ok(Door { sender, waker })
     }
@@ -234,7 +233,17 @@ impl Server {
 
     /// Connections turned away because there were too many.
     pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+        self.turned.full.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused because no rule admits them.
+    pub fn not_admitted(&self) -> u64 {
+        self.turned.by_rule.load(Ordering::Relaxed)
+    }
+
+    /// Unfinished handshakes that had to give up their places to newcomers.
+    pub fn displaced(&self) -> u64 {
+        self.roll.displaced()
     }
 
     /// Stops: no more connections, new requests are refused, running ones finish, everybody is disconnected. Returns

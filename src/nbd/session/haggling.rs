@@ -98,7 +98,7 @@ impl<B: Backend> Session<B> {
             };
             buf[..len].copy_from_slice(&haggling.answer[..len]);
             haggling.answer.drain(..len);
-            self.outbox.push(Item::Raw { buf, len });
+            self.outbox.push(Item::Raw { buf, len, held: 0 });
         }
         match std::mem::replace(&mut haggling.next, Step::More) {
             Step::More | Step::Reply => ControlFlow::Continue(()),
@@ -112,6 +112,10 @@ impl<B: Backend> Session<B> {
                 ControlFlow::Break(Wait::End)
             }
             Step::Transmit(negotiated) => {
+                if self.guest.as_ref().is_some_and(|guest| !guest.settle()) {
+                    self.die(io);
+                    return ControlFlow::Break(Wait::End);
+                }
                 self.form = negotiated.form;
                 self.inbox.set_header_len(self.form.request_len());
                 self.phase = Phase::Transmission(Link::new(negotiated.export, negotiated.contexts));

@@ -19,6 +19,7 @@ mod sealed;
 mod spans;
 mod status;
 mod transport;
+mod watched;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,12 +27,15 @@ use std::time::Instant;
 
 use super::audience::TlsMode;
 use super::backend::Backend;
-use super::budget::Budget;
+use super::bounds::Bounds;
+use super::budget::{Budget, Grant, Want};
 use super::export::Exports;
 use super::form::Form;
 use super::handshake::Limits;
+use super::roll::{Guest, Party};
 use super::stats::WorkerStats;
 use super::tls::Keeper;
+use super::watch::Owing;
 use crate::engine::{Buf, Data, Done, Engine, Op, Pool, Sock};
 use flights::Flights;
 pub use flights::{FLIGHTS_MAX, SLOTS_MAX, Ticket};
@@ -57,6 +61,8 @@ pub struct Io<'a, B: Backend> {
     pub exports: &'a Exports<B::Volume>,
     /// What TLS begins with, where there is TLS.
     pub tls: Option<&'a Keeper>,
+    /// What clients may cost.
+    pub bounds: &'a Bounds,
     /// The time of this round.
     pub now: Instant,
     /// The server is shutting down.
@@ -123,6 +129,22 @@ pub struct Session<B: Backend> {
     outbox: Outbox,
     flights: Flights,
     held: usize,
+    /// Of these, granted from beyond the budget.
+    floor: usize,
+    /// Bytes that could not be had.
+    lacking: usize,
+    /// The connection's place; its party answers for what is held.
+    guest: Option<Guest>,
+    /// Bytes received.
+    received: u64,
+    /// When a message last came or a request last ended.
+    active: Instant,
+    /// More was not received because a limit was reached.
+    held_back: bool,
+    /// What it owes, while it owes something.
+    owing: Option<Owing>,
+    /// Whether the table watches it.
+    watched: bool,
     /// Bytes of transfers started in this turn.
     turn: usize,
     wait: Wait,
@@ -132,7 +154,14 @@ pub struct Session<B: Backend> {
 
 impl<B: Backend> Session<B> {
     /// A session whose greeting goes out with the first [`Session::intake`], on a listener that treats TLS so.
-    pub fn new(seat: Seat, socket: Arc<Sock>, limits: Limits, tls: TlsMode) -> Session<B> {
+    pub fn new(
+        seat: Seat,
+        socket: Arc<Sock>,
+        guest: Option<Guest>,
+        limits: Limits,
+        tls: TlsMode,
+        now: Instant,
+    ) -> Session<B> {
         Session {
             seat,
             socket,
@@ -143,6 +172,14 @@ impl<B: Backend> Session<B> {
             outbox: Outbox::default(),
             flights: Flights::default(),
             held: 0,
+            floor: 0,
+            lacking: 0,
+            guest,
+            received: 0,
+            active: now,
+            held_back: false,
+            owing: None,
+            watched: false,
             turn: 0,
             wait: Wait::Own,
             receiving: false,
@@ -186,6 +223,8 @@ impl<B: Backend> Session<B> {
             return self.die(io);
         }
         io.stats.received.add(len as u64);
+        self.received += len as u64;
+        self.active = io.now;
         self.transport.received(&mut self.inbox, first, rest, len);
     }
 
@@ -197,6 +236,7 @@ impl<B: Backend> Session<B> {
             return;
         }
         self.release(free, io);
+        self.active = io.now;
         if ok { io.stats.sent.add(len as u64) } else { self.die(io) }
     }
 
@@ -204,6 +244,11 @@ impl<B: Backend> Session<B> {
     pub fn intake(&mut self, io: &mut Io<'_, B>) {
         if self.receiving {
             return;
+        }
+        if std::mem::take(&mut self.held_back) && !self.is_haggling() && self.socket.is_hung_up() {
+            // What it sent and we did not take up is from a connection that is dead: somebody may have written newer data
+            // since. What was taken up is carried out and answered.
+            self.close(io);
         }
         self.turn = 0;
         loop {
@@ -221,7 +266,7 @@ impl<B: Backend> Session<B> {
             }
         }
         if self.wait == Wait::Shared {
-            io.budget.wait(self.seat.slot);
+            io.budget.wait(self.seat.slot, self.want(self.lacking));
         }
     }
 
@@ -231,7 +276,7 @@ impl<B: Backend> Session<B> {
             Refill::Done => return true,
             Refill::Starved => {}
             Refill::Blocked => self.wait = Wait::Own,
-            Refill::NoBuffer => self.wait = Wait::Shared,
+            Refill::NoBuffer => (self.wait, self.lacking) = (Wait::Shared, 0),
             Refill::Ended => self.tls_ended(io),
         }
         false
@@ -260,8 +305,10 @@ impl<B: Backend> Session<B> {
         }
         let unsent = !self.outbox.is_empty() || self.transport.has_output();
         let lacks_buffer = (!self.sending && unsent) || (!self.receiving && self.wait == Wait::Input);
-        if lacks_buffer || self.wait == Wait::Shared {
-            io.budget.wait(self.seat.slot);
+        if self.wait == Wait::Shared {
+            io.budget.wait(self.seat.slot, self.want(self.lacking));
+        } else if lacks_buffer {
+            io.budget.wait(self.seat.slot, self.want(0));
         } else {
             io.budget.leave(self.seat.slot);
         }
@@ -307,21 +354,37 @@ impl<B: Backend> Session<B> {
 
     /// Lets the engine forget the socket; the last call before the session is dropped.
     pub fn forget(&self, io: &mut Io<'_, B>) {
+        io.budget.forget(self.party());
         io.engine.forget_socket(&self.socket);
+    }
+
+    fn party(&self) -> Party {
+        self.guest.as_ref().map_or(Party::Unknown, Guest::party)
+    }
+
+    fn want(&self, len: usize) -> Want {
+        Want { party: self.party(), held: self.held, len }
     }
 
     /// Takes `len` bytes of the worker's budget.
     fn reserve(&mut self, len: usize, io: &mut Io<'_, B>) -> bool {
-        let granted = io.budget.reserve(self.seat.slot, len);
-        if granted {
-            self.held += len;
+        match io.budget.reserve(self.seat.slot, &self.want(len)) {
+            Some(Grant::Shared) => self.held += len,
+            Some(Grant::Floor) => (self.held, self.floor) = (self.held + len, self.floor + len),
+            None => {
+                self.lacking = len;
+                return false;
+            }
         }
-        granted
+        true
     }
 
+    /// Gives bytes back; those from beyond the budget first.
     fn release(&mut self, len: usize, io: &mut Io<'_, B>) {
         debug_assert!(len <= self.held);
         self.held -= len;
-        io.budget.release(len);
+        let floor = len.min(self.floor);
+        self.floor -= floor;
+        io.budget.release(self.party(), len - floor);
     }
 }

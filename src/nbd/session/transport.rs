@@ -150,7 +150,7 @@ impl<B: Backend> Session<B> {
                 self.sending = true;
                 io.engine.submit(self.seat.send_token(), op);
             }
-            None => io.budget.wait(self.seat.slot),
+            None => io.budget.wait(self.seat.slot, self.want(0)),
         }
     }
 }
