@@ -31,8 +31,11 @@ use std::collections::BTreeSet;
 
 use ground::{Case, Ground};
 
+/// A table: its name, and what makes its cases.
+type Table = (&'static str, fn() -> Vec<Case>);
+
 /// The tables of cases.
-const TABLES: &[(&str, fn() -> Vec<Case>)] = &[
+const TABLES: &[Table] = &[
     ("truncation", truncation::cases),
     ("garbage", garbage::cases),
     ("options", options::cases),
