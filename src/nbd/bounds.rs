@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn every_limit_has_a_range() {
         assert_eq!(Bounds::default().check(), Ok(()));
-        let wrong: [(&str, fn(&mut Bounds)); 14] = [
+        type Wrong = (&'static str, fn(&mut Bounds));
+        let wrong: [Wrong; 14] = [
             ("handshake-time", |it| it.handshake_time = Duration::ZERO),
             ("options", |it| it.handshake.options = 0),
             ("option-bytes-kept", |it| it.handshake.option_data = 4096),

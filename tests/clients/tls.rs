@@ -56,6 +56,21 @@ fn welcome(uri: &str) -> bool {
     run(tool("nbdinfo").args(["--size", uri])).status.success()
 }
 
+/// The TCP port, which the daemon tells a moment after its sockets answer.
+fn port(daemon: &Daemon<'_>) -> String {
+    let start = Instant::now();
+    loop {
+        let log = daemon.log();
+        let rest = log.split_once("tcp:127.0.0.1:").map(|(_, rest)| rest.to_owned());
+        // Something behind the number: all of it is there.
+        if let Some((port, _)) = rest.as_deref().and_then(|rest| rest.split_once(|c: char| !c.is_ascii_digit())) {
+            return port.to_owned();
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no port in\n{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A whole volume in and out, by TCP, where the name of the server is checked too.
 pub fn copy_both_ways(variant: Variant) {
     let (store, authority) = (Store::new(), Authority::new("authority"));
@@ -64,15 +79,7 @@ pub fn copy_both_ways(variant: Variant) {
     more.extend(["--nbd".into(), "tcp:localhost:0".into()]);
     let mut daemon = Daemon::start(&store, &[volume], &serve(variant, more));
     let folder = folder(&store, "pki", &authority, None);
-    let port = daemon
-        .log()
-        .split("tcp:127.0.0.1:")
-        .nth(1)
-        .unwrap()
-        .split(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap()
-        .to_owned();
+    let port = port(&daemon);
     let uri = format!("nbds://localhost:{port}/vol?tls-certificates={}", folder.display());
     let (source, back) = (store.path("source"), store.path("back"));
     let data = pattern(7, 32 << 20);

@@ -6,7 +6,7 @@
 //! compared. `crowd` holds what takes many connections or more than bytes: floods, stalls, memory; `access` who may come in.
 //! `every_case_has_a_name_of_its_own` lists and counts the cases.
 
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is the report")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -31,8 +31,11 @@ use std::collections::BTreeSet;
 
 use ground::{Case, Ground};
 
+/// A table: its name, and what makes its cases.
+type Table = (&'static str, fn() -> Vec<Case>);
+
 /// The tables of cases.
-const TABLES: &[(&str, fn() -> Vec<Case>)] = &[
+const TABLES: &[Table] = &[
     ("truncation", truncation::cases),
     ("garbage", garbage::cases),
     ("options", options::cases),

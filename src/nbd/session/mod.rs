@@ -219,6 +219,10 @@ impl<B: Backend> Session<B> {
         io: &mut Io<'_, B>,
     ) {
         self.receiving = false;
+        // One that died while this was under way knows nothing of its buffers any more.
+        if matches!(self.phase, Phase::Dead) {
+            return;
+        }
         if len == 0 {
             return self.die(io);
         }
