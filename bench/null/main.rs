@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [socket, size] = args.as_slice() else { return Err("usage: keymoult-null SOCKET SIZE (bytes)".into()) };
     let exports = Arc::new(Exports::new());
     exports.add(Export::new("null", size.parse()?, 4096, Arc::new(Nothing))?)?;
-    let config = Config { listen: vec![Listen::Unix(socket.into())], insecure: true, ..Config::default() };
+    let config = Config { listen: vec![Listen::Unix(socket.into()).into()], insecure: true, ..Config::default() };
     let pool = Pool::new(POOL_LIMIT);
     let _server = start(&config, &exports, &pool, |pool, _| NullBackend::new(pool))?;
     loop {

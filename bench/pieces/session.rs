@@ -43,7 +43,7 @@ pub fn run(command: u16, len: u32, count: u64) -> Result<(), Failure> {
 fn serve(socket: &std::path::Path, command: u16, len: u32, count: u64) -> Result<(), Failure> {
     let exports = Arc::new(Exports::new());
     exports.add(Export::new("null", SIZE, 4096, Arc::new(Nothing))?)?;
-    let listen = vec![Listen::Unix(socket.into())];
+    let listen = vec![Listen::Unix(socket.into()).into()];
     let config = Config { listen, workers: 1, io: Some(IoKind::Posix), ..Config::default() };
     let server = start(&config, &exports, &Pool::new(POOL_LIMIT), |pool, _| NullBackend::new(pool))?;
     let mut client = UnixStream::connect(socket)?;

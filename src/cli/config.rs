@@ -1,20 +1,31 @@
 //! What `serve` is to do: from flags, from a TOML file, from both.
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
-//! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`. A flag replaces the setting of the same name.
+//! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
+//! TLS in `[tls]`, and an entry of `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
 //!
-//! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served beyond this machine without TLS unless
-//! `insecure` says so.
+//! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
+//! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
+
+mod limits;
+mod listener;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::args::{CacheChoice, CryptoChoice, IoChoice, ServeArgs};
+use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs};
 use super::failure::{Failure, bad_input};
-use super::names::{Listen, Named, check_name, parse_control, parse_listen, stem};
+use super::names::{Named, check_name, parse_control, stem};
 use crate::control::DEFAULT_STATE_DIR;
+use crate::nbd::tls::Files;
+use crate::nbd::{Audience, Bounds, Listen, TlsMode};
+use limits::FileLimits;
+use listener::FileEntry;
+pub use listener::ListenerPlan;
+use tls::FileTls;
 
 /// Where NBD is served when nobody says otherwise.
 const DEFAULT_NBD: &str = "/run/keymoult/nbd.sock";
@@ -34,6 +45,8 @@ pub struct VolumePlan {
     pub keks: Vec<String>,
     /// Whether it is served read only.
     pub read_only: bool,
+    /// Who may see it.
+    pub audience: Audience,
 }
 
 /// What `serve` is to do, checked.
@@ -41,8 +54,14 @@ pub struct VolumePlan {
 pub struct ServePlan {
     /// The volumes; at least one, names distinct.
     pub volumes: Vec<VolumePlan>,
-    /// Where NBD is served; at least one.
-    pub nbd: Vec<Listen>,
+    /// Where NBD is served, and for whom; at least one.
+    pub nbd: Vec<ListenerPlan>,
+    /// What TLS is made of, if any listener offers it.
+    pub tls: Option<Files>,
+    /// What NBD clients may cost; within their ranges.
+    pub bounds: Bounds,
+    /// Whether plaintext may be served beyond this machine.
+    pub insecure: bool,
     /// Where the control API is served.
     pub control: PathBuf,
     /// I/O engine; None to choose.
@@ -63,7 +82,9 @@ pub struct ServePlan {
 struct File {
     volume: Vec<FileVolume>,
     kek: Vec<String>,
-    nbd: Vec<String>,
+    nbd: Vec<FileEntry>,
+    limits: FileLimits,
+    tls: FileTls,
     control: Option<String>,
     io: Option<IoChoice>,
     crypto_engine: Option<CryptoChoice>,
@@ -84,6 +105,9 @@ struct FileVolume {
     kek: Vec<String>,
     #[serde(default)]
     read_only: bool,
+    #[serde(default)]
+    tls_only: bool,
+    clients: Option<Vec<String>>,
 }
 
 /// Makes the plan of `args`. `control` is the flag, if given; `default_control` is asked if neither flag nor file says.
@@ -108,14 +132,23 @@ pub fn plan(
     if file.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
         return Err(wrong("workers is from 1 to 256".into()));
     }
-    let nbd = listeners(args, &file).map_err(wrong)?;
-    if let Some(open) = nbd.iter().find(|listen| !listen.is_local() && !insecure) {
-        return Err(wrong(format!("{open} would serve plaintext beyond this machine, without TLS"))
-            .hint("listen on tcp:127.0.0.1:PORT or unix:PATH, or add --insecure if the network is trusted"));
+    let tls = tls::files(args, &file.tls).map_err(wrong)?;
+    let nbd = listeners(args, &file, tls::mode(args, &file.tls, tls.is_some())).map_err(wrong)?;
+    let is_open = |plan: &&ListenerPlan| !plan.entrance.address.is_local() && plan.entrance.tls != TlsMode::Required;
+    if let Some(open) = nbd.iter().find(is_open).filter(|_| !insecure).map(|plan| &plan.entrance.address) {
+        return Err(wrong(format!("{open} would serve plaintext beyond this machine, without TLS")).hint(
+            "require TLS (--tls-certificate, --tls-key), listen on tcp:127.0.0.1:PORT or unix:PATH, or add --insecure if \
+             the network is trusted",
+        ));
     }
+    tls::check(tls.as_ref(), &nbd, &volumes).map_err(wrong)?;
+    let bounds = bounds(args, &file).map_err(wrong)?;
     Ok(ServePlan {
         volumes,
         nbd,
+        tls,
+        bounds,
+        insecure,
         control,
         io: args.io.or(file.io),
         crypto_engine: args.crypto_engine.or(file.crypto_engine),
@@ -139,9 +172,9 @@ fn read(path: &Path) -> Result<File, Failure> {
             error.span().map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
         let place = line.map_or_else(String::new, |line| format!(", line {line}"));
         let first = error.message().lines().next().unwrap_or_default().to_owned();
-        bad_input(format!("the configuration makes no sense: {first}"))
-            .at(format!("{}{place}", path.display()))
-            .hint("settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]]")
+        bad_input(format!("the configuration makes no sense: {first}")).at(format!("{}{place}", path.display())).hint(
+            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits], TLS in [tls]",
+        )
     })
 }
 
@@ -151,7 +184,14 @@ fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
     let mut volumes = Vec::new();
     for Named { name, path } in &args.volumes {
         let name = name.clone().map_or_else(|| stem(path), Ok)?;
-        volumes.push(VolumePlan { name, path: path.clone(), header: None, keks: everyones.clone(), read_only });
+        volumes.push(VolumePlan {
+            name,
+            path: path.clone(),
+            header: None,
+            keks: everyones.clone(),
+            read_only,
+            audience: Audience::Everybody,
+        });
     }
     let filed = if args.volumes.is_empty() { file.volume.as_slice() } else { &[] };
     for volume in filed {
@@ -164,6 +204,7 @@ fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
             header: volume.header.clone(),
             keks: keks.clone(),
             read_only,
+            audience: tls::audience(volume.tls_only, volume.clients.as_deref()),
         });
     }
     for header in &args.headers {
@@ -207,12 +248,29 @@ fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
     Ok(())
 }
 
-fn listeners(args: &ServeArgs, file: &File) -> Result<Vec<Listen>, String> {
+fn listeners(args: &ServeArgs, file: &File, tls: TlsMode) -> Result<Vec<ListenerPlan>, String> {
     if !args.nbd.is_empty() {
-        return Ok(args.nbd.clone());
+        return Ok(args.nbd.iter().map(|address| ListenerPlan::at(address.clone(), tls)).collect());
     }
     match file.nbd.is_empty() {
-        true => Ok(vec![Listen::Unix(DEFAULT_NBD.into())]),
-        false => file.nbd.iter().map(|text| parse_listen(text)).collect(),
+        true => Ok(vec![ListenerPlan::at(Listen::Unix(DEFAULT_NBD.into()), tls)]),
+        false => file.nbd.iter().map(|entry| entry.0.plan(tls)).collect(),
+    }
+}
+
+fn bounds(args: &ServeArgs, file: &File) -> Result<Bounds, String> {
+    let mut bounds = file.limits.bounds()?;
+    if let Some(connections) = args.connections {
+        bounds.connections = connections as usize;
+    }
+    if let Some(connections) = args.connections_per_peer {
+        bounds.connections_per_peer = Some(connections as usize);
+    }
+    if let Some(IdleTime(time)) = args.idle_time {
+        bounds.idle_time = time;
+    }
+    match bounds.check() {
+        Ok(()) => Ok(bounds),
+        Err(error) => Err(format!("the limit {error}")),
     }
 }

@@ -14,8 +14,9 @@ use super::config::{ServePlan, VolumePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
-use super::names::Listen;
+use super::notify;
 use super::operations::{DaemonOperations, Served, census_line};
+use super::reload::{self, Reload};
 use super::report::Ready;
 use super::words;
 use crate::control::api::IoReport;
@@ -33,16 +34,23 @@ use crate::volume::executor::Executor;
 use crate::volume::open::{OpenVolume, open};
 use crate::volume::{Volume, VolumeError};
 
-/// Buffers of all client connections together, bytes.
-const POOL_LIMIT: usize = 512 << 20;
+/// Descriptors a process needs besides its connections: volumes, sockets, rings, files of a check.
+const DESCRIPTORS: u64 = 256;
 
-/// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come.
-pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>) -> Result<(), Failure> {
+/// Serves until SIGTERM or SIGINT. Calls `ready` once, when clients can come. `passed` holds the sockets that the service
+/// manager handed over; `replan` makes the plan again, when SIGHUP asks for it.
+pub fn serve(
+    plan: &ServePlan,
+    passed: &nbd::Passed,
+    replan: &dyn Fn() -> Result<ServePlan, Failure>,
+    ready: &mut dyn FnMut(&Ready) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut lost = harden();
     crate::crypto::selftest::run().map_err(|error| {
         Failure::from_error(Exit::Internal, &error).hint("this machine computes wrongly: do not serve from it")
     })?;
     let signals = block_signals()?;
+    let keeper = reload::keeper(plan)?;
     let crypto = crypto_engine(plan.crypto_engine);
     let door = Door::open(&plan.state_dir)?;
     door.note(Verb::DaemonStart, &Object::Daemon, concat!("keymoult ", env!("CARGO_PKG_VERSION")));
@@ -53,11 +61,13 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     let mut offered = Vec::new();
     for (planned, volume, _) in &opened {
-        let added = export(&planned.name, volume).and_then(|export| exports.add(export));
+        let export = export(&planned.name, volume).map(|export| export.with_audience(planned.audience.clone()));
+        let added = export.and_then(|export| exports.add(export));
         offered.push(added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?);
     }
-    let config = nbd_config(plan)?;
-    let pool = Pool::new(POOL_LIMIT);
+    let config = nbd::Config { tls: keeper.clone(), ..nbd_config(plan, passed)? };
+    let pool = Pool::new(plan.bounds.buffers());
+    lost.extend(raise_descriptors(plan.bounds.connections));
     let server = nbd::start(&config, &exports, &pool, |pool, waker| Executor::new(pool.clone(), waker));
     let server = Arc::new(server.map_err(|error| failure_of::nbd(&error))?);
     let io = io_report(&server);
@@ -99,8 +109,10 @@ pub fn serve(plan: &ServePlan, ready: &mut dyn FnMut(&Ready) -> Result<(), Failu
         lost,
     });
     if said.is_ok() {
-        let signal = signals.wait().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
-        tracing::info!(%signal, "stopping");
+        notify::tell(notify::State::Ready);
+        let reload = Reload { replan, keeper, exports, door: Arc::clone(&door) };
+        await_end(&signals, &reload)?;
+        notify::tell(notify::State::Stopping);
     }
     control.stop();
     let clean = server.stop();
@@ -136,11 +148,38 @@ fn harden() -> Vec<String> {
     lost
 }
 
-/// Blocks the ending signals in this thread, and so in all threads started later.
+/// Allows as many descriptors as `connections` need. Says what could not be had.
+fn raise_descriptors(connections: usize) -> Option<String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = connections as u64 + DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    if soft >= wanted {
+        return None;
+    }
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    (hard < wanted || raised.is_err())
+        .then(|| format!("{connections} connections need {wanted} open files, and {} are allowed", hard.max(soft)))
+}
+
+/// Waits for a signal that ends the daemon; reads files again when asked to.
+fn await_end(signals: &SigSet, reload: &Reload<'_>) -> Result<(), Failure> {
+    loop {
+        match signals.wait().map_err(|error| Failure::from_error(Exit::Internal, &error))? {
+            Signal::SIGHUP => reload.run(),
+            signal => {
+                tracing::info!(%signal, "stopping");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Blocks the signals that are waited for in this thread, and so in all threads started later.
 fn block_signals() -> Result<SigSet, Failure> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
+    set.add(Signal::SIGHUP);
     set.thread_block().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     Ok(set)
 }
@@ -209,22 +248,19 @@ fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
     open(how)
 }
 
-fn nbd_config(plan: &ServePlan) -> Result<nbd::Config, Failure> {
-    let listen = |listen: &Listen| match listen {
-        Listen::Unix(path) => nbd::Listen::Unix(path.clone()),
-        Listen::Tcp { host, port } if host.contains(':') => nbd::Listen::Tcp(format!("[{host}]:{port}")),
-        Listen::Tcp { host, port } => nbd::Listen::Tcp(format!("{host}:{port}")),
-    };
-    for address in &plan.nbd {
-        if let Listen::Unix(path) = address {
+fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {
+    for listener in &plan.nbd {
+        if let nbd::Listen::Unix(path) = &listener.entrance.address {
             control::ensure_runtime_dir(path).map_err(|error| {
                 Failure::from_error(Exit::Io, &error).at(format!("the directory of {}", path.display()))
             })?;
         }
     }
     let mut config = nbd::Config {
-        listen: plan.nbd.iter().map(listen).collect(),
-        insecure: true, // the plan was refused already if it is not allowed
+        listen: plan.nbd.iter().map(|listener| listener.entrance.clone()).collect(),
+        insecure: plan.insecure,
+        bounds: plan.bounds,
+        passed: passed.clone(),
         io: io_kind(plan.io),
         ..nbd::Config::default()
     };

@@ -9,6 +9,7 @@ use crate::crypto::CryptoError;
 use crate::engine::EngineError;
 use crate::keys::{KeyError, KeyErrorClass};
 use crate::nbd::NbdError;
+use crate::nbd::tls::TlsError;
 use crate::volume::VolumeError;
 
 /// A volume's error as a failure of a command.
@@ -54,6 +55,19 @@ pub fn nbd(error: &NbdError) -> Failure {
     };
     let failure = Failure::from_error(if in_use { Exit::InUse } else { Exit::Io }, error);
     if in_use { failure.hint("another server has this address: stop it or choose another --nbd") } else { failure }
+}
+
+/// An error of TLS files as a failure.
+pub fn tls(error: &TlsError) -> Failure {
+    let failure = Failure::from_error(Exit::BadInput, error);
+    match error {
+        TlsError::Exposed { path, .. } => failure.hint(format!("close it: chmod 600 {}", path.display())),
+        TlsError::Mismatch { .. } => failure.hint("the certificate file begins with the server's own certificate"),
+        TlsError::Unreadable { .. } | TlsError::NotAFile { .. } => {
+            failure.hint("the daemon's user has to be able to read it")
+        }
+        TlsError::Malformed { .. } | TlsError::Refused(_) => failure,
+    }
 }
 
 fn io_kind(source: &std::io::Error) -> ErrorKind {

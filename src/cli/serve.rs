@@ -5,13 +5,17 @@ use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
-use super::{local, remote, report};
+use super::{failure_of, local, remote, report};
+use crate::nbd::Passed;
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let plan = config::plan(args, global.control.as_ref(), || remote::control_path(global))?;
+    let replan = || config::plan(args, global.control.as_ref(), || remote::control_path(global));
+    let plan = replan()?;
+    // Before there is a second thread.
+    let passed = Passed::of_this_process().map_err(|error| failure_of::nbd(&error))?;
     log();
-    local::serve(&plan, &mut |ready| output.result(ready, report::ready))?;
+    local::serve(&plan, &passed, &replan, &mut |ready| output.result(ready, report::ready))?;
     Ok(Exit::Ok)
 }
 

@@ -3,6 +3,8 @@
 //! Invariants: units are binary (KiB = 1024 bytes) and a decimal one (MB) is refused, not guessed at; what is printed
 //! without a fraction is exact.
 
+use std::time::Duration;
+
 /// Reads a size: `4096`, `512MiB`, `10GiB`, `64K`. Bytes.
 pub fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -34,6 +36,26 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
 /// A rate limit, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(pub Option<u64>);
+
+/// Reads a time: `500ms`, `90s`, `5min`, `12h`, `7d`; None for `never`.
+pub fn parse_time(text: &str) -> Result<Option<Duration>, String> {
+    const FORM: &str = "a time is a whole number and a unit, such as 500ms, 90s, 5min, 12h, 7d, or `never`";
+    if text == "never" {
+        return Ok(None);
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(FORM.into()),
+    };
+    let number: u64 = number.parse().map_err(|_| FORM)?;
+    number.checked_mul(unit).map(|it| Some(Duration::from_millis(it))).ok_or_else(|| "it is too long".into())
+}
 
 /// A size for people: exact without a fraction, else with two digits.
 pub fn bytes(value: u64) -> String {
@@ -87,6 +109,19 @@ mod tests {
         }
         assert_eq!(parse_rate("200MiB/s"), Ok(Rate(Some(200 << 20))));
         assert_eq!(parse_rate("unlimited"), Ok(Rate(None)));
+    }
+
+    #[test]
+    fn times_are_read() {
+        for (text, millis) in
+            [("500ms", 500), ("90s", 90_000), ("5min", 300_000), ("2 h", 7_200_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(parse_time(text), Ok(Some(Duration::from_millis(millis))), "{text}");
+        }
+        assert_eq!(parse_time("never"), Ok(None));
+        for text in ["", "s", "10", "-1s", "1.5s", "1 month", "99999999999999999d"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

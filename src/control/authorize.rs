@@ -117,13 +117,15 @@ verbs! {
     DaemonStart = "daemon-start", Act;
     /// Stop the daemon; recorded by the daemon itself, no route leads here.
     DaemonStop = "daemon-stop", Safety;
+    /// Read configuration and certificates again; recorded by the daemon itself, no route leads here.
+    DaemonReload = "daemon-reload", Act;
     /// Open a volume, which loads its keys; recorded by the daemon itself, no route leads here.
     VolumeOpen = "volume-open", Act;
 }
 
 impl Verb {
     /// Verbs no route leads to: the daemon records them of its own accord.
-    pub const INTERNAL: &'static [Verb] = &[Verb::DaemonStart, Verb::DaemonStop, Verb::VolumeOpen];
+    pub const INTERNAL: &'static [Verb] = &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen];
 }
 
 /// What a verb is done to.

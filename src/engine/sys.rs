@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Direct I/O alignments of a file.
@@ -119,4 +119,80 @@ pub(super) fn schedule_idle() -> io::Result<()> {
     let none = libc::sched_param { sched_priority: 0 };
     // SAFETY: thread 0 is the calling one; the kernel reads one sched_param from a live local.
     count(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) } as isize).map(|_| ())
+}
+
+/// `accept4`: the next connection of a listening socket, closed on exec.
+pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: null pointers tell the kernel that the peer's address is not wanted.
+    let fd =
+        unsafe { libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+    count(fd as isize)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `getsockopt` into `value`; returns how many bytes the kernel wrote.
+fn socket_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let mut len = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: the kernel writes at most `len` bytes, the length of the exclusively borrowed `value`.
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &mut len) };
+    count(result as isize).map(|_| (len as usize).min(value.len()))
+}
+
+/// The supplementary groups of the process at the other end of a unix socket (SO_PEERGROUPS).
+pub(super) fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    // A process has at most 65536 groups.
+    let mut bytes = vec![0; 4 << 10];
+    let len = match socket_option(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes) {
+        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => {
+            bytes.resize(4 << 16, 0);
+            socket_option(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes)?
+        }
+        other => other?,
+    };
+    let (groups, _) = bytes[..len].as_chunks::<4>();
+    Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect())
+}
+
+/// Where `struct tcp_info` of the kernel has the bytes the peer acknowledged.
+const BYTES_ACKED: usize = 120;
+
+/// Bytes the peer of a TCP connection has acknowledged (TCP_INFO).
+pub(super) fn bytes_acknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0; BYTES_ACKED + 8];
+    let len = socket_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    match info.last_chunk::<8>() {
+        Some(bytes) if len == info.len() => Ok(u64::from_ne_bytes(*bytes)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+nix::ioctl_read_bad!(tiocoutq, libc::TIOCOUTQ, libc::c_int);
+
+/// Bytes sent that the peer has not taken (TIOCOUTQ).
+pub(super) fn bytes_not_taken(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the ioctl writes one int to the pointer, which is a live local.
+    unsafe { tiocoutq(fd.as_raw_fd(), &mut bytes) }?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Takes over a descriptor that this process was started with.
+pub(super) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD reads a flag; a number that is no descriptor is an error.
+    count(unsafe { libc::fcntl(number, libc::F_GETFD) } as isize)?;
+    // SAFETY: it is open, and by the protocol of the one caller, which runs once, nobody else in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Removes variables from the environment; an error if this process has another thread, which might be reading it.
+pub(super) fn clear_environment(names: &[&str]) -> io::Result<()> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("the environment can be changed by a sole thread only"));
+    }
+    for name in names {
+        // SAFETY: no other thread exists that could read the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
+    Ok(())
 }

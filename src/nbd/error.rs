@@ -1,5 +1,6 @@
 //! What can go wrong when the server starts. Connections that go wrong later are logged and ended, never errors here.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,9 +9,6 @@ use crate::engine::EngineError;
 /// Why the server did not start. Nothing is left behind: no thread, no socket file.
 #[derive(Debug, thiserror::Error)]
 pub enum NbdError {
-    /// A listen address that cannot be understood.
-    #[error("{0:?} is no listen address: unix:/PATH or tcp:HOST:PORT")]
-    Address(String),
     /// No listen address at all.
     #[error("no address to listen on")]
     NoAddress,
@@ -26,6 +24,41 @@ pub enum NbdError {
     /// TCP without encryption beyond this machine.
     #[error("{0} can be reached from other machines and has no TLS")]
     Exposed(String),
+    /// Access rules that do not fit the socket.
+    #[error("the rules of {address} do not fit: {what}")]
+    Rules {
+        /// The address as configured.
+        address: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// The service manager passed no socket that was asked for.
+    #[error("the service manager passed no socket{}", NotPassed(wanted, names))]
+    NotPassed {
+        /// The name that was asked for.
+        wanted: Option<String>,
+        /// The names of those that were passed and are left.
+        names: String,
+    },
+    /// A passed descriptor cannot be served on.
+    #[error("descriptor {number} (`{name}`), which the service manager passed, cannot be served on: {what}")]
+    PassedUnfit {
+        /// Its number.
+        number: i32,
+        /// Its name.
+        name: String,
+        /// Why.
+        what: String,
+    },
+    /// What the environment says of passed sockets makes no sense.
+    #[error("what the environment says of passed sockets makes no sense")]
+    PassedBadly {
+        /// What.
+        source: io::Error,
+    },
+    /// TLS is to be offered, and there is no certificate.
+    #[error("{0} is to offer TLS, and there is no certificate for it")]
+    NoTls(String),
     /// Listening failed otherwise.
     #[error("cannot listen on {address}")]
     Listen {
@@ -50,4 +83,16 @@ pub enum NbdError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Which socket was not passed, and which were.
+struct NotPassed<'a>(&'a Option<String>, &'a str);
+
+impl fmt::Display for NotPassed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(wanted) = self.0 {
+            write!(f, " called `{wanted}`")?;
+        }
+        if self.1.is_empty() { f.write_str("; none is left") } else { write!(f, "; there are: {}", self.1) }
+    }
 }

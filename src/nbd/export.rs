@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::audience::{Audience, Channel, Sight};
 use super::form::Form;
 use super::meta::Contexts;
 use super::wire::*;
@@ -26,7 +27,17 @@ pub struct Export<V> {
     rotational: bool,
     fast_zero: bool,
     block_preferred: u32,
+    audience: RwLock<Audience>,
     volume: Arc<V>,
+}
+
+/// Why a handshake does not get an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// There is none of that name, as far as this client is concerned.
+    Unknown,
+    /// It is served over TLS alone.
+    NeedsTls,
 }
 
 /// Why an export was not accepted.
@@ -68,6 +79,7 @@ impl<V> Export<V> {
             rotational: false,
             fast_zero: true,
             block_preferred,
+            audience: RwLock::default(),
             volume,
         })
     }
@@ -100,6 +112,23 @@ impl<V> Export<V> {
     pub fn with_fast_zero(mut self, fast_zero: bool) -> Export<V> {
         self.fast_zero = fast_zero;
         self
+    }
+
+    /// Says who may see it.
+    #[must_use]
+    pub fn with_audience(self, audience: Audience) -> Export<V> {
+        self.set_audience(audience);
+        self
+    }
+
+    /// Says who may see it from now on; sessions that use it go on.
+    pub fn set_audience(&self, audience: Audience) {
+        *self.audience.write().unwrap_or_else(PoisonError::into_inner) = audience;
+    }
+
+    /// How it looks from `channel`.
+    pub fn sight(&self, channel: &Channel) -> Sight {
+        self.audience.read().unwrap_or_else(PoisonError::into_inner).sight(channel)
     }
 
     /// The canonical name.
@@ -202,26 +231,42 @@ impl<V> Exports<V> {
         self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 
-    /// The export of that name; the empty name means the sole export, when there is only one.
-    pub fn find(&self, name: &str) -> Option<Arc<Export<V>>> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        if name.is_empty() {
-            let sole = entries.values().next().filter(|_| entries.len() == 1);
-            return sole.cloned();
-        }
-        entries.get(name).cloned()
+    /// The export of that name, whoever may see it.
+    pub fn get(&self, name: &str) -> Option<Arc<Export<V>>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// All exports in order of name.
-    pub fn list(&self) -> Vec<Arc<Export<V>>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    /// The export of that name as `channel` sees it; the empty name means the sole one that is not hidden from it.
+    pub fn find(&self, name: &str, channel: &Channel) -> Result<Arc<Export<V>>, Absent> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let found = if name.is_empty() {
+            let mut seen = entries.values().filter(|export| export.sight(channel) != Sight::Hidden);
+            let (first, second) = (seen.next(), seen.next());
+            first.filter(|_| second.is_none())
+        } else {
+            entries.get(name)
+        };
+        let export = found.ok_or(Absent::Unknown)?;
+        match export.sight(channel) {
+            Sight::Open => Ok(Arc::clone(export)),
+            Sight::NeedsTls => Err(Absent::NeedsTls),
+            Sight::Hidden => Err(Absent::Unknown),
+        }
+    }
+
+    /// The exports that `channel` can have as it is, in order of name.
+    pub fn list(&self, channel: &Channel) -> Vec<Arc<Export<V>>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter(|export| export.sight(channel) == Sight::Open).cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nbd::audience::TlsMode;
     use crate::nbd::meta::Context;
+    use crate::nbd::tls::Names;
 
     fn export(name: &str) -> Export<()> {
         Export::new(name, 1 << 20, 4096, Arc::new(())).unwrap()
@@ -230,15 +275,34 @@ mod tests {
     #[test]
     fn the_empty_name_means_the_sole_export() {
         let exports = Exports::new();
-        assert!(exports.find("").is_none());
+        let plain = Channel::default();
+        let find = |name: &str| exports.find(name, &plain).map(|export| export.name().to_owned());
+        assert_eq!(find(""), Err(Absent::Unknown));
         exports.add(export("a")).unwrap();
-        assert_eq!(exports.find("").unwrap().name(), "a");
+        assert_eq!(find("").unwrap(), "a");
         exports.add(export("b")).unwrap();
-        assert!(exports.find("").is_none(), "two exports: none is the default");
-        assert_eq!(exports.find("b").unwrap().name(), "b");
+        assert_eq!(find(""), Err(Absent::Unknown), "two exports: none is the default");
+        assert_eq!(find("b").unwrap(), "b");
         assert_eq!(exports.add(export("b")).unwrap_err(), ExportError::Exists("b".into()));
         exports.remove("a");
-        assert_eq!(exports.find("").unwrap().name(), "b");
+        assert_eq!(find("").unwrap(), "b");
+    }
+
+    #[test]
+    fn the_empty_name_does_not_tell_of_hidden_exports() {
+        let exports = Exports::new();
+        exports.add(export("a")).unwrap();
+        exports.add(export("b").with_audience(Audience::Named(vec!["bob".into()]))).unwrap();
+        let find = |channel: &Channel| exports.find("", channel).map(|export| export.name().to_owned());
+        let alice = Channel::Tls(Names::from_dns(&["alice"]));
+        assert_eq!(find(&alice).unwrap(), "a", "as if b did not exist");
+        assert_eq!(find(&Channel::Tls(Names::from_dns(&["bob"]))), Err(Absent::Unknown), "a or b?");
+        assert_eq!(find(&Channel::Plain(TlsMode::Allowed)), Err(Absent::Unknown));
+        exports.remove("a");
+        assert_eq!(find(&Channel::Plain(TlsMode::Allowed)), Err(Absent::NeedsTls));
+        assert_eq!(find(&Channel::Plain(TlsMode::Off)), Err(Absent::Unknown));
+        exports.get("b").unwrap().set_audience(Audience::Tls);
+        assert_eq!(find(&alice).unwrap(), "b");
     }
 
     #[test]

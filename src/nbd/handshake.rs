@@ -3,18 +3,20 @@
 //! Bytes in, bytes out; no I/O, no clock. Invariants: at most one option is answered per call of
 //! [`Handshake::feed`], so that whoever drives it sends the answer before more input is looked at and a client
 //! that never reads cannot make answers pile up; exactly the option's bytes are consumed whatever becomes of it,
-//! so the stream stays in step and bytes after the last option belong to transmission.
+//! so the stream stays in step and bytes after the last option belong to transmission, or, after STARTTLS, to TLS.
 
 use std::sync::Arc;
 
+use super::audience::{Channel, TlsMode};
 use super::export::{Export, Exports};
 use super::form::Form;
 use super::meta::Contexts;
 use super::options::{self, Answer, Negotiation, Reject};
+use super::tls::Names;
 use super::wire::*;
 
 /// Bounds on what a handshake may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Option data kept and understood, bytes; longer data are dropped as they arrive.
     pub option_data: u32,
@@ -50,6 +52,8 @@ pub enum Closing {
     Violation(&'static str),
     /// EXPORT_NAME, which cannot report errors, named no export.
     UnknownExport,
+    /// EXPORT_NAME where TLS has to come first.
+    NeedsTls,
     /// The server is shutting down, and the option cannot say so.
     ShuttingDown,
 }
@@ -63,6 +67,8 @@ pub enum Step<V> {
     Reply,
     /// Transmission starts behind the consumed bytes.
     Transmit(Negotiated<V>),
+    /// TLS starts behind the consumed bytes, once the answer is sent; then [`Handshake::secure`] and on with options.
+    StartTls,
     /// Close once the output is sent.
     Close(Closing),
 }
@@ -89,16 +95,21 @@ pub struct Handshake<V> {
 }
 
 impl<V> Handshake<V> {
-    /// A handshake whose greeting is still to be sent.
-    pub fn new(limits: Limits) -> Handshake<V> {
+    /// A handshake whose greeting is still to be sent, on a listener that treats TLS so.
+    pub fn new(limits: Limits, tls: TlsMode) -> Handshake<V> {
         Handshake {
             limits,
             state: State::ClientFlags,
             partial: Vec::new(),
             options: 0,
             fixed: false,
-            negotiation: Negotiation::default(),
+            negotiation: Negotiation::over(Channel::Plain(tls)),
         }
+    }
+
+    /// From here on options come over TLS, from a client of these names.
+    pub fn secure(&mut self, names: Names) {
+        self.negotiation.channel = Channel::Tls(names);
     }
 
     /// What the server says first.
@@ -207,6 +218,7 @@ impl<V> Handshake<V> {
         self.state = State::OptionHeader;
         match options::answer(option, data, exports, &mut self.negotiation, out) {
             Answer::Continue => Step::Reply,
+            Answer::StartTls => Step::StartTls,
             Answer::Close(closing) => self.close(closing),
             Answer::Transmit(negotiated) => {
                 self.state = State::Over;
@@ -229,7 +241,7 @@ impl<V> Handshake<V> {
             }
             _ => {
                 self.negotiation.forget(option);
-                options::reject(out, option, options::oversize(option));
+                options::reject(out, option, options::oversize(option, &self.negotiation));
                 Step::Reply
             }
         }

@@ -1,12 +1,13 @@
 //! Options of the handshake: each is parsed from a slice whose length was checked, and answered.
 //!
 //! Invariants: bytes left over are an error, never ignored (ABORT excepted, as the specification asks); an error
-//! leaves the negotiation as it was, except that a failed SET_META_CONTEXT selects nothing; error texts are fixed
-//! and quote nothing the client sent.
+//! leaves the negotiation as it was, except that a failed SET_META_CONTEXT selects nothing; STARTTLS leaves nothing of it but
+//! the client's flags; error texts are fixed and quote nothing the client sent.
 
 use std::sync::Arc;
 
-use super::export::{Export, Exports};
+use super::audience::{Channel, TlsMode};
+use super::export::{Absent, Export, Exports};
 use super::form::Form;
 use super::handshake::{Closing, Negotiated};
 use super::meta::{self, Context, Contexts, Purpose};
@@ -17,6 +18,8 @@ use super::wire::*;
 pub struct Negotiation<V> {
     /// The client does not want the 124 zero bytes after EXPORT_NAME.
     pub no_zeroes: bool,
+    /// What protects the connection.
+    pub channel: Channel,
     form: Form,
     /// The last successful SET_META_CONTEXT: valid only if the same export is chosen.
     selected: Option<(Arc<Export<V>>, Contexts)>,
@@ -24,16 +27,27 @@ pub struct Negotiation<V> {
 
 impl<V> Default for Negotiation<V> {
     fn default() -> Negotiation<V> {
-        Negotiation { no_zeroes: false, form: Form::Simple, selected: None }
+        Negotiation { no_zeroes: false, channel: Channel::default(), form: Form::Simple, selected: None }
     }
 }
 
 impl<V> Negotiation<V> {
+    /// Nothing negotiated yet, on `channel`.
+    pub fn over(channel: Channel) -> Negotiation<V> {
+        Negotiation { channel, ..Negotiation::default() }
+    }
+
     /// Undoes what a failed `option` replaces.
     pub fn forget(&mut self, option: u32) {
         if option == NBD_OPT_SET_META_CONTEXT {
             self.selected = None;
         }
+    }
+
+    /// Forgets every option: what was agreed on in plaintext, somebody else may have said.
+    fn forget_all(&mut self) {
+        let (no_zeroes, channel) = (self.no_zeroes, std::mem::take(&mut self.channel));
+        *self = Negotiation { no_zeroes, channel, ..Negotiation::default() };
     }
 
     /// The contexts selected for `export`.
@@ -63,6 +77,8 @@ pub enum Answer<V> {
     Continue,
     /// Enter transmission.
     Transmit(Negotiated<V>),
+    /// Begin TLS.
+    StartTls,
     /// End the connection.
     Close(Closing),
 }
@@ -81,8 +97,10 @@ const fn invalid(text: &'static str) -> Reject {
 }
 
 /// The error for an option whose data exceed what is kept.
-pub fn oversize(option: u32) -> Reject {
+pub fn oversize<V>(option: u32, state: &Negotiation<V>) -> Reject {
     match option {
+        NBD_OPT_STARTTLS => start_tls(&[0], state).err().unwrap_or(unsupported(option)),
+        _ if state.channel == Channel::Plain(TlsMode::Required) => TLS_REQUIRED,
         NBD_OPT_LIST
         | NBD_OPT_INFO
         | NBD_OPT_GO
@@ -102,6 +120,8 @@ fn unsupported(option: u32) -> Reject {
     Reject { kind: NBD_REP_ERR_UNSUP, text }
 }
 
+const TLS_REQUIRED: Reject = Reject { kind: NBD_REP_ERR_TLS_REQD, text: "nothing is negotiated here without TLS" };
+
 /// Answers `option` with `data`, appending to `out`.
 pub fn answer<V>(
     option: u32,
@@ -110,13 +130,24 @@ pub fn answer<V>(
     state: &mut Negotiation<V>,
     out: &mut Vec<u8>,
 ) -> Answer<V> {
+    let needs_tls = state.channel == Channel::Plain(TlsMode::Required);
     let result = match option {
+        NBD_OPT_EXPORT_NAME if needs_tls => return Answer::Close(Closing::NeedsTls),
         NBD_OPT_EXPORT_NAME => return export_name(data, exports, state, out),
         NBD_OPT_ABORT => {
             ack(out, option);
             return Answer::Close(Closing::Aborted);
         }
-        NBD_OPT_LIST => list(data, exports, out),
+        NBD_OPT_STARTTLS => match start_tls(data, state) {
+            Ok(()) => {
+                state.forget_all();
+                ack(out, option);
+                return Answer::StartTls;
+            }
+            Err(error) => Err(error),
+        },
+        _ if needs_tls => Err(TLS_REQUIRED),
+        NBD_OPT_LIST => list(data, exports, state, out),
         NBD_OPT_INFO | NBD_OPT_GO => match info(option, data, exports, state, out) {
             Ok(export) if option == NBD_OPT_GO => {
                 ack(out, option);
@@ -144,9 +175,11 @@ fn export_name<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out
     if state.form == Form::Extended {
         return Answer::Close(Closing::Violation("EXPORT_NAME after EXTENDED_HEADERS"));
     }
-    let name = std::str::from_utf8(data).ok();
-    let Some(export) = name.and_then(|name| exports.find(name)) else {
-        return Answer::Close(Closing::UnknownExport);
+    let name = std::str::from_utf8(data).map_err(|_| Absent::Unknown);
+    let export = match name.and_then(|name| exports.find(name, &state.channel)) {
+        Ok(export) => export,
+        Err(Absent::Unknown) => return Answer::Close(Closing::UnknownExport),
+        Err(Absent::NeedsTls) => return Answer::Close(Closing::NeedsTls),
     };
     state.put_export(&export, out);
     if !state.no_zeroes {
@@ -155,11 +188,21 @@ fn export_name<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out
     Answer::Transmit(state.conclude(export))
 }
 
-fn list<V>(data: &[u8], exports: &Exports<V>, out: &mut Vec<u8>) -> Result<(), Reject> {
+/// Whether STARTTLS may begin TLS.
+fn start_tls<V>(data: &[u8], state: &Negotiation<V>) -> Result<(), Reject> {
+    match state.channel {
+        Channel::Plain(TlsMode::Off) => Err(unsupported(NBD_OPT_STARTTLS)),
+        Channel::Tls(_) => Err(invalid("TLS is in use already")),
+        Channel::Plain(_) if !data.is_empty() => Err(invalid("STARTTLS takes no data")),
+        Channel::Plain(_) => Ok(()),
+    }
+}
+
+fn list<V>(data: &[u8], exports: &Exports<V>, state: &Negotiation<V>, out: &mut Vec<u8>) -> Result<(), Reject> {
     if !data.is_empty() {
         return Err(invalid("LIST takes no data"));
     }
-    for export in exports.list() {
+    for export in exports.list(&state.channel) {
         let (name, text) = (export.name().as_bytes(), export.description().as_bytes());
         header(out, NBD_OPT_LIST, NBD_REP_SERVER, 4 + name.len() + text.len());
         out.extend_from_slice(&(name.len() as u32).to_be_bytes());
@@ -221,7 +264,7 @@ fn info<V>(
     out: &mut Vec<u8>,
 ) -> Result<Arc<Export<V>>, Reject> {
     let (name, wanted) = parse_info(data).ok_or(invalid("malformed request for information"))?;
-    let export = exports.find(name).ok_or(UNKNOWN_EXPORT)?;
+    let export = exports.find(name, &state.channel)?;
 
     let mut fixed = Vec::with_capacity(14);
     state.put_export(&export, &mut fixed);
@@ -240,7 +283,14 @@ fn info<V>(
     Ok(export)
 }
 
-const UNKNOWN_EXPORT: Reject = Reject { kind: NBD_REP_ERR_UNKNOWN, text: "no export of that name" };
+impl From<Absent> for Reject {
+    fn from(absent: Absent) -> Reject {
+        match absent {
+            Absent::Unknown => Reject { kind: NBD_REP_ERR_UNKNOWN, text: "no export of that name" },
+            Absent::NeedsTls => Reject { kind: NBD_REP_ERR_TLS_REQD, text: "this export is served over TLS only" },
+        }
+    }
+}
 
 fn put_info(out: &mut Vec<u8>, option: u32, kind: u16, payload: &[u8]) {
     header(out, option, NBD_REP_INFO, 2 + payload.len());
@@ -261,7 +311,7 @@ fn meta_context<V>(
     }
     let purpose = if set { Purpose::Set } else { Purpose::List };
     let query = meta::parse(data, purpose).ok_or(invalid("malformed metadata query"))?;
-    let export = exports.find(query.export).ok_or(UNKNOWN_EXPORT)?;
+    let export = exports.find(query.export, &state.channel)?;
     for context in query.matched.iter() {
         put_context(out, option, context, if set { context.id() } else { 0 });
     }

@@ -3,7 +3,7 @@
 //! Invariants: when [`start`] returns an error nothing is left running; clients are accepted only once every worker
 //! runs; after [`Server::stop`] no thread of the server is left, unless one is stuck in the kernel past the deadline.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::accept::{Acceptor, Door};
+use super::accept::{Acceptor, Door, RateLimit, Turned};
+use super::address::Listen;
 use super::backend::Backend;
+use super::bounds::Bounds;
 use super::error::NbdError;
 use super::export::Exports;
-use super::handshake::Limits;
-use super::listener::{Listen, Listener};
+use super::listener::{Entrance, Listener, Passed};
+use super::roll::Roll;
 use super::stats::{Snapshot, WorkerStats};
-use super::worker::{Shared, Worker, WorkerLimits};
+use super::tls::Keeper;
+use super::worker::{Shared, Worker};
 use crate::engine::{self, EngineOptions, EngineReport, IoKind, Pool, Waker};
 
 /// What the threads may take beyond the drain time to end.
@@ -27,8 +30,12 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<Listen>,
+    /// Where to listen, and who may come in.
+    pub listen: Vec<Entrance>,
+    /// The sockets that the service manager handed over.
+    pub passed: Passed,
+    /// What TLS begins with, where there is TLS.
+    pub tls: Option<Arc<Keeper>>,
     /// Allow TCP beyond loopback without TLS.
     pub insecure: bool,
     /// Worker threads; at least one is started.
@@ -37,31 +44,21 @@ pub struct Config {
     pub io: Option<IoKind>,
     /// Sizes of the engines.
     pub engine: EngineOptions,
-    /// Bounds of a handshake.
-    pub handshake: Limits,
-    /// How long a handshake may take.
-    pub handshake_time: Duration,
-    /// Connections at a time, all listeners together.
-    pub connections_max: usize,
-    /// Payload bytes that all connections together may hold; a share of the pool's limit.
-    pub held_max: usize,
-    /// How long requests may take to finish once the server stops.
-    pub drain_time: Duration,
+    /// What clients may cost.
+    pub bounds: Bounds,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
             listen: Vec::new(),
+            passed: Passed::default(),
+            tls: None,
             insecure: false,
             workers: thread::available_parallelism().map_or(1, usize::from).min(4),
             io: None,
             engine: EngineOptions::default(),
-            handshake: Limits::default(),
-            handshake_time: Duration::from_secs(10),
-            connections_max: 1024,
-            held_max: 128 << 20,
-            drain_time: Duration::from_secs(9),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -77,7 +74,8 @@ pub struct Server {
     addresses: Vec<Listen>,
     reports: Vec<EngineReport>,
     stats: Vec<Arc<WorkerStats>>,
-    turned_away: Arc<AtomicU64>,
+    roll: Arc<Roll>,
+    turned: Arc<Turned>,
 }
 
 #[derive(Debug)]
@@ -132,8 +130,11 @@ where
         return Err(NbdError::NoAddress);
     }
     let mut listeners = Vec::new();
-    for listen in &config.listen {
-        listeners.extend(Listener::open(listen, config.insecure)?);
+    for entrance in &config.listen {
+        listeners.extend(Listener::open(entrance, config.insecure, &config.passed)?);
+    }
+    if let Some(entrance) = config.listen.iter().find(|entrance| entrance.tls.is_offered() && config.tls.is_none()) {
+        return Err(NbdError::NoTls(entrance.address.to_string()));
     }
     let workers = config.workers.max(1);
     let load = (0..workers).map(|_| AtomicUsize::new(0)).collect();
@@ -145,11 +146,12 @@ where
         bell: Arc::new(bell),
         wakers: Vec::new(),
         threads: Mutex::default(),
-        drain_time: config.drain_time,
-        addresses: listeners.iter().map(Listener::address).collect(),
+        drain_time: config.bounds.drain_time,
+        addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
         reports: Vec::new(),
         stats: Vec::new(),
-        turned_away: Arc::default(),
+        roll: Roll::new(config.bounds.connections, config.bounds.per_peer()),
+        turned: Arc::default(),
     };
     let make_backend = Arc::new(make_backend);
     // On an error the half-built server is dropped, which stops the workers it has.
@@ -161,8 +163,9 @@ where
         doors,
         bell: Arc::clone(&server.bell),
         shared: Arc::clone(&server.shared),
-        connections_max: config.connections_max,
-        turned_away: Arc::clone(&server.turned_away),
+        roll: Arc::clone(&server.roll),
+        turned: Arc::clone(&server.turned),
+        log: RateLimit::default(),
     };
     server.spawn("nbd-accept".into(), move || acceptor.run())?;
     Ok(server)
@@ -195,17 +198,13 @@ impl Server {
         self.wakers.push(waker.clone());
         let stats = Arc::new(WorkerStats::default());
         self.stats.push(Arc::clone(&stats));
-        let limits = WorkerLimits {
-            handshake: config.handshake,
-            handshake_time: config.handshake_time,
-            held: config.held_max / config.workers.max(1),
-            drain_time: config.drain_time,
-        };
+        let (bounds, held) = (config.bounds, config.bounds.held_in_all / config.workers.max(1));
         let (exports, pool, shared) = (Arc::clone(exports), pool.clone(), Arc::clone(&self.shared));
+        let tls = config.tls.clone();
         let for_backend = waker.clone();
         self.spawn(format!("nbd-{index}"), move || {
             let backend = make_backend(&pool, for_backend);
-            Worker { index, engine, backend, pool, exports, incoming, shared, stats, limits }.run();
+            Worker { index, engine, backend, pool, exports, tls, incoming, shared, stats, bounds, held }.run();
         })?;
         Ok(Door { sender, waker })
     }
@@ -234,7 +233,17 @@ impl Server {
 
     /// Connections turned away because there were too many.
     pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+        self.turned.full.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused because no rule admits them.
+    pub fn not_admitted(&self) -> u64 {
+        self.turned.by_rule.load(Ordering::Relaxed)
+    }
+
+    /// Unfinished handshakes that had to give up their places to newcomers.
+    pub fn displaced(&self) -> u64 {
+        self.roll.displaced()
     }
 
     /// Stops: no more connections, new requests are refused, running ones finish, everybody is disconnected. Returns

@@ -80,6 +80,10 @@ pub struct WorkerStats {
     pub closed: Counter,
     /// Handshakes that ended without transmission.
     pub handshakes_failed: Counter,
+    /// Connections cut off because the client took or sent nothing for too long.
+    pub stalled: Counter,
+    /// Connections closed because the client asked for nothing for too long.
+    pub idle: Counter,
     /// Requests refused before they ran: malformed, out of range, not permitted.
     pub refused: Counter,
     /// Bytes received from clients.
@@ -117,6 +121,8 @@ impl WorkerStats {
             opened: self.opened.get(),
             closed: self.closed.get(),
             handshakes_failed: self.handshakes_failed.get(),
+            stalled: self.stalled.get(),
+            idle: self.idle.get(),
             refused: self.refused.get(),
             received: self.received.get(),
             sent: self.sent.get(),
@@ -145,6 +151,8 @@ pub struct Snapshot {
     pub opened: u64,
     pub closed: u64,
     pub handshakes_failed: u64,
+    pub stalled: u64,
+    pub idle: u64,
     pub refused: u64,
     pub received: u64,
     pub sent: u64,
@@ -172,6 +180,8 @@ impl Snapshot {
         self.opened += other.opened;
         self.closed += other.closed;
         self.handshakes_failed += other.handshakes_failed;
+        self.stalled += other.stalled;
+        self.idle += other.idle;
         self.refused += other.refused;
         self.received += other.received;
         self.sent += other.sent;

@@ -6,17 +6,22 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::audience::TlsMode;
 use super::backend::{Backend, TOKEN_BIT};
-use super::handshake::Limits;
+use super::bounds::Bounds;
+use super::roll::Guest;
 use super::session::{Io, Seat, Session, Ticket};
+use super::watch::Watch;
 use crate::engine::{Done, Sock};
 
 /// The sessions of a running worker.
 pub struct Table<B: Backend> {
-    limits: Limits,
-    handshake_time: Duration,
+    bounds: Bounds,
+    watch: Watch,
+    /// Sessions to be watched.
+    watched: usize,
     slots: Vec<Option<Session<B>>>,
     free: Vec<u32>,
     /// Slots that had an event this round, each once.
@@ -29,11 +34,12 @@ pub struct Table<B: Backend> {
 }
 
 impl<B: Backend> Table<B> {
-    /// No sessions; handshakes are bounded by `limits` and `handshake_time`.
-    pub fn new(limits: Limits, handshake_time: Duration) -> Table<B> {
+    /// No sessions; those to come are bounded by `bounds`.
+    pub fn new(bounds: &Bounds) -> Table<B> {
         Table {
-            limits,
-            handshake_time,
+            bounds: *bounds,
+            watch: Watch::new(bounds.stall_time, bounds.idle_time),
+            watched: 0,
             slots: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
@@ -54,8 +60,8 @@ impl<B: Backend> Table<B> {
         self.len() == 0
     }
 
-    /// Adds a connection.
-    pub fn insert(&mut self, socket: Sock, now: Instant) {
+    /// Adds a connection of a listener that treats TLS so, with its place on the roll if there is one.
+    pub fn insert(&mut self, socket: Arc<Sock>, guest: Option<Guest>, tls: TlsMode, now: Instant) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.marked.push(false);
@@ -63,8 +69,8 @@ impl<B: Backend> Table<B> {
         });
         let seat = Seat { slot, id: self.next_id };
         self.next_id = self.next_id.wrapping_add(1);
-        self.slots[slot as usize] = Some(Session::new(seat, Arc::new(socket), self.limits));
-        self.haggling.push_back((now + self.handshake_time, seat));
+        self.slots[slot as usize] = Some(Session::new(seat, socket, guest, self.bounds.handshake, tls, now));
+        self.haggling.push_back((now + self.bounds.handshake_time, seat));
         self.mark(slot);
     }
 
@@ -128,6 +134,7 @@ impl<B: Backend> Table<B> {
 
     /// Gives sessions that wait for buffers or bytes another try, in order, until one has to go on waiting.
     fn serve_waiting(&mut self, io: &mut Io<'_, B>) {
+        io.budget.wake();
         while let Some(slot) = io.budget.first() {
             if let Some(session) = self.session(slot as usize) {
                 session.intake(io);
@@ -144,12 +151,17 @@ impl<B: Backend> Table<B> {
 
     /// Lets a session send and receive; frees its slot when it is over.
     fn output(&mut self, slot: u32, io: &mut Io<'_, B>) {
+        let minds_idle = self.watch.minds_idle();
         let Some(session) = self.session(slot as usize) else {
             return;
         };
         session.output(io);
-        if session.is_over() {
-            session.forget(io);
+        let (over, change) = (session.is_over(), session.change_of_watch(minds_idle));
+        self.watched = self.watched.saturating_add_signed(change);
+        if over {
+            if let Some(session) = self.session(slot as usize) {
+                session.forget(io);
+            }
             self.slots[slot as usize] = None;
             self.free.push(slot);
             self.closed += 1;
@@ -161,9 +173,36 @@ impl<B: Backend> Table<B> {
         std::mem::take(&mut self.closed)
     }
 
-    /// When the oldest handshake has taken too long.
+    /// When the oldest handshake has taken too long, or those who owe something are to be looked at.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.haggling.front().map(|oldest| oldest.0)
+        [self.haggling.front().map(|oldest| oldest.0), self.watch.next()].into_iter().flatten().min()
+    }
+
+    /// Sets the clock for the next look, or stops it: nobody is to be looked at.
+    pub fn arm(&mut self, now: Instant) {
+        self.watch.arm(self.watched > 0, now);
+    }
+
+    /// Looks at those who owe something or ask for nothing, when it is time to.
+    pub fn look(&mut self, io: &mut Io<'_, B>) {
+        if !self.watch.is_due(io.now) {
+            return;
+        }
+        let stall_time = self.watch.stall_time(io.budget.somebody_waits());
+        for slot in 0..self.slots.len() {
+            let Some(session) = self.slots[slot].as_mut() else { continue };
+            if session.stalled(io.now).is_some_and(|time| time >= stall_time) {
+                tracing::debug!(session = session.id(), "the client takes or sends nothing for too long");
+                io.stats.stalled.add(1);
+                session.die(io);
+            } else if session.idle_since().is_some_and(|last| self.watch.is_idle(last, io.now)) {
+                io.stats.idle.add(1);
+                session.close(io);
+            } else {
+                continue;
+            }
+            self.mark(slot as u32);
+        }
     }
 
     /// Ends handshakes that took too long, and forgets those that are over.

@@ -12,14 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use super::audience::TlsMode;
 use super::backend::Backend;
+use super::bounds::Bounds;
 use super::budget::Budget;
 use super::drain::Drain;
 use super::export::Exports;
-use super::handshake::Limits;
+use super::roll::Guest;
 use super::session::{Io, SLOTS_MAX};
 use super::stats::WorkerStats;
 use super::table::Table;
+use super::tls::Keeper;
 use crate::engine::{Engine, Pool, Sock};
 
 /// How often a session that lacks buffers tries again: whoever frees them may be another worker.
@@ -34,17 +37,15 @@ pub struct Shared {
     pub load: Vec<AtomicUsize>,
 }
 
-/// Bounds of a worker.
-#[derive(Clone, Copy, Debug)]
-pub struct WorkerLimits {
-    /// Bounds of a handshake.
-    pub handshake: Limits,
-    /// How long a handshake may take.
-    pub handshake_time: Duration,
-    /// Payload bytes all sessions may hold together.
-    pub held: usize,
-    /// How long requests may take to finish once the server stops.
-    pub drain_time: Duration,
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket.
+    pub socket: Arc<Sock>,
+    /// Its place.
+    pub guest: Guest,
+    /// How its listener treats TLS.
+    pub tls: TlsMode,
 }
 
 /// One worker, before and while it runs.
@@ -59,22 +60,26 @@ pub struct Worker<B: Backend> {
     pub pool: Pool,
     /// What handshakes may choose from.
     pub exports: Arc<Exports<B::Volume>>,
+    /// What TLS begins with, where there is TLS.
+    pub tls: Option<Arc<Keeper>>,
     /// New connections.
-    pub incoming: Receiver<Sock>,
+    pub incoming: Receiver<Arrival>,
     /// What it shares with listeners and handle.
     pub shared: Arc<Shared>,
     /// Its counters.
     pub stats: Arc<WorkerStats>,
-    /// Its bounds.
-    pub limits: WorkerLimits,
+    /// What clients may cost.
+    pub bounds: Bounds,
+    /// Payload bytes all sessions may hold together.
+    pub held: usize,
 }
 
 impl<B: Backend> Worker<B> {
     /// Serves until the server stops and its connections are drained.
     pub fn run(mut self) {
-        let mut table = Table::new(self.limits.handshake, self.limits.handshake_time);
-        let mut budget = Budget::new(self.limits.held);
-        let mut drain = Drain::new(self.limits.drain_time);
+        let mut table = Table::new(&self.bounds);
+        let mut budget = Budget::new(self.held);
+        let mut drain = Drain::new(self.bounds.drain_time);
         let mut done = Vec::new();
         loop {
             let timeout = timeout(&table, &budget, &drain);
@@ -92,15 +97,19 @@ impl<B: Backend> Worker<B> {
                 budget: &mut budget,
                 stats: &self.stats,
                 exports: &self.exports,
+                tls: self.tls.as_deref(),
+                bounds: &self.bounds,
                 now,
                 stopping,
             };
             table.take_events(&mut done, &mut io);
             table.expire(&mut io);
+            table.look(&mut io);
             if stopping {
                 drain.step(&mut table, &mut io);
             }
             table.serve(&mut io);
+            table.arm(now);
             let closed = table.take_closed();
             if closed > 0 {
                 self.stats.closed.add(closed as u64);
@@ -113,19 +122,19 @@ impl<B: Backend> Worker<B> {
     }
 
     fn welcome(&mut self, table: &mut Table<B>, stopping: bool, now: Instant) {
-        while let Ok(socket) = self.incoming.try_recv() {
+        while let Ok(Arrival { socket, guest, tls }) = self.incoming.try_recv() {
             if stopping || table.len() >= SLOTS_MAX {
                 self.shared.load[self.index].fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
             self.stats.opened.add(1);
-            table.insert(socket, now);
+            table.insert(socket, Some(guest), tls, now);
         }
     }
 }
 
 fn timeout<B: Backend>(table: &Table<B>, budget: &Budget, drain: &Drain) -> Option<Duration> {
-    if budget.first().is_some() {
+    if budget.somebody_waits() {
         return Some(RETRY);
     }
     let next = [table.next_deadline(), drain.next()].into_iter().flatten().min();

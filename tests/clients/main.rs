@@ -21,6 +21,7 @@ mod qemu;
 mod resize;
 mod shell;
 mod sparse;
+mod tls;
 
 use support::{Daemon, MIB, ServeOptions, Store, VolumeOptions};
 
@@ -93,5 +94,10 @@ over_variants! {
     resize::kill_9_while_it_grows as resize_kill_9,
     resize::alone_and_refused as resize_alone,
     filesystem::ext4_through_a_rotation as ext4_rotation,
+    tls::copy_both_ways as tls_copy,
+    tls::qemu_in_every_version as tls_qemu,
+    tls::clients_are_judged as tls_clients,
+    tls::mixed_listener as tls_mixed,
+    tls::reload_while_in_use as tls_reload,
     idle::wakes_nobody as idle_daemon,
 }

@@ -5,7 +5,7 @@ use crate::{Variant, with_daemon};
 use std::process::Command;
 
 /// Debian's libnbd module belongs to Debian's own Python, which need not be the first on the PATH.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 const COMMON: &str = include_str!("scripts/common.py");
 
 fn script(daemon: &Daemon<'_>, text: &str) {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod bytes;
+pub mod certificates;
 mod daemon;
 mod map;
 mod nbd;

@@ -1,11 +1,14 @@
 //! Arguments of `serve`. Each has a setting of the same name in the configuration file ([`crate::cli::config`]).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::names::{Listen, Named, parse_listen, parse_named};
+use crate::cli::names::{Named, parse_named};
+use crate::cli::size;
+use crate::nbd::Listen;
 
 /// I/O engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -46,6 +49,31 @@ pub enum CacheChoice {
     Page,
 }
 
+/// How a listener treats TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsChoice {
+    /// Plaintext
+    Off,
+    /// The client decides
+    Allowed,
+    /// Nothing without TLS
+    Required,
+}
+
+/// Where NBD can be served.
+const NBD_HELP: &str = "\
+Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]: unix:PATH, tcp:HOST:PORT, vsock:CID:PORT (CID a \
+number or any), systemd for the sockets the service manager passes, systemd:NAME for those of that name";
+
+/// How long a connection may ask for nothing; None for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTime(pub Option<Duration>);
+
+fn parse_idle_time(text: &str) -> Result<IdleTime, String> {
+    size::parse_time(text).map(IdleTime)
+}
+
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
@@ -62,8 +90,32 @@ pub struct ServeArgs {
     #[arg(long = "header", value_name = "[NAME=]FILE", value_parser = parse_named)]
     pub headers: Vec<Named>,
     /// Where to serve NBD; repeatable [default: unix:/run/keymoult/nbd.sock]
-    #[arg(long, value_name = "unix:PATH|tcp:HOST:PORT", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDRESS", long_help = NBD_HELP)]
     pub nbd: Vec<Listen>,
+    /// Certificate of the NBD server and those up to its authority, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM, readable by its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities of client certificates, PEM; with them every TLS client needs a certificate
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Revocation lists of those authorities, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_crl: Option<PathBuf>,
+    /// TLS on listeners that say nothing else [default: required with a certificate, else off]
+    #[arg(long, value_enum)]
+    pub tls: Option<TlsChoice>,
+    /// NBD connections at a time [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub connections: Option<u32>,
+    /// Of these, of one address, user or machine [default: three quarters]
+    #[arg(long, value_name = "N")]
+    pub connections_per_peer: Option<u32>,
+    /// Close a connection that asks for nothing for so long: 90s, 30min, 12h [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_idle_time)]
+    pub idle_time: Option<IdleTime>,
     /// I/O engine [default: ring where it works]
     #[arg(long, value_enum)]
     pub io: Option<IoChoice>,
@@ -76,7 +128,7 @@ pub struct ServeArgs {
     /// Worker threads [default: as fits the machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Serve NBD without TLS beyond this machine
+    /// Serve NBD beyond this machine where TLS is not required
     #[arg(long)]
     pub insecure: bool,
     /// Serve all volumes read only

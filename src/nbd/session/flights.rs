@@ -52,8 +52,10 @@ pub struct Flight {
     pub offset: u64,
     /// Length, bytes.
     pub len: u64,
-    /// Length of the parts of a read but for the last, bytes.
+    /// Length of the parts of a read but for the last, and largest length of those of a write, bytes.
     pub chunk: u32,
+    /// To what that may shrink where memory is short, bytes.
+    pub least: u32,
     /// Parts started and not finished.
     pub running: u32,
     /// More parts will be started.
@@ -127,10 +129,11 @@ impl Flights {
     }
 }
 
-/// Length of the part of a write that starts at `offset` with `left` bytes to go: parts end at multiples of
-/// [`PIECE_MAX`], so that an aligned long write has aligned parts.
-pub fn write_part(offset: u64, left: u32) -> u32 {
-    let boundary = PIECE_MAX as u64 - offset % PIECE_MAX as u64;
+/// Length of the part of a write that starts at `offset` with `left` bytes to go: parts end at multiples of `largest`, a
+/// divisor of [`PIECE_MAX`], so that an aligned long write has aligned parts.
+pub fn write_part(offset: u64, left: u32, largest: u32) -> u32 {
+    let largest = u64::from(largest.clamp(1, PIECE_MAX as u32));
+    let boundary = largest - offset % largest;
     // At most PIECE_MAX, which fits.
     u64::from(left).min(boundary) as u32
 }
@@ -154,11 +157,12 @@ mod tests {
     #[test]
     fn parts_of_a_write_cover_it_and_end_on_boundaries() {
         let piece = PIECE_MAX as u64;
-        for (offset, len) in [(0, 1), (0, 32 << 20), (piece - 1, 2), (4096, 3 << 20), (123, 456_789)] {
+        let ranges = [(0, 1), (0, 32 << 20), (piece - 1, 2), (4096, 3 << 20), (123, 456_789)];
+        for ((offset, len), largest) in ranges.into_iter().flat_map(|it| [(it, PIECE_MAX as u32), (it, 64 << 10)]) {
             let (mut at, mut left) = (offset, len);
             while left > 0 {
-                let part = write_part(at, left);
-                assert!(part > 0 && u64::from(part) <= piece);
+                let part = write_part(at, left, largest);
+                assert!(part > 0 && part <= largest);
                 assert_eq!(at / piece, (at + u64::from(part) - 1) / piece, "one piece per part");
                 (at, left) = (at + u64::from(part), left - part);
             }
@@ -174,6 +178,7 @@ mod tests {
             offset: 0,
             len: 1,
             chunk: 1,
+            least: 1,
             running: 1,
             open: false,
             failure: None,

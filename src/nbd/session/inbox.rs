@@ -157,7 +157,7 @@ impl Inbox {
         let fits = self.stream.as_ref().is_some_and(|stream| stream.len() >= self.size);
         let mut stream = match self.stream.take() {
             Some(stream) if fits => stream,
-            old => match (pool.take(self.size), old) {
+            old => match (self.larger(pool, old.is_none()), old) {
                 (Some(mut larger), old) => {
                     let old = old.as_deref().unwrap_or(&[]);
                     larger[..kept].copy_from_slice(old.get(self.filled.clone()).unwrap_or(&[]));
@@ -173,6 +173,15 @@ impl Inbox {
             self.filled = 0..kept;
         }
         Some(stream)
+    }
+
+    /// A stream buffer of the wanted size, or the smallest if there is none yet. Large ones leave half of the pool to
+    /// payloads: an idle connection keeps its own.
+    fn larger(&self, pool: &Pool, is_first: bool) -> Option<Buf> {
+        let usage = pool.usage();
+        let room = self.size == STREAM_MIN || usage.taken + self.size <= usage.limit / 2;
+        let size = if room { Some(self.size) } else { is_first.then_some(STREAM_MIN) };
+        pool.take(size?)
     }
 
     /// Takes the buffers of a receive back, of which `len` bytes arrived.

@@ -13,7 +13,9 @@ use super::outbox::Item;
 use super::spans::Span;
 use super::status::Asked;
 use super::{Io, Phase, Session, Wait};
+use crate::limits::PIECE_MAX;
 use crate::nbd::backend::{Backend, Failure, Request, Work};
+use crate::nbd::budget::FLOOR;
 use crate::nbd::export::Export;
 use crate::nbd::form::Form;
 use crate::nbd::meta::Contexts;
@@ -22,8 +24,6 @@ use crate::nbd::request::{Command, Header, Refusal, Terms, Verdict, judge, judge
 use crate::nbd::stats::Kind;
 use crate::nbd::wire::{Errno, NBD_CMD_READ};
 
-/// Bytes of payload one connection may hold before no more requests are taken up.
-const HELD_MAX: usize = 16 << 20;
 /// Once a turn has started this much and some of it is finished, that is answered first: it is still in the second-level
 /// cache, where the cipher and the socket want it.
 const TURN_BYTES: usize = 256 << 10;
@@ -70,7 +70,9 @@ impl<B: Backend> Session<B> {
             if let ControlFlow::Break(wait) = self.advance(io) {
                 return wait;
             }
-            let full = self.flights.is_full() || self.held >= HELD_MAX || self.outbox.len() >= REPLIES_MAX;
+            let busy = self.flights.len() >= io.bounds.requests || self.held >= io.bounds.held;
+            let full = busy || self.outbox.len() >= REPLIES_MAX;
+            self.held_back = full;
             // What was started in the turn ends in an event of this session, and that is its next turn.
             let turn_is_over = self.turn >= TURN_BYTES && io.engine.has_finished();
             if full || turn_is_over {
@@ -147,12 +149,16 @@ impl<B: Backend> Session<B> {
     fn begin(&mut self, to: To, command: Command, io: &mut Io<'_, B>) {
         let admission = match command {
             Command::Read { offset, len, dont_fragment } => {
-                let chunk = if self.form.has_chunks() && !dont_fragment { len.min(READ_CHUNK) } else { len };
+                let in_chunks = self.form.has_chunks() && !dont_fragment;
+                let chunk = if in_chunks { len.min(READ_CHUNK) } else { len };
                 let flight = self.insert(to, Kind::Read, u64::from(len), chunk, io);
+                if let Some(flight) = self.flights.get(flight).filter(|_| in_chunks) {
+                    flight.least = chunk.min(FLOOR as u32);
+                }
                 Admission::Read { flight, offset, len, at: 0, chunk }
             }
             Command::Write { offset, len, fua } => {
-                let flight = self.insert(to, Kind::Write, u64::from(len), 0, io);
+                let flight = self.insert(to, Kind::Write, u64::from(len), PIECE_MAX as u32, io);
                 Admission::Write { flight, offset, len, at: 0, fua }
             }
             Command::Trim { offset, len, fua } => self.begin_span(to, Kind::Trim, Span::trim(offset, len, fua), io),
@@ -178,7 +184,9 @@ impl<B: Backend> Session<B> {
 
     pub(super) fn insert(&mut self, to: To, kind: Kind, len: u64, chunk: u32, io: &Io<'_, B>) -> u16 {
         let (To { cookie, offset }, started) = (to, io.now);
-        self.flights.insert(Flight { cookie, kind, offset, len, chunk, running: 0, open: true, failure: None, started })
+        let least = if kind == Kind::Write { FLOOR as u32 } else { chunk };
+        let flight = Flight { cookie, kind, offset, len, chunk, least, running: 0, open: true, failure: None, started };
+        self.flights.insert(flight)
     }
 
     pub(super) fn set_admission(&mut self, admission: Admission) {
@@ -235,16 +243,22 @@ impl<B: Backend> Session<B> {
 
     fn advance_read(
         &mut self,
-        (flight, offset, len, chunk): (u16, u64, u32, u32),
+        (flight, offset, len, mut chunk): (u16, u64, u32, u32),
         mut at: u32,
         io: &mut Io<'_, B>,
     ) -> Flow {
         while at < len {
-            let now = chunk.min(len - at);
-            let wait = if at > 0 && self.held >= HELD_MAX {
+            let mut now = chunk.min(len - at);
+            let wait = if at > 0 && self.held >= io.bounds.held {
                 Some(Wait::Own)
             } else {
-                (!self.reserve(now as usize, io)).then_some(Wait::Shared)
+                let mut granted = self.reserve(now as usize, io);
+                if !granted && self.shrink(flight) {
+                    chunk = chunk.min(FLOOR as u32);
+                    now = chunk.min(len - at);
+                    granted = self.reserve(now as usize, io);
+                }
+                (!granted).then_some(Wait::Shared)
             };
             if let Some(wait) = wait {
                 self.set_admission(Admission::Read { flight, offset, len, at, chunk });
@@ -266,7 +280,7 @@ impl<B: Backend> Session<B> {
         io: &mut Io<'_, B>,
     ) -> Flow {
         while at < len {
-            if let Flow::Break(wait) = self.receive_part(offset + u64::from(at), len - at, io) {
+            if let Flow::Break(wait) = self.receive_part(flight, offset + u64::from(at), len - at, io) {
                 self.set_admission(Admission::Write { flight, offset, len, at, fua });
                 return Flow::Break(wait);
             }
@@ -284,14 +298,33 @@ impl<B: Backend> Session<B> {
         Flow::Continue(())
     }
 
+    /// Makes the parts of a request that are to come as short as the floor, which a session that holds nothing can always have;
+    /// false where that cannot be done: they may not be shorter, or some of it is under way, whose length would be unknown.
+    fn shrink(&mut self, flight: u16) -> bool {
+        let holds_nothing = self.held == 0;
+        let Some(flight) = self.flights.get(flight).filter(|flight| flight.running == 0) else { return false };
+        let shrinks = holds_nothing && flight.least < flight.chunk;
+        if shrinks {
+            flight.chunk = flight.least;
+        }
+        shrinks
+    }
+
     /// Provides the buffer of the payload part at `offset`, unless there is one already.
-    fn receive_part(&mut self, offset: u64, left: u32, io: &mut Io<'_, B>) -> Flow {
+    fn receive_part(&mut self, flight: u16, offset: u64, left: u32, io: &mut Io<'_, B>) -> Flow {
         if self.inbox.has_part() {
             return Flow::Continue(());
         }
-        let len = write_part(offset, left) as usize;
+        let largest = self.flights.get(flight).map_or(PIECE_MAX as u32, |flight| flight.chunk);
+        let mut len = write_part(offset, left, largest) as usize;
         if !self.reserve(len, io) {
-            return Flow::Break(Wait::Shared);
+            if !self.shrink(flight) {
+                return Flow::Break(Wait::Shared);
+            }
+            len = write_part(offset, left, FLOOR as u32) as usize;
+            if !self.reserve(len, io) {
+                return Flow::Break(Wait::Shared);
+            }
         }
         let Some(buf) = io.pool.take(len) else {
             self.release(len, io);

@@ -20,6 +20,7 @@ impl<B: Backend> Session<B> {
         let Some(flight) = self.flights.get(ticket.flight) else {
             return;
         };
+        self.active = io.now;
         debug_assert!(flight.running > 0);
         flight.running = flight.running.saturating_sub(1);
         let reserved = reserved(flight, ticket.at);
@@ -76,7 +77,7 @@ fn reserved(flight: &Flight, at: u32) -> usize {
     let left = u32::try_from(flight.len).unwrap_or(u32::MAX).saturating_sub(at);
     match flight.kind {
         Kind::Read => left.min(flight.chunk) as usize,
-        Kind::Write => write_part(flight.offset + u64::from(at), left) as usize,
+        Kind::Write => write_part(flight.offset + u64::from(at), left, flight.chunk) as usize,
         _ => 0,
     }
 }

@@ -33,8 +33,8 @@ pub enum Item {
     Data { to: To, place: Place, offset: u64, data: Parts },
     /// An error, at a byte if that is known.
     Error { to: To, errno: Errno, text: &'static str, at: Option<u64> },
-    /// Bytes that are complete: handshake answers, block status.
-    Raw { buf: Buf, len: usize },
+    /// Bytes that are complete: handshake answers, block status; `held` of them count as payload.
+    Raw { buf: Buf, len: usize, held: usize },
 }
 
 /// Consecutive parts of a payload.
@@ -79,7 +79,7 @@ pub struct Outbox {
     heads: Option<Arc<Buf>>,
     /// The part list of the last send, kept for its memory.
     spare: Vec<(Data, Range<usize>)>,
-    /// Payload bytes of reads in the send under way.
+    /// Payload bytes of reads and block status in the send under way.
     under_way: usize,
 }
 
@@ -117,7 +117,10 @@ impl Outbox {
                     self.under_way += parts_len(&data);
                     data
                 }
-                Item::Raw { buf, len } => vec![(buf, 0..len)],
+                Item::Raw { buf, len, held } => {
+                    self.under_way += held;
+                    vec![(buf, 0..len)]
+                }
                 _ => continue,
             };
             if from < to {
@@ -163,7 +166,7 @@ impl Outbox {
         Some(())
     }
 
-    /// Takes back what a send leaves; returns the payload bytes of reads that are free again.
+    /// Takes back what a send leaves; returns the payload bytes that are free again.
     pub fn sent(&mut self, mut parts: Vec<(Data, Range<usize>)>) -> usize {
         parts.clear();
         self.spare = parts;

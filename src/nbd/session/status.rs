@@ -30,7 +30,7 @@ pub(super) struct Asked {
     pub contexts: Contexts,
 }
 
-/// Most descriptors of one chunk: what fits its buffer.
+/// Most descriptors of one chunk: what fits [`STATUS_BUF`].
 const fn descriptors_max(form: Form) -> usize {
     let one = status_len(form, 1) - status_len(form, 0);
     (STATUS_BUF - status_len(form, 0)) / one
@@ -43,14 +43,9 @@ impl<B: Backend> Session<B> {
             return Flow::Break(Wait::End);
         };
         let count = asked.contexts.iter().count();
-        let bufs: Vec<_> = (0..count).map_while(|_| io.pool.take(STATUS_BUF)).collect();
-        if bufs.len() < count {
-            self.set_admission(Admission::Status { to, asked });
-            return Flow::Break(Wait::Shared);
-        }
         let most = if asked.one { 1 } else { descriptors_max(self.form) };
         let mut chunks = Vec::with_capacity(count);
-        for (index, (context, mut buf)) in asked.contexts.iter().zip(bufs).enumerate() {
+        for (index, context) in asked.contexts.iter().enumerate() {
             let Ok(states) = B::block_status(link.export.volume(), asked.offset, asked.len, context, most) else {
                 io.stats.record(Kind::Status, asked.len, false, io.now.elapsed());
                 self.push_error(to, Failure::Io.errno(), Failure::Io.text(), None);
@@ -60,12 +55,34 @@ impl<B: Backend> Session<B> {
             let extents = descriptors(states, asked.len, most, self.form);
             let mut bytes = Vec::with_capacity(status_len(self.form, extents.len()));
             Say::Status { place, context: context.id(), extents: &extents }.write(self.form, to, &mut bytes);
-            buf[..bytes.len()].copy_from_slice(&bytes);
-            chunks.push(Item::Raw { buf, len: bytes.len() });
+            chunks.push(bytes);
         }
-        chunks.into_iter().for_each(|chunk| self.outbox.push(chunk));
+        if !self.queue_status(&chunks, io) {
+            self.set_admission(Admission::Status { to, asked });
+            return Flow::Break(Wait::Shared);
+        }
         io.stats.record(Kind::Status, asked.len, true, io.now.elapsed());
         Flow::Continue(())
+    }
+}
+
+impl<B: Backend> Session<B> {
+    /// Queues all chunks of an answer, or none: a client that takes no answers must not fill the pool with them.
+    fn queue_status(&mut self, chunks: &[Vec<u8>], io: &mut Io<'_, B>) -> bool {
+        let len = chunks.iter().map(Vec::len).sum();
+        if !self.reserve(len, io) {
+            return false;
+        }
+        let bufs: Vec<_> = chunks.iter().map_while(|chunk| io.pool.take(chunk.len())).collect();
+        if bufs.len() < chunks.len() {
+            self.release(len, io);
+            return false;
+        }
+        for (mut buf, chunk) in bufs.into_iter().zip(chunks) {
+            buf[..chunk.len()].copy_from_slice(chunk);
+            self.outbox.push(Item::Raw { buf, len: chunk.len(), held: chunk.len() });
+        }
+        true
     }
 }
 

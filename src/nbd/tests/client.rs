@@ -9,10 +9,15 @@ use super::super::form::Form;
 use super::super::wire::*;
 use super::memory::Rig;
 use super::script::{FIXED, NO_ZEROES, Script, info_data, query_data};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use std::sync::Arc;
 
 /// A connection that is in transmission, or whatever a test makes of it.
 pub struct Client {
     pub stream: UnixStream,
+    /// Between the stream and what is sent and received, once there.
+    pub tls: Option<ClientConnection>,
     pub form: Form,
     /// Size of the export as the handshake told it.
     pub size: u64,
@@ -35,15 +40,37 @@ impl Client {
     pub fn silent(rig: &Rig) -> Client {
         let stream = UnixStream::connect(rig.path()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Client { stream, form: Form::Simple, size: 0, asked: HashMap::new() }
+        Client { stream, tls: None, form: Form::Simple, size: 0, asked: HashMap::new() }
+    }
+
+    /// Connects and asks for TLS, whose handshake follows with the next bytes.
+    pub fn secure(rig: &Rig, config: &Arc<ClientConfig>) -> Client {
+        let mut client = Client::silent(rig);
+        client.receive(18);
+        client.send(&Script::new(FIXED | NO_ZEROES).option(NBD_OPT_STARTTLS, &[]).0);
+        assert_eq!(client.receive(20)[12..16], NBD_REP_ACK.to_be_bytes());
+        let name = ServerName::try_from("localhost").unwrap();
+        client.tls = Some(ClientConnection::new(Arc::clone(config), name).unwrap());
+        client
+    }
+
+    /// Connects and enters transmission over TLS.
+    pub fn open_tls(rig: &Rig, form: Form, config: &Arc<ClientConfig>) -> Client {
+        let mut client = Client::secure(rig, config);
+        client.negotiate(Script::default(), form, &[]);
+        client
     }
 
     /// Connects and enters transmission.
     pub fn open(rig: &Rig, form: Form, contexts: &[&str]) -> Client {
         let mut client = Client::silent(rig);
-        client.form = form;
         client.receive(18);
-        let mut script = Script::new(FIXED | NO_ZEROES);
+        client.negotiate(Script::new(FIXED | NO_ZEROES), form, contexts);
+        client
+    }
+
+    fn negotiate(&mut self, mut script: Script, form: Form, contexts: &[&str]) {
+        self.form = form;
         match form {
             Form::Simple => {}
             Form::Structured => script = script.option(NBD_OPT_STRUCTURED_REPLY, &[]),
@@ -52,33 +79,54 @@ impl Client {
         if !contexts.is_empty() {
             script = script.option(NBD_OPT_SET_META_CONTEXT, &query_data("v", contexts));
         }
-        client.send(&script.option(NBD_OPT_GO, &info_data("v", &[])).0);
+        self.send(&script.option(NBD_OPT_GO, &info_data("v", &[])).0);
         loop {
-            let head = client.receive(20);
+            let head = self.receive(20);
             let field = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
-            let data = client.receive(field(16) as usize);
+            let data = self.receive(field(16) as usize);
             assert_eq!(field(12) & NBD_REP_FLAG_ERROR, 0);
             if field(12) == NBD_REP_INFO && data[..2] == NBD_INFO_EXPORT.to_be_bytes() {
-                client.size = u64::from_be_bytes(data[2..10].try_into().unwrap());
+                self.size = u64::from_be_bytes(data[2..10].try_into().unwrap());
             }
             if (field(8), field(12)) == (NBD_OPT_GO, NBD_REP_ACK) {
-                return client;
+                return;
             }
         }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.try_send(bytes).unwrap();
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => {
+                let mut tls = rustls::Stream::new(tls, &mut self.stream);
+                tls.write_all(bytes)?;
+                tls.flush()
+            }
+            None => self.stream.write_all(bytes),
+        }
     }
 
     pub fn receive(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        self.stream.read_exact(&mut bytes).unwrap();
+        self.read_exactly(&mut bytes).unwrap();
         bytes
     }
 
-    /// Whether the server closed the connection, with nothing more to say.
+    pub fn read_exactly(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read_exact(bytes),
+            None => self.stream.read_exact(bytes),
+        }
+    }
+
+    /// Whether the server closed the connection, with nothing more to say. Over TLS, only if it said so.
     pub fn is_closed(&mut self) -> bool {
+        if let Some(tls) = &mut self.tls {
+            return matches!(rustls::Stream::new(tls, &mut self.stream).read(&mut [0; 1]), Ok(0));
+        }
         match self.stream.read(&mut [0; 1]) {
             Ok(len) => len == 0,
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,

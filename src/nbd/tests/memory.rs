@@ -206,12 +206,13 @@ pub struct Setup {
     pub pool: usize,
     pub read_only: bool,
     pub config: super::super::Config,
+    pub tls: super::super::TlsMode,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let config = super::super::Config { workers: 2, ..Default::default() };
-        Setup { len: 64 << 20, size: None, pool: 256 << 20, read_only: false, config }
+        Setup { len: 64 << 20, size: None, pool: 256 << 20, read_only: false, config, tls: Default::default() }
     }
 }
 
@@ -226,7 +227,8 @@ impl Setup {
         let export =
             exports.add(export.with_description("test volume").unwrap().with_read_only(self.read_only)).unwrap();
         let mut config = self.config;
-        config.listen.push(super::super::Listen::Unix(dir.path().join("s")));
+        let entrance = super::super::Entrance::from(super::super::Listen::Unix(dir.path().join("s")));
+        config.listen.push(super::super::Entrance { tls: self.tls, ..entrance });
         let server = super::super::start(&config, &exports, &pool, MemoryBackend::new).unwrap();
         Rig { volume, export, server, pool, dir }
     }

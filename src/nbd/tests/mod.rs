@@ -1,6 +1,8 @@
 //! Tests: transcripts of the protocol core in hexadecimal, every truncation, small spaces exhausted; a server over a
 //! volume in memory against a client that says what it is told, and against real clients.
 
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
 mod client;
 mod clients;
 mod extended;
@@ -12,6 +14,11 @@ mod reply;
 mod request;
 mod script;
 mod serving;
+mod starttls;
+mod tls_files;
+mod tls_pki;
+mod tls_serving;
+mod tls_stream;
 mod transmission;
 
 /// Bytes as lower-case hexadecimal.

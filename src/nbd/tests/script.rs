@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::super::audience::TlsMode;
 use super::super::export::{Export, Exports};
 use super::super::handshake::{Closing, Handshake, Limits, Negotiated, Step};
+use super::super::tls::Names;
 use super::super::wire::*;
 use super::hex;
 
@@ -86,7 +88,18 @@ impl Run {
 }
 
 pub fn run_with(script: &[u8], piece: usize, exports: &Exports<()>, stopping: bool) -> Run {
-    let mut handshake = Handshake::new(Limits::default());
+    run_tls(script, piece, exports, stopping, (TlsMode::Off, &[]))
+}
+
+/// The same on a listener with TLS; what follows STARTTLS comes from a client of those names.
+pub fn run_tls(
+    script: &[u8],
+    piece: usize,
+    exports: &Exports<()>,
+    stopping: bool,
+    (tls, names): (TlsMode, &[&str]),
+) -> Run {
+    let mut handshake = Handshake::new(Limits::default(), tls);
     let (mut out, mut at) = (Vec::new(), 0);
     let mut limit = piece.min(script.len());
     loop {
@@ -98,6 +111,7 @@ pub fn run_with(script: &[u8], piece: usize, exports: &Exports<()>, stopping: bo
             }
             Step::More => limit = (limit + piece).min(script.len()),
             Step::Reply => {}
+            Step::StartTls => handshake.secure(Names::from_dns(names)),
             Step::Transmit(negotiated) => {
                 return Run { out, end: End::Transmit(negotiated, script.len() - at) };
             }
@@ -112,6 +126,14 @@ pub fn run_with(script: &[u8], piece: usize, exports: &Exports<()>, stopping: bo
 pub fn run(script: &Script, exports: &Exports<()>) -> Run {
     let whole = run_with(&script.0, usize::MAX, exports, false);
     let bytes = run_with(&script.0, 1, exports, false);
+    assert_eq!(hex(&whole.out), hex(&bytes.out), "pieces change nothing");
+    whole
+}
+
+/// Runs a script on a listener with TLS, in one piece and byte by byte.
+pub fn run_over(tls: TlsMode, names: &[&str], script: &Script, exports: &Exports<()>) -> Run {
+    let whole = run_tls(&script.0, usize::MAX, exports, false, (tls, names));
+    let bytes = run_tls(&script.0, 1, exports, false, (tls, names));
     assert_eq!(hex(&whole.out), hex(&bytes.out), "pieces change nothing");
     whole
 }

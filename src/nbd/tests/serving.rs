@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::super::form::Form;
 use super::super::wire::*;
-use super::super::{Config, NbdError};
+use super::super::{Bounds, Config, Listen, NbdError};
 use super::client::{Client, pattern};
 use super::memory::{MemoryBackend, Setup};
 use super::script::{FIXED, Script};
 
 #[test]
 fn a_silent_client_is_disconnected_after_the_handshake_time() {
-    let config = Config { handshake_time: Duration::from_secs(1), ..Default::default() };
+    let config =
+        Config { bounds: Bounds { handshake_time: Duration::from_secs(1), ..Bounds::default() }, ..Default::default() };
     let rig = Setup { config, ..Setup::default() }.start();
     let mut patient = Client::open(&rig, Form::Simple, &[]);
     let mut silent = Client::silent(&rig);
@@ -25,7 +26,11 @@ fn a_silent_client_is_disconnected_after_the_handshake_time() {
 
 #[test]
 fn connections_over_the_cap_are_turned_away() {
-    let rig = Setup { config: Config { connections_max: 3, ..Default::default() }, ..Setup::default() }.start();
+    let rig = Setup {
+        config: Config { bounds: Bounds { connections: 3, ..Bounds::default() }, ..Default::default() },
+        ..Setup::default()
+    }
+    .start();
     let mut kept: Vec<Client> = (0..3).map(|_| Client::open(&rig, Form::Simple, &[])).collect();
     assert!(Client::silent(&rig).is_closed());
     assert_eq!(rig.server.turned_away(), 1);
@@ -83,7 +88,8 @@ fn stopping_finishes_what_runs_and_refuses_the_rest() {
 
 #[test]
 fn a_hostile_client_cannot_hold_up_the_stop() {
-    let config = Config { drain_time: Duration::from_millis(400), ..Default::default() };
+    let config =
+        Config { bounds: Bounds { drain_time: Duration::from_millis(400), ..Bounds::default() }, ..Default::default() };
     let rig = Setup { config, ..Setup::default() }.start();
     rig.volume.hold.store(true, Ordering::Release);
     let mut stuck = Client::open(&rig, Form::Simple, &[]);
@@ -106,7 +112,7 @@ fn a_server_that_cannot_listen_leaves_nothing() {
     let rig = Setup::default().start();
     let dir = tempfile::tempdir().unwrap();
     let first = dir.path().join("first");
-    let listen = vec![super::super::Listen::Unix(first.clone()), super::super::Listen::Unix(rig.path())];
+    let listen = vec![Listen::Unix(first.clone()).into(), Listen::Unix(rig.path()).into()];
     let config = Config { listen, ..Default::default() };
     let exports = std::sync::Arc::new(super::super::Exports::new());
     let result = super::super::start(&config, &exports, &rig.pool, MemoryBackend::new);

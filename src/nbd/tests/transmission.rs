@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::super::Config;
 use super::super::form::Form;
 use super::super::stats::Kind;
 use super::super::wire::*;
+use super::super::{Bounds, Config};
 use super::client::{Client, FORMS, Got, pattern, request};
 use super::memory::Setup;
 
@@ -215,7 +215,8 @@ fn parked_writes_of_a_dead_connection_never_land() {
 /// More is asked than the pool has: everything is answered in the end, nobody is forgotten.
 #[test]
 fn a_small_pool_slows_down_and_loses_nothing() {
-    let config = Config { workers: 2, held_max: 4 << 20, ..Default::default() };
+    let config =
+        Config { workers: 2, bounds: Bounds { held_in_all: 4 << 20, ..Bounds::default() }, ..Default::default() };
     let rig = Setup { pool: 6 << 20, config, ..Setup::default() }.start();
     std::thread::scope(|scope| {
         for index in 0..6u64 {

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keymoult::engine::{Done, Engine, EngineReport, EngineStats, Op, Pool, Sock, Waker};
-use keymoult::nbd::handshake::Limits;
-use keymoult::nbd::parts::{Budget, Io, Table};
+use keymoult::nbd::parts::{Bounds, Budget, Io, Table};
 use keymoult::nbd::stats::WorkerStats;
-use keymoult::nbd::{Export, Exports};
+use keymoult::nbd::{Export, Exports, TlsMode};
 
 use super::client::engine;
 use super::input::Input;
@@ -112,9 +111,10 @@ impl<'a> Peer<'a> {
         let (mut backend, mut budget, stats) =
             (MemoryBackend::new(&self.pool), Budget::new(HELD), WorkerStats::default());
         let now = Instant::now();
-        let mut table = Table::new(Limits::default(), Duration::from_secs(3600));
+        let bounds = Bounds { handshake_time: Duration::from_secs(3600), ..Bounds::default() };
+        let mut table = Table::new(&bounds);
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        table.insert(Sock::try_from(ours).unwrap(), now);
+        table.insert(Arc::new(Sock::try_from(ours).unwrap()), None, TlsMode::Off, now);
         let pool = self.pool.clone();
         let mut done = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -125,6 +125,8 @@ impl<'a> Peer<'a> {
                 budget: &mut budget,
                 stats: &stats,
                 exports: &exports,
+                tls: None,
+                bounds: &bounds,
                 now,
                 stopping: false,
             };

@@ -1,13 +1,14 @@
-//! The handshake. The first three bytes choose exports, whether the server is stopping, and how the rest, what the client
-//! sends, is cut. Promises: the same answers, end and number of bytes consumed however the stream is cut; answers can be
+//! The handshake. The first three bytes choose exports and how TLS is treated, whether the server is stopping, and how the
+//! rest, what the client sends, is cut; TLS itself is left out. Promises: the same answers, end and number of bytes consumed however the stream is cut; answers can be
 //! parsed and name options that were sent; one option is answered at a time, and no answer is longer than its list of
 //! exports.
 
 use std::sync::Arc;
 
 use keymoult::nbd::handshake::{Handshake, Limits, Step};
+use keymoult::nbd::tls::Names;
 use keymoult::nbd::wire::{NBD_REP_MAGIC, Reader};
-use keymoult::nbd::{Export, Exports};
+use keymoult::nbd::{Audience, Export, Exports, TlsMode};
 
 use crate::support::input::Input;
 
@@ -18,8 +19,8 @@ const ANSWER_MAX: usize = 1024;
 
 fn exports(count: usize) -> Exports<()> {
     let exports = Exports::new();
-    for name in ["v", "other"].into_iter().take(count) {
-        let export = Export::new(name, 1 << 20, 4096, Arc::new(())).unwrap();
+    for (name, audience) in [("v", Audience::Everybody), ("other", Audience::Tls)].into_iter().take(count) {
+        let export = Export::new(name, 1 << 20, 4096, Arc::new(())).unwrap().with_audience(audience);
         exports.add(export.with_description("for the fuzzer").unwrap()).unwrap();
     }
     exports
@@ -38,15 +39,17 @@ pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (choice, piece) = (input.u8(), 1 + usize::from(input.u8()));
     let (exports, stopping) = (exports(usize::from(choice % 3)), choice & 4 != 0);
+    let tls = [TlsMode::Allowed, TlsMode::Off, TlsMode::Required, TlsMode::Allowed][usize::from(choice >> 6)];
     let stream = input.rest();
-    let whole = drive(stream, stream.len().max(1), &exports, stopping);
-    assert_eq!(whole, drive(stream, piece, &exports, stopping), "cut into pieces of {piece}");
-    assert_eq!(whole, drive(stream, 1, &exports, stopping), "cut into bytes");
+    let drive = |piece| drive(stream, piece, &exports, (tls, stopping));
+    let whole = drive(stream.len().max(1));
+    assert_eq!(whole, drive(piece), "cut into pieces of {piece}");
+    assert_eq!(whole, drive(1), "cut into bytes");
     replies(&whole.out[..whole.out.len() - whole.bare]);
 }
 
-fn drive(stream: &[u8], piece: usize, exports: &Exports<()>, stopping: bool) -> Run {
-    let mut handshake = Handshake::new(LIMITS);
+fn drive(stream: &[u8], piece: usize, exports: &Exports<()>, (tls, stopping): (TlsMode, bool)) -> Run {
+    let mut handshake = Handshake::new(LIMITS, tls);
     let mut run = Run { out: Vec::new(), used: 0, end: "open".into(), bare: 0 };
     let mut limit = piece.min(stream.len());
     for _ in 0..2 * stream.len() + 2 {
@@ -64,6 +67,10 @@ fn drive(stream: &[u8], piece: usize, exports: &Exports<()>, stopping: bool) -> 
                 limit = (limit + piece).min(stream.len());
             }
             Step::Reply => assert!(said > 0),
+            Step::StartTls => {
+                assert!(tls != TlsMode::Off && said > 0);
+                handshake.secure(Names::default());
+            }
             Step::Transmit(negotiated) => {
                 let contexts: Vec<_> = negotiated.contexts.iter().collect();
                 run.end = format!("{} {:?} {contexts:?}", negotiated.export.name(), negotiated.form);
