@@ -21,10 +21,10 @@ use super::failure::{Failure, bad_input};
 use super::names::{Named, check_name, parse_control, stem};
 use crate::control::DEFAULT_STATE_DIR;
 use crate::nbd::tls::Files;
-use crate::nbd::{Audience, Bounds, Listen, TlsMode};
+use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
 use limits::FileLimits;
 use listener::FileEntry;
-pub use listener::ListenerPlan;
+pub use listener::at;
 use tls::FileTls;
 
 /// Where NBD is served when nobody says otherwise.
@@ -55,7 +55,7 @@ pub struct ServePlan {
     /// The volumes; at least one, names distinct.
     pub volumes: Vec<VolumePlan>,
     /// Where NBD is served, and for whom; at least one.
-    pub nbd: Vec<ListenerPlan>,
+    pub nbd: Vec<Entrance>,
     /// What TLS is made of, if any listener offers it.
     pub tls: Option<Files>,
     /// What NBD clients may cost; within their ranges.
@@ -134,8 +134,8 @@ pub fn plan(
     }
     let tls = tls::files(args, &file.tls).map_err(wrong)?;
     let nbd = listeners(args, &file, tls::mode(args, &file.tls, tls.is_some())).map_err(wrong)?;
-    let is_open = |plan: &&ListenerPlan| !plan.entrance.address.is_local() && plan.entrance.tls != TlsMode::Required;
-    if let Some(open) = nbd.iter().find(is_open).filter(|_| !insecure).map(|plan| &plan.entrance.address) {
+    let is_open = |plan: &&Entrance| !plan.address.is_local() && plan.tls != TlsMode::Required;
+    if let Some(open) = nbd.iter().find(is_open).filter(|_| !insecure).map(|plan| &plan.address) {
         return Err(wrong(format!("{open} would serve plaintext beyond this machine, without TLS")).hint(
             "require TLS (--tls-certificate, --tls-key), listen on tcp:127.0.0.1:PORT or unix:PATH, or add --insecure if \
              the network is trusted",
@@ -248,12 +248,12 @@ fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
     Ok(())
 }
 
-fn listeners(args: &ServeArgs, file: &File, tls: TlsMode) -> Result<Vec<ListenerPlan>, String> {
+fn listeners(args: &ServeArgs, file: &File, tls: TlsMode) -> Result<Vec<Entrance>, String> {
     if !args.nbd.is_empty() {
-        return Ok(args.nbd.iter().map(|address| ListenerPlan::at(address.clone(), tls)).collect());
+        return Ok(args.nbd.iter().map(|address| at(address.clone(), tls)).collect());
     }
     match file.nbd.is_empty() {
-        true => Ok(vec![ListenerPlan::at(Listen::Unix(DEFAULT_NBD.into()), tls)]),
+        true => Ok(vec![at(Listen::Unix(DEFAULT_NBD.into()), tls)]),
         false => file.nbd.iter().map(|entry| entry.0.plan(tls)).collect(),
     }
 }

@@ -250,14 +250,14 @@ fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
 
 fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {
     for listener in &plan.nbd {
-        if let nbd::Listen::Unix(path) = &listener.entrance.address {
+        if let nbd::Listen::Unix(path) = &listener.address {
             control::ensure_runtime_dir(path).map_err(|error| {
                 Failure::from_error(Exit::Io, &error).at(format!("the directory of {}", path.display()))
             })?;
         }
     }
     let mut config = nbd::Config {
-        listen: plan.nbd.iter().map(|listener| listener.entrance.clone()).collect(),
+        listen: plan.nbd.clone(),
         insecure: plan.insecure,
         bounds: plan.bounds,
         passed: passed.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, ServeArgs};
-use super::config::{self, ListenerPlan, ServePlan};
+use super::config::{self, ServePlan};
 use super::failure::Failure;
 use super::help;
 use crate::nbd::{Audience, Listen, TlsMode};
@@ -147,7 +147,7 @@ fn a_flag_replaces_the_setting_of_its_name() {
     let names: Vec<&str> = plan.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names, ["c"]);
     assert_eq!(plan.volumes[0].keks, ["file:/flag"]);
-    assert_eq!(plan.nbd, [ListenerPlan::at(Listen::Unix("/other".into()), TlsMode::Allowed)]);
+    assert_eq!(plan.nbd, [config::at(Listen::Unix("/other".into()), TlsMode::Allowed)]);
     assert_eq!((plan.control.to_str(), plan.workers), (Some("/mine"), Some(3)));
     assert_eq!(plan.io.map(|io| io.to_string()), Some("ring".into()));
     assert!(plan_with(FILE, "--read-only").unwrap().volumes.iter().all(|volume| volume.read_only));
@@ -156,7 +156,7 @@ fn a_flag_replaces_the_setting_of_its_name() {
 #[test]
 fn defaults_are_safe() {
     let plan = plan("/a.img --kek file:/k").unwrap();
-    assert_eq!(plan.nbd, [ListenerPlan::at(Listen::Unix("/run/keymoult/nbd.sock".into()), TlsMode::Off)]);
+    assert_eq!(plan.nbd, [config::at(Listen::Unix("/run/keymoult/nbd.sock".into()), TlsMode::Off)]);
     assert_eq!((plan.control.to_str(), plan.state_dir.to_str()), (Some("/default.sock"), Some("/var/lib/keymoult")));
     assert!(!plan.volumes[0].read_only);
 }
@@ -204,13 +204,13 @@ fn a_listener_says_who_may_come_in() {
     let vsock = r#"{ address = "vsock:any:10809", allow = ["cid:3"] }"#;
     let plan = plan_of(&[tcp, unix, vsock, "\"systemd:nbd\""].join(", "), "").unwrap();
     let [tcp, unix, vsock, passed] = &plan.nbd[..] else { panic!("{:?}", plan.nbd) };
-    let networks: Vec<String> = tcp.entrance.access.networks.iter().map(ToString::to_string).collect();
+    let networks: Vec<String> = tcp.access.networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
-    let access = &unix.entrance.access;
+    let access = &unix.access;
     assert_eq!((access.users.as_slice(), access.groups.as_slice()), (&[0, 1000][..], &[0][..]));
-    assert_eq!((unix.entrance.rights.mode, unix.entrance.rights.group), (0o660, Some(7)));
-    assert_eq!(vsock.entrance.access.machines, [3]);
-    assert_eq!(*passed, ListenerPlan::at(Listen::Passed(Some("nbd".into())), TlsMode::Off));
+    assert_eq!((unix.rights.mode, unix.rights.group), (0o660, Some(7)));
+    assert_eq!(vsock.access.machines, [3]);
+    assert_eq!(*passed, config::at(Listen::Passed(Some("nbd".into())), TlsMode::Off));
 }
 
 #[test]
@@ -283,14 +283,14 @@ clients = ["alice", "bob"]
 #[test]
 fn listeners_and_volumes_say_what_tls_is_to_them() {
     let plan = plan_with(TLS_FILE, "").unwrap();
-    let modes: Vec<TlsMode> = plan.nbd.iter().map(|listener| listener.entrance.tls).collect();
+    let modes: Vec<TlsMode> = plan.nbd.iter().map(|listener| listener.tls).collect();
     assert_eq!(modes, [TlsMode::Required, TlsMode::Required, TlsMode::Allowed, TlsMode::Off]);
     let audiences: Vec<Audience> = plan.volumes.iter().map(|volume| volume.audience.clone()).collect();
     let named = Audience::Named(vec!["alice".into(), "bob".into()]);
     assert_eq!(audiences, [Audience::Everybody, Audience::Tls, named]);
     let relaxed = plan_with(TLS_FILE, "--tls allowed").unwrap();
-    assert_eq!(relaxed.nbd[0].entrance.tls, TlsMode::Allowed, "where the listener says nothing itself");
-    assert_eq!(relaxed.nbd[3].entrance.tls, TlsMode::Off);
+    assert_eq!(relaxed.nbd[0].tls, TlsMode::Allowed, "where the listener says nothing itself");
+    assert_eq!(relaxed.nbd[3].tls, TlsMode::Off);
 }
 
 #[test]

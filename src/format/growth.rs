@@ -38,7 +38,7 @@ pub fn grow(zones: &Zones, detached: bool, size: u64) -> Option<Growth> {
         (stamp, behind, Some(stale))
     };
     let after = Zones { data, stamp, ..*zones };
-    let end = if stamp.length > 0 { stamp.end() } else { data.end() };
+    let end = after.data_len();
     // All of it must be free, not only what is data or stamp.
     let taken = Zones { data: Place { length: end - old.offset, ..old }, stamp: Place::default(), ..after };
     let fresh = Place { offset: fresh, length: end - fresh };

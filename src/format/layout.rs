@@ -84,6 +84,11 @@ pub struct Zones {
 }
 
 impl Zones {
+    /// The least that the data backing is long, bytes.
+    pub fn data_len(&self) -> u64 {
+        self.data.end().max(if self.stamp.length > 0 { self.stamp.end() } else { 0 })
+    }
+
     /// Whether two of them, or one and a superblock copy, share a byte; those of different backings cannot.
     pub fn overlap(&self, detached: bool) -> bool {
         let superblocks = [SUPERBLOCK_A, SUPERBLOCK_B].map(|offset| Place { offset, length: BLOCK });

@@ -30,7 +30,7 @@ use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
 use crate::format::generations::{Entry, GenerationTable};
 use crate::format::intents::Record;
-use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape, Zones};
+use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{KekProvider, WrapPurpose};
@@ -77,11 +77,6 @@ impl MetadataKeys {
             canary: label(b"keymoult v1 canary", 32),
         }
     }
-}
-
-/// The least that the data backing is long.
-fn data_len(zones: &Zones) -> u64 {
-    zones.data.end().max(if zones.stamp.length > 0 { zones.stamp.end() } else { 0 })
 }
 
 /// Opens a volume from paths.
@@ -151,7 +146,7 @@ pub fn open_disks(
         caps,
         data,
         data_offset: zones.data.offset,
-        data_len: AtomicU64::new(data_len(&zones)),
+        data_len: AtomicU64::new(zones.data_len()),
         header,
         detached,
         tags: TagTable::counted(tags, stated.extents(), census),
@@ -232,7 +227,7 @@ impl Found {
         }
         let zones = &self.superblock.zones;
         let size = |disk: &dyn Disk| disk.len().map_err(VolumeError::io("ask a backing's size"));
-        let needed = data_len(zones);
+        let needed = zones.data_len();
         let found = size(data)?;
         if found < needed {
             return Err(VolumeError::Truncated { which: "data", found, needed });

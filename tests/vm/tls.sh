@@ -24,12 +24,7 @@ is "$(queues nbd0)" 2 "hardware queues"
 mkfs.ext4 -q -b 4096 /dev/nbd0
 mount /dev/nbd0 /mnt
 plant /mnt/planted
-for ((round = 0; round < ROUNDS; round++)); do
-    client /mnt/file 16 & CLIENT=$!
-    begin_rotation v $CLIENT 16MiB
-    client_ends $CLIENT
-    end_rotation v
-done
+rotate_beside_client v
 umount /mnt
 intact ext4 /dev/nbd0
 detach nbd0

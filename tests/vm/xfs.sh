@@ -5,13 +5,7 @@ connect nbd0 127.0.0.1 10809 /dev/nbd0 -N v -b 4096 -t $TIMEOUT -C 2
 mkfs.xfs -q /dev/nbd0
 mount /dev/nbd0 /mnt
 plant /mnt/planted
-for ((round = 0; round < ROUNDS; round++)); do
-    client /mnt/file 16 & CLIENT=$!
-    begin_rotation v $CLIENT 16MiB
-    client_ends $CLIENT
-    end_rotation v
-done
-note "rewritten in the last rotation: $(rotation v bytes_rewritten) bytes"
+rotate_beside_client v
 umount /mnt
 intact xfs /dev/nbd0
 detach nbd0

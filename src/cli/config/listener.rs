@@ -12,18 +12,9 @@ use serde::de::{self, MapAccess, Visitor};
 use crate::cli::args::TlsChoice;
 use crate::nbd::{Access, Entrance, FileRights, Listen, TlsMode};
 
-/// One listener to open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerPlan {
-    /// Where, for whom, and with what rights.
-    pub entrance: Entrance,
-}
-
-impl ListenerPlan {
-    /// A listener of which only the address is said.
-    pub fn at(address: Listen, tls: TlsMode) -> ListenerPlan {
-        ListenerPlan { entrance: Entrance { tls, ..Entrance::from(address) } }
-    }
+/// A listener of which only the address is said.
+pub fn at(address: Listen, tls: TlsMode) -> Entrance {
+    Entrance { tls, ..Entrance::from(address) }
 }
 
 /// A listener as the file says it.
@@ -43,8 +34,8 @@ pub struct FileListener {
 }
 
 impl FileListener {
-    /// Makes the plan of it; `tls` is how TLS is treated where nothing is said.
-    pub fn plan(&self, tls: TlsMode) -> Result<ListenerPlan, String> {
+    /// What to open; `tls` is how TLS is treated where nothing is said.
+    pub fn plan(&self, tls: TlsMode) -> Result<Entrance, String> {
         let address: Listen = self.address.parse()?;
         let named = |what: String| format!("nbd `{address}`: {what}");
         let mut access = Access::default();
@@ -66,7 +57,7 @@ impl FileListener {
         let tls = self.tls.map_or(tls, TlsMode::from);
         let entrance = Entrance { address: address.clone(), access, rights, tls };
         entrance.check().map_err(named)?;
-        Ok(ListenerPlan { entrance })
+        Ok(entrance)
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{ListenerPlan, VolumePlan};
+use super::VolumePlan;
 use crate::cli::args::{ServeArgs, TlsChoice};
 use crate::nbd::tls::Files;
-use crate::nbd::{Audience, TlsMode};
+use crate::nbd::{Audience, Entrance, TlsMode};
 
 /// The table `[tls]`: the flags' names without `tls-`, and `mode` for `--tls`.
 #[derive(Debug, Default, Deserialize)]
@@ -66,10 +66,10 @@ pub fn audience(tls_only: bool, clients: Option<&[String]>) -> Audience {
 }
 
 /// Says what does not fit together.
-pub fn check(files: Option<&Files>, nbd: &[ListenerPlan], volumes: &[VolumePlan]) -> Result<(), String> {
-    let offers = |plan: &&ListenerPlan| plan.entrance.tls.is_offered();
+pub fn check(files: Option<&Files>, nbd: &[Entrance], volumes: &[VolumePlan]) -> Result<(), String> {
+    let offers = |plan: &&Entrance| plan.tls.is_offered();
     if let (None, Some(listener)) = (files, nbd.iter().find(offers)) {
-        let address = &listener.entrance.address;
+        let address = &listener.address;
         return Err(format!("{address} is to offer TLS; add --tls-certificate FILE and --tls-key FILE"));
     }
     for volume in volumes.iter().filter(|volume| volume.audience != Audience::Everybody) {

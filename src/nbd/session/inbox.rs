@@ -59,6 +59,15 @@ impl Default for Inbox {
     }
 }
 
+/// The larger buffer, with what `old` has in `filled` moved to its start; without one the old buffer has to do.
+pub(super) fn carried(larger: Option<Buf>, old: Option<Buf>, filled: &mut Range<usize>) -> Option<Buf> {
+    let Some(mut larger) = larger else { return old };
+    let kept = old.as_deref().and_then(|old| old.get(filled.clone())).unwrap_or(&[]);
+    larger[..kept.len()].copy_from_slice(kept);
+    *filled = 0..kept.len();
+    Some(larger)
+}
+
 impl Inbox {
     /// What is in the stream buffer and not consumed.
     pub fn unread(&self) -> &[u8] {
@@ -154,19 +163,9 @@ impl Inbox {
     /// The stream buffer, with room behind what it holds.
     fn make_room(&mut self, pool: &Pool) -> Option<Buf> {
         let kept = self.filled.len();
-        let fits = self.stream.as_ref().is_some_and(|stream| stream.len() >= self.size);
         let mut stream = match self.stream.take() {
-            Some(stream) if fits => stream,
-            old => match (self.larger(pool, old.is_none()), old) {
-                (Some(mut larger), old) => {
-                    let old = old.as_deref().unwrap_or(&[]);
-                    larger[..kept].copy_from_slice(old.get(self.filled.clone()).unwrap_or(&[]));
-                    self.filled = 0..kept;
-                    larger
-                }
-                // No larger one to be had: go on with what there is.
-                (None, old) => old?,
-            },
+            Some(stream) if stream.len() >= self.size => stream,
+            old => carried(self.larger(pool, old.is_none()), old, &mut self.filled)?,
         };
         if self.filled.start > 0 && (kept == 0 || self.filled.end + self.header_len > stream.len() / 2) {
             stream.copy_within(self.filled.clone(), 0);

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, carried};
 use super::outbox::Outbox;
 use super::transport::Refill;
 use crate::engine::{Buf, CLASS_MIN, Data, Op, Pool, Sock};
@@ -96,15 +96,10 @@ impl Sealed {
         let kept = self.filled.len();
         let mut buf = match self.cipher.take() {
             Some(buf) if buf.len() >= self.size => buf,
-            old => match (self.larger(pool, old.as_ref().map_or(0, |old| old.len())), old) {
-                (Some(mut larger), old) => {
-                    let old = old.as_deref().unwrap_or(&[]);
-                    larger[..kept].copy_from_slice(old.get(self.filled.clone()).unwrap_or(&[]));
-                    self.filled = 0..kept;
-                    larger
-                }
-                (None, old) => old?,
-            },
+            old => {
+                let larger = self.larger(pool, old.as_ref().map_or(0, |old| old.len()));
+                carried(larger, old, &mut self.filled)?
+            }
         };
         buf.copy_within(self.filled.clone(), 0);
         self.filled = 0..kept;

@@ -27,5 +27,5 @@ pub fn holds(plan: &ServePlan, insecure: bool) {
         assert!((1..=255).contains(&volume.name.len()) && !volume.name.contains('/') && !volume.keks.is_empty());
     }
     assert!(!plan.nbd.is_empty() && plan.workers.is_none_or(|workers| (1..=256).contains(&workers)));
-    assert!(insecure || plan.nbd.iter().all(|listener| listener.entrance.address.is_local()));
+    assert!(insecure || plan.nbd.iter().all(|listener| listener.address.is_local()));
 }

@@ -95,6 +95,17 @@ end_rotation() {
     rotate "$1" wait --timeout 120 >/dev/null || fail "the rotation of $1 did not end"
     is "$(rotation "$1" state)" finalized "rotation of $1"
 }
+# rotate_beside_client NAME: the key changes while a client of /mnt/file writes and verifies, as often as there are rounds.
+rotate_beside_client() {
+    local round
+    for ((round = 0; round < ROUNDS; round++)); do
+        client /mnt/file 16 & CLIENT=$!
+        begin_rotation "$1" $CLIENT 16MiB
+        client_ends $CLIENT
+        end_rotation "$1"
+    done
+    note "rewritten in the last rotation: $(rotation "$1" bytes_rewritten) bytes"
+}
 rotation() { rotate "$1" status --json | sed -n "s/.*\"$2\":\"\{0,1\}\([a-z0-9.]*\).*/\1/p"; }
 moved() { [ "$(rotation "$1" extents_done)" -ge "$2" ]; }
 
