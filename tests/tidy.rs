@@ -42,7 +42,7 @@ fn layers_point_down_canary() {
             "// use crate::keys::KekUri;\nuse crate::volume::Volume; const S: &str = \"crate::keys\";",
         ),
         File::fake("src/format/tags.rs", "//! Tags.\n#[cfg(test)]\nmod tests { use std::fs::File; }"),
-        File::fake("src/volume/mod.rs", "use crate::{limits, keys::KekProvider, units::{self, Extent}};"),
+        File::fake("src/volume/mod.rs", "use crate::{limits, keys::Kek, units::{self, Extent}};"),
     ];
     assert_caught(rules::layer_edges(&good), 0);
 }

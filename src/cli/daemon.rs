@@ -21,10 +21,11 @@ use super::report::Ready;
 use super::words;
 use crate::control::api::IoReport;
 use crate::control::authorize::{Object, Verb};
+use crate::control::witness::AuditWitness;
 use crate::control::{self, door::Door};
 use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
-use crate::keys::{self, KekProvider, KekUri, NewKek};
+use crate::keys::{self, Kek, KekUri, NewKek, Witness};
 use crate::latency::Histogram;
 use crate::nbd::{self, Export, ExportError, Exports};
 use crate::rotation::Controller;
@@ -54,9 +55,10 @@ pub fn serve(
     let crypto = crypto_engine(plan.crypto_engine);
     let door = Door::open(&plan.state_dir)?;
     door.note(Verb::DaemonStart, &Object::Daemon, concat!("keymoult ", env!("CARGO_PKG_VERSION")));
+    let witness: Arc<dyn Witness> = Arc::new(AuditWitness::new(Arc::clone(&door)));
     let mut opened = Vec::new();
     for volume in &plan.volumes {
-        opened.push(open_volume(volume, plan, crypto)?);
+        opened.push(open_volume(volume, plan, crypto, &witness)?);
     }
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     let mut offered = Vec::new();
@@ -185,19 +187,24 @@ fn block_signals() -> Result<SigSet, Failure> {
 }
 
 /// Opened KEKs.
-pub type Keks = Vec<Box<dyn KekProvider>>;
+pub type Keks = Vec<Kek>;
 
-/// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too.
-pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Keks, Vec<String>), Failure> {
+/// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too. `witness` is told of their
+/// uses; tools keep no record.
+pub fn open_keks(
+    uris: &[String],
+    new: NewKek,
+    witness: Option<&Arc<dyn Witness>>,
+) -> Result<(Keks, Vec<String>), Failure> {
     let mut keks = Vec::new();
     let mut made = Vec::new();
     for text in uris {
         let uri: KekUri = text.parse().map_err(|error| failure_of::key(&error))?;
         let opened = keys::open(&uri, new).map_err(|error| failure_of::key(&error))?;
         if opened.created {
-            made.push(opened.provider.describe().label.clone());
+            made.push(opened.keeper.describe().label.clone());
         }
-        keks.push(opened.provider);
+        keks.push(Kek::new(opened.keeper, witness.cloned()));
     }
     Ok((keks, made))
 }
@@ -206,10 +213,15 @@ pub fn open_keks(uris: &[String], new: NewKek) -> Result<(Keks, Vec<String>), Fa
 const LOCK_TRIES: u32 = 30;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-type Opened<'a> = (&'a VolumePlan, Arc<Volume>, Arc<Vec<Box<dyn KekProvider>>>);
+type Opened<'a> = (&'a VolumePlan, Arc<Volume>, Arc<Vec<Kek>>);
 
-fn open_volume<'a>(planned: &'a VolumePlan, plan: &ServePlan, engine: EngineKind) -> Result<Opened<'a>, Failure> {
-    let (keks, _) = open_keks(&planned.keks, NewKek::Never)?;
+fn open_volume<'a>(
+    planned: &'a VolumePlan,
+    plan: &ServePlan,
+    engine: EngineKind,
+    witness: &Arc<dyn Witness>,
+) -> Result<Opened<'a>, Failure> {
+    let (keks, _) = open_keks(&planned.keks, NewKek::Never, Some(witness))?;
     let how = OpenVolume {
         path: &planned.path,
         header: planned.header.as_deref(),

@@ -30,7 +30,7 @@ pub fn info(args: &InfoArgs, output: &Output) -> Result<Exit, Failure> {
 
 /// Runs `volume check`.
 pub fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
-    let (keks, _) = open_keks(&args.keks, NewKek::Never)?;
+    let (keks, _) = open_keks(&args.keks, NewKek::Never, None)?;
     let options = CheckOptions { path: &args.path, header: args.header.as_deref(), cache: CacheMode::Auto };
     let keks = (!keks.is_empty()).then_some(keks);
     let depth = Depth { keks: keks.as_deref(), full: args.full, repair: args.repair };

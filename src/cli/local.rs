@@ -25,7 +25,7 @@ pub fn create(args: &CreateArgs, progress: &mut Progress) -> Result<Created, Fai
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     refuse_early(args)?;
     let new = if args.new_kek { NewKek::IfMissing } else { NewKek::Never };
-    let (keks, new_key_files) = open_keks(&args.keks, new)?;
+    let (keks, new_key_files) = open_keks(&args.keks, new, None)?;
     let suite = suite(args.cipher);
     let options = CreateOptions {
         path: &args.path,

@@ -60,7 +60,7 @@ fn served(args: &ResizeArgs, global: &Global, output: &Output) -> Result<Resized
 fn alone(args: &ResizeArgs, output: &Output) -> Result<Resized, Failure> {
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     let path = args.volume.display().to_string();
-    let (keks, _) = open_keks(&args.keks, NewKek::Never)?;
+    let (keks, _) = open_keks(&args.keks, NewKek::Never, None)?;
     let how = OpenVolume {
         path: &args.volume,
         header: args.header.as_deref(),

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::{Generation, VolumeId};
+
 /// Who asks: the peer of the unix socket as the kernel names it (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -121,11 +123,16 @@ verbs! {
     DaemonReload = "daemon-reload", Act;
     /// Open a volume, which loads its keys; recorded by the daemon itself, no route leads here.
     VolumeOpen = "volume-open", Act;
+    /// Wrap a key by a KEK; recorded on behalf of whoever acts, no route leads here.
+    KeyWrap = "key-wrap", Act;
+    /// Open a wrapped key by a KEK; recorded on behalf of whoever acts, no route leads here.
+    KeyUnwrap = "key-unwrap", Act;
 }
 
 impl Verb {
     /// Verbs no route leads to: the daemon records them of its own accord.
-    pub const INTERNAL: &'static [Verb] = &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen];
+    pub const INTERNAL: &'static [Verb] =
+        &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen, Verb::KeyWrap, Verb::KeyUnwrap];
 }
 
 /// What a verb is done to.
@@ -137,6 +144,8 @@ pub enum Object {
     Audit,
     /// A volume, by export name.
     Volume(String),
+    /// A key of a volume; generation 0 is the metadata key.
+    Key(VolumeId, Generation),
 }
 
 impl fmt::Display for Object {
@@ -145,6 +154,7 @@ impl fmt::Display for Object {
             Object::Daemon => f.write_str("daemon"),
             Object::Audit => f.write_str("audit"),
             Object::Volume(name) => write!(f, "volume/{name}"),
+            Object::Key(volume, generation) => write!(f, "key/{volume}/{generation}"),
         }
     }
 }

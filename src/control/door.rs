@@ -11,6 +11,31 @@ use crate::control::api::{ApiError, ControlStatus, ErrorKind, REASON_MAX};
 use crate::control::audit::{AuditError, AuditLog, Draft, Kind, Space};
 use crate::control::authorize::{Actor, Authorizer, Decision, Object, Verb, VerbClass};
 
+pub(super) mod acting {
+    //! On whose behalf this thread acts, for records that are made deep inside an act.
+
+    use std::cell::Cell;
+
+    use crate::control::authorize::Actor;
+
+    thread_local! {
+        static ACTOR: Cell<Option<Actor>> = const { Cell::new(None) };
+    }
+
+    /// Runs `act`, in which [`actor`] is `actor`.
+    pub fn on_behalf_of<R>(actor: Actor, act: impl FnOnce() -> R) -> R {
+        let before = ACTOR.replace(Some(actor));
+        let result = act();
+        ACTOR.set(before);
+        result
+    }
+
+    /// Who has asked for what this thread does; the daemon itself outside of an act.
+    pub fn actor() -> Actor {
+        ACTOR.get().unwrap_or_else(Actor::daemon)
+    }
+}
+
 /// A request body that may carry a reason.
 pub trait Reasoned {
     /// The reason given.
@@ -96,7 +121,7 @@ impl Door {
         draft.parameters = Some(parameters(body));
         draft.reason = request.reason();
         let intent = self.audit.append(draft, space).map_err(|error| refused(&error, self.audit.path()))?;
-        let result = guard(|| act(request));
+        let result = acting::on_behalf_of(knock.actor, || guard(|| act(request)));
         self.outcome(knock, decision, intent, result.as_ref().err());
         result
     }
@@ -150,6 +175,8 @@ fn draft(knock: &Knock, decision: Decision, kind: Kind) -> Draft<'_> {
         decision,
         intent: None,
         outcome: None,
+        kek: None,
+        keeper_request: None,
     }
 }
 

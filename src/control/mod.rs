@@ -13,6 +13,7 @@ pub mod operations;
 mod routes;
 pub mod server;
 mod socket;
+pub mod witness;
 
 pub use authorize::{Actor, Authorizer, Object, Verb};
 pub use client::{Client, ClientError};

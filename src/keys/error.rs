@@ -215,6 +215,12 @@ pub enum KeyError {
         /// What it was made of.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The use of a key could not be recorded, so it did not happen.
+    #[error("a key is not used, for it cannot be recorded")]
+    Unrecorded {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The cryptographic layer refused.
     #[error("a key cannot be used")]
     Crypto(#[from] CryptoError),
@@ -278,6 +284,7 @@ impl KeyError {
                  out who changed it"
                     .into()
             }
+            Self::Unrecorded { .. } => "the audit log must take records: see `keymoult status`".into(),
             Self::Remote { .. } | Self::Crypto(_) => return None,
         })
     }

@@ -6,7 +6,7 @@ use crate::crypto::Secret;
 use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
 use crate::keys::key_file;
-use crate::keys::provider::{KekDescription, KekProvider, ProviderKind, WrapPurpose};
+use crate::keys::provider::{Answer, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 use crate::keys::seal::{HeldKek, KEK_VERSION};
 
 /// The KEK of one key file, read once.
@@ -50,16 +50,25 @@ impl KekProvider for FileKek {
         &self.description
     }
 
-    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Wrapped, KeyError> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::HELD
+    }
+
+    fn probe(&self) -> Result<(), KeyError> {
+        Ok(())
+    }
+
+    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Answer<Wrapped>, KeyError> {
         Ok(Wrapped {
             provider: ProviderKind::File.id(),
             kek_id: self.held.id.clone(),
             kek_version: KEK_VERSION,
             blob: self.held.seal(purpose, key)?,
-        })
+        }
+        .into())
     }
 
-    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Secret, KeyError> {
+    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Answer<Secret>, KeyError> {
         ProviderKind::File.check(wrapped, purpose, &self.description.label)?;
         if wrapped.kek_id != self.held.id {
             return Err(KeyError::WrongKek {
@@ -68,7 +77,7 @@ impl KekProvider for FileKek {
                 want: wrapped.kek_id.clone(),
             });
         }
-        self.held.open(purpose, &wrapped.blob, &self.description.label)
+        Ok(self.held.open(purpose, &wrapped.blob, &self.description.label)?.into())
     }
 
     fn could_open(&self, wrapped: &Wrapped) -> bool {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `uri` | how an operator names a KEK: `file:PATH`, `passphrase:`, … |
 //! | `provider` | the small interface every keeper implements |
+//! | `kek` | a keeper and the witness of its every use: what the rest of the program has |
 //! | `file`, `key_file` | a KEK in a file: the provider, and the file itself |
 //! | `passphrase`, `prompt` | a KEK from a passphrase: the provider, and asking for it on a terminal |
 //! | `seal` | what both have in common: AES-256-KWP under a KEK this process holds |
@@ -15,6 +16,7 @@
 
 mod error;
 mod file;
+mod kek;
 mod key_file;
 mod passphrase;
 mod prompt;
@@ -27,8 +29,9 @@ mod tests;
 
 pub use error::{KeyError, KeyErrorClass};
 pub use file::FileKek;
+pub use kek::{Kek, KeyAct, KeyUse, Witness};
 pub use passphrase::{PassphraseKek, PassphraseUse};
-pub use provider::{KekDescription, KekProvider, ProviderKind, WrapPurpose};
+pub use provider::{Answer, Binding, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 pub use uri::{KekUri, PassphraseSource};
 
 /// What to do about a KEK that does not exist yet.
@@ -43,7 +46,7 @@ pub enum NewKek {
 /// An opened KEK.
 pub struct OpenedKek {
     /// Wraps and unwraps with it.
-    pub provider: Box<dyn KekProvider>,
+    pub keeper: Box<dyn KekProvider>,
     /// Whether its key file was made just now.
     pub created: bool,
 }
@@ -54,20 +57,18 @@ pub struct OpenedKek {
 /// As [`FileKek::open`], [`FileKek::create`] and [`PassphraseKek::open`].
 pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
     match (uri, new) {
-        (KekUri::File(path), NewKek::Never) => {
-            Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false })
-        }
+        (KekUri::File(path), NewKek::Never) => Ok(OpenedKek { keeper: Box::new(FileKek::open(path)?), created: false }),
         (KekUri::File(path), NewKek::IfMissing) => match FileKek::create(path) {
-            Err(KeyError::Exists { .. }) => Ok(OpenedKek { provider: Box::new(FileKek::open(path)?), created: false }),
-            made => Ok(OpenedKek { provider: Box::new(made?), created: true }),
+            Err(KeyError::Exists { .. }) => Ok(OpenedKek { keeper: Box::new(FileKek::open(path)?), created: false }),
+            made => Ok(OpenedKek { keeper: Box::new(made?), created: true }),
         },
         (KekUri::Passphrase(source), new) => {
             let usage = match new {
                 NewKek::Never => PassphraseUse::Open,
                 NewKek::IfMissing => PassphraseUse::Create,
             };
-            let provider = Box::new(PassphraseKek::open(source, usage)?);
-            Ok(OpenedKek { provider, created: false })
+            let keeper = Box::new(PassphraseKek::open(source, usage)?);
+            Ok(OpenedKek { keeper, created: false })
         }
     }
 }

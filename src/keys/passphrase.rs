@@ -23,7 +23,7 @@ use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
 use crate::keys::key_file;
 use crate::keys::prompt;
-use crate::keys::provider::{KekDescription, KekProvider, ProviderKind, WrapPurpose};
+use crate::keys::provider::{Answer, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 use crate::keys::seal::{HeldKek, KEK_VERSION};
 use crate::keys::uri::PassphraseSource;
 use crate::units::VolumeId;
@@ -131,16 +131,25 @@ impl KekProvider for PassphraseKek {
         &self.description
     }
 
-    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Wrapped, KeyError> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::HELD
+    }
+
+    fn probe(&self) -> Result<(), KeyError> {
+        Ok(())
+    }
+
+    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Answer<Wrapped>, KeyError> {
         let recipe = self.recipe_for(purpose.volume)?;
         let kek = self.kek(recipe)?;
         let mut blob = recipe.to_bytes().to_vec();
         blob.extend(kek.seal(purpose, key)?);
         self.remember(recipe, purpose.volume);
-        Ok(Wrapped { provider: ProviderKind::Passphrase.id(), kek_id: kek.id.clone(), kek_version: KEK_VERSION, blob })
+        let (provider, kek_id) = (ProviderKind::Passphrase.id(), kek.id.clone());
+        Ok(Wrapped { provider, kek_id, kek_version: KEK_VERSION, blob }.into())
     }
 
-    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Secret, KeyError> {
+    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Answer<Secret>, KeyError> {
         let label = &self.description.label;
         ProviderKind::Passphrase.check(wrapped, purpose, label)?;
         let (recipe, sealed) = Recipe::split(&wrapped.blob)
@@ -156,7 +165,7 @@ impl KekProvider for PassphraseKek {
         }
         let key = kek.open(purpose, sealed, label)?;
         self.remember(recipe, purpose.volume);
-        Ok(key)
+        Ok(key.into())
     }
 
     fn could_open(&self, wrapped: &Wrapped) -> bool {

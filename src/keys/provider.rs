@@ -1,4 +1,4 @@
-//! The interface every keeper of KEKs implements: describe, wrap, unwrap.
+//! The interface every keeper of KEKs implements: describe, probe, wrap, unwrap.
 //!
 //! Invariants: an implementation binds the whole [`WrapPurpose`] and the KEK id into the wrap, so that a wrap moved
 //! elsewhere does not open; it says [`KeyErrorClass::WrongKey`](crate::keys::KeyErrorClass) only for a KEK that is another one, and
@@ -97,22 +97,73 @@ pub struct KekDescription {
     pub kek_id: Option<String>,
 }
 
-/// A keeper of a KEK. Calls may block (a network, Argon2id) and are never made per I/O.
+/// How a keeper binds a wrap to its [`WrapPurpose`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// The wrapping key is derived from the KEK and the context.
+    Derivation,
+    /// The keeper authenticates the context as associated data, or derives by it.
+    AssociatedData,
+    /// The keeper knows no context: a digest of it is wrapped with the key, and compared after unwrapping.
+    Digest,
+}
+
+/// What a keeper can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How wraps are bound.
+    pub binding: Binding,
+    /// Whether the KEK's bytes are in this process: such a KEK protects against nobody who controls it.
+    pub held_here: bool,
+    /// Whether the keeper can move a wrap to the KEK's newest version by itself.
+    pub rewraps: bool,
+}
+
+impl Capabilities {
+    /// A KEK in this process's memory.
+    pub const HELD: Capabilities = Capabilities { binding: Binding::Derivation, held_here: true, rewraps: false };
+}
+
+/// What a keeper answered, and the name its own log has for the request.
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// The keeper's request id, if it has such.
+    pub request_id: Option<String>,
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(value: T) -> Answer<T> {
+        Answer { value, request_id: None }
+    }
+}
+
+/// A keeper of a KEK. Calls may block (a network, Argon2id) and are never made per I/O. Used through
+/// [`Kek`](crate::keys::Kek), which has every use witnessed.
 pub trait KekProvider: Send + Sync {
     /// What it is.
     fn describe(&self) -> &KekDescription;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Asks whether the KEK can be had and used now; opens nothing.
+    ///
+    /// # Errors
+    /// Of the class that says what is the matter.
+    fn probe(&self) -> Result<(), KeyError>;
 
     /// Wraps `key` for `purpose`.
     ///
     /// # Errors
     /// Of the class that says how to go on.
-    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Wrapped, KeyError>;
+    fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Answer<Wrapped>, KeyError>;
 
     /// Opens a wrap made for `purpose`.
     ///
     /// # Errors
     /// Of the class that says how to go on.
-    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Secret, KeyError>;
+    fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Answer<Secret>, KeyError>;
 
     /// Whether trying to open `wrapped` makes sense: cheap, and no promise.
     fn could_open(&self, wrapped: &Wrapped) -> bool;

@@ -4,15 +4,14 @@
 //! never waits for the worker. A volume that asks for no approval finalizes itself when every extent has been moved and
 //! read back as its verification asks.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
+use super::board::{Board, Progress};
 use super::worker::{End, Worker, unix_now};
 use crate::engine::{Engine, EngineError, Gentle, Restraint};
 use crate::format::generations::{Pace, Phase, Rotation};
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::latency::Histogram;
 use crate::units::Generation;
 use crate::volume::lifecycle::RotationSpec;
@@ -26,86 +25,6 @@ const LANES_MAX: usize = 4;
 pub type Probe = Arc<dyn Fn() -> Histogram + Send + Sync>;
 /// Makes an engine for a worker.
 pub type MakeEngine = Arc<dyn Fn() -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
-
-/// Figures of the rotation since this process began to drive it.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// What the pipelines did.
-    pub counters: Counters,
-    /// Metadata bytes written.
-    pub metadata_bytes: u64,
-    /// Bytes per second lately, holes included.
-    pub rate: f64,
-    /// The last error, whether or not the rotation goes on.
-    pub last_error: Option<String>,
-    /// Extents read back by `verify`, of so many.
-    pub reading_back: Option<(u64, u64)>,
-    /// Bytes zeroed for a growth, of so many.
-    pub growing: Option<(u64, u64)>,
-}
-
-#[derive(Default)]
-struct State {
-    progress: Progress,
-    /// Counters of workers that have ended.
-    base: Counters,
-    metadata_base: u64,
-    rate_mark: Option<(Instant, u64)>,
-    running: bool,
-    stopping: bool,
-    nudged: bool,
-}
-
-/// What controller and worker share.
-#[derive(Default)]
-pub struct Board {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Board {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the worker shall end.
-    pub fn is_stopping(&self) -> bool {
-        self.lock().stopping
-    }
-
-    /// Sleeps, at most `patience`; true if a command cut it short.
-    pub fn sleep(&self, patience: Duration) -> bool {
-        let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.nudged && !state.stopping);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.nudged) || state.stopping
-    }
-
-    /// Client bytes so far.
-    pub fn traffic(&self, volume: &Volume) -> u64 {
-        volume.traffic.read.load(Relaxed) + volume.traffic.written.load(Relaxed)
-    }
-
-    /// The worker's figures.
-    pub fn report(&self, counters: Counters, metadata_bytes: u64) {
-        let mut state = self.lock();
-        let sum = state.base + counters;
-        let moved = sum.bytes + sum.holes;
-        let now = Instant::now();
-        match state.rate_mark {
-            None => state.rate_mark = Some((now, moved)),
-            Some((mark, before)) if now - mark >= Duration::from_millis(200) => {
-                let rate = (moved - before.min(moved)) as f64 / (now - mark).as_secs_f64();
-                let smooth = if state.progress.rate == 0.0 { rate } else { state.progress.rate * 0.6 + rate * 0.4 };
-                state.progress.rate = smooth;
-                state.rate_mark = Some((now, moved));
-            }
-            Some(_) => {}
-        }
-        state.progress.counters = sum;
-        state.progress.metadata_bytes = metadata_bytes.saturating_sub(state.metadata_base);
-    }
-}
 
 /// Where a rotation stands, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +69,7 @@ pub struct Status {
 /// Commands for one volume.
 pub struct Controller {
     volume: Arc<Volume>,
-    keks: Arc<Vec<Box<dyn KekProvider>>>,
+    keks: Arc<Vec<Kek>>,
     make_engine: MakeEngine,
     probe: Probe,
     board: Arc<Board>,
@@ -160,12 +79,7 @@ pub struct Controller {
 
 impl Controller {
     /// A controller for an open volume. Call [`Controller::go_on`] once it is served.
-    pub fn new(
-        volume: Arc<Volume>,
-        keks: Arc<Vec<Box<dyn KekProvider>>>,
-        make_engine: MakeEngine,
-        probe: Probe,
-    ) -> Controller {
+    pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Kek>>, make_engine: MakeEngine, probe: Probe) -> Controller {
         Controller { volume, keks, make_engine, probe, board: Arc::default(), commands: Mutex::new(None) }
     }
 
@@ -331,12 +245,7 @@ impl Controller {
     }
 
     fn fresh_figures(&self) {
-        let mut state = self.board.lock();
-        if !state.running {
-            *state = State { stopping: state.stopping, ..State::default() };
-            state.metadata_base = self.volume.metadata_bytes();
-        }
-        state.progress.last_error = None;
+        self.board.lock().fresh_figures(self.volume.metadata_bytes());
     }
 
     /// Starts a worker unless one runs. A worker about to end sees the new record under the same lock, or a new one starts.
@@ -346,7 +255,7 @@ impl Controller {
             return;
         }
         state.running = true;
-        state.base = state.progress.counters;
+        (state.base, state.earlier, state.latest) = (state.progress.counters, Counters::default(), Counters::default());
         state.nudged = false;
         drop(state);
         if let Some(ended) = worker.take() {

@@ -5,16 +5,19 @@
 //! | `order` | which extents are taken next |
 //! | `pace` | how many bytes may go now: token bucket, adaptive to what clients feel; pure, the clock is given to it |
 //! | `listen` | what clients feel: windows in which the rotation moves against windows in which it listens; pure |
+//! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
 //! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
 //! where a crash or a SIGTERM left it; at most one worker drives a volume; pausing lets batches in flight finish.
 
+mod board;
 pub mod controller;
 mod listen;
 pub mod order;
 pub mod pace;
 mod worker;
 
-pub use controller::{Controller, Progress, StateName, Status};
+pub use board::Progress;
+pub use controller::{Controller, StateName, Status};

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::controller::{Board, Probe};
+use super::board::Board;
+use super::controller::Probe;
 use super::order::Cursor;
 use super::pace::Pacer;
 use crate::engine::Restraint;

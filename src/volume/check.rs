@@ -43,7 +43,7 @@ pub use report::{CheckReport, DataReport, Finding, LiveIntentReport, Reference, 
 use super::error::VolumeError;
 use super::open::settle;
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use survey::{Found, Survey};
 
 /// What to check, and how far to go.
@@ -60,7 +60,7 @@ pub struct CheckOptions<'a> {
 #[derive(Clone, Copy)]
 pub struct Depth<'a> {
     /// Who may unwrap the volume's keys; none: CRCs only.
-    pub keks: Option<&'a [Box<dyn KekProvider>]>,
+    pub keks: Option<&'a [Kek]>,
     /// Read every extent and decrypt it with both engines.
     pub full: bool,
     /// Rewrite bad twins from good ones; clear the poison of a volume that passes in full.

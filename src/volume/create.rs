@@ -20,7 +20,7 @@ use crate::format::generations::{Entry, GenerationTable, KeyState, Rotation, SUI
 use crate::format::layout::{Plan, RING_SLOTS, SUPERBLOCK_A, SUPERBLOCK_B, Shape, WriteMode, largest_size, plan};
 use crate::format::superblock::Superblock;
 use crate::format::{canary, stamp};
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::units::{BLOCK, Generation, VolumeId};
 
 /// Bytes of the metadata key.
@@ -58,7 +58,7 @@ pub struct CreateOptions<'a> {
     /// The data area is known to read as zeros.
     pub assume_zeroed: bool,
     /// Who wraps the keys.
-    pub keks: &'a [Box<dyn KekProvider>],
+    pub keks: &'a [Kek],
     /// Page cache or direct I/O.
     pub cache: CacheMode,
     /// Seconds since 1970.
@@ -249,7 +249,7 @@ pub struct NewVolume<'a> {
     /// Cipher suite of the first generation.
     pub suite: Suite,
     /// Who wraps the keys.
-    pub keks: &'a [Box<dyn KekProvider>],
+    pub keks: &'a [Kek],
     /// Seconds since 1970.
     pub now: u64,
 }

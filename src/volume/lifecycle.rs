@@ -18,7 +18,7 @@ use crate::crypto::{Secret, Suite, kdf, new_key};
 use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::stamp;
-use crate::keys::{KekProvider, WrapPurpose};
+use crate::keys::{Kek, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 /// Bytes a generation's counter is reserved ahead by.
@@ -45,7 +45,7 @@ pub struct RotationSpec {
 
 /// Wraps `key` for every KEK and proves each wrap by opening it again.
 pub(super) fn wrap_for_all(
-    keks: &[Box<dyn KekProvider>],
+    keks: &[Kek],
     volume: VolumeId,
     mut entry: Entry,
     key: &Secret,
@@ -189,11 +189,7 @@ impl Volume {
     }
 
     /// Makes a generation, wraps it for every KEK of `keks`, proves wraps and canary, and enters it as *prepared*.
-    fn prepare(
-        self: &Arc<Self>,
-        keks: &[Box<dyn KekProvider>],
-        spec: &RotationSpec,
-    ) -> Result<Generation, VolumeError> {
+    fn prepare(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
         let (generation, slot) = {
             let meta = self.meta();
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
@@ -256,11 +252,7 @@ impl Volume {
     }
 
     /// Starts a rotation to a new generation, which becomes the target of every extent. Older ones drain.
-    pub fn start_rotation(
-        self: &Arc<Self>,
-        keks: &[Box<dyn KekProvider>],
-        spec: &RotationSpec,
-    ) -> Result<Generation, VolumeError> {
+    pub fn start_rotation(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
         self.writable()?;
         self.may_rewrite()?;
         let generation = self.prepare(keks, spec)?;

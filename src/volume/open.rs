@@ -33,7 +33,7 @@ use crate::format::intents::Record;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, canary, stamp};
-use crate::keys::{KekProvider, WrapPurpose};
+use crate::keys::{Kek, WrapPurpose};
 use crate::sync::{AtomicBool, Mutex, OnceLock};
 use crate::units::{BLOCK, Generation, VolumeId};
 use pages::{TagPages, check_tags, read_tags};
@@ -45,7 +45,7 @@ pub struct OpenVolume<'a> {
     /// The header file of a detached volume.
     pub header: Option<&'a Path>,
     /// Who may unwrap its keys.
-    pub keks: &'a [Box<dyn KekProvider>],
+    pub keks: &'a [Kek],
     /// Never write.
     pub read_only: bool,
     /// Page cache or direct I/O.
@@ -94,7 +94,7 @@ pub fn open(options: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
 pub fn open_disks(
     data: Arc<dyn Disk>,
     header: Option<Arc<dyn Disk>>,
-    keks: &[Box<dyn KekProvider>],
+    keks: &[Kek],
     read_only: bool,
     engine: EngineKind,
 ) -> Result<Volume, VolumeError> {
@@ -242,10 +242,7 @@ impl Found {
 
     /// Unwraps the metadata key from the unverified table, then verifies superblock and table with it.
     #[allow(clippy::type_complexity)]
-    fn verify(
-        &self,
-        keks: &[Box<dyn KekProvider>],
-    ) -> Result<(MetadataKeys, (Superblock, u64), (GenerationTable, u64)), VolumeError> {
+    fn verify(&self, keks: &[Kek]) -> Result<(MetadataKeys, (Superblock, u64), (GenerationTable, u64)), VolumeError> {
         let volume = self.superblock.volume;
         let copies = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
         let Some(found) = newest(&copies) else {
@@ -289,7 +286,7 @@ pub(super) fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> Vol
 }
 
 /// Tries every KEK on every wrap it could open.
-pub(super) fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Box<dyn KekProvider>]) -> Result<Secret, VolumeError> {
+pub(super) fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Kek]) -> Result<Secret, VolumeError> {
     if entry.suite == Suite::None.id() {
         return Ok(Secret::zeroed(0));
     }
@@ -318,7 +315,7 @@ fn load_keys(
     superblock: &Superblock,
     keys: &MetadataKeys,
     header: &dyn Disk,
-    keks: &[Box<dyn KekProvider>],
+    keks: &[Kek],
     engine: EngineKind,
 ) -> Result<Keyring, VolumeError> {
     let keyring = Keyring::default();

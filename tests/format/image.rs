@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use keymoult::engine::Disk;
 use keymoult::engine::mem::MemDisk;
-use keymoult::keys::{FileKek, KekProvider, PassphraseKek, PassphraseSource, PassphraseUse};
+use keymoult::keys::{FileKek, Kek, PassphraseKek, PassphraseSource, PassphraseUse};
 
 const LINE: usize = 32;
 const BLOCK: usize = 4096;
 
-pub type Keks = Vec<Box<dyn KekProvider>>;
+pub type Keks = Vec<Kek>;
 
 /// The folder with the golden images.
 pub fn folder() -> PathBuf {
@@ -103,14 +103,14 @@ pub fn as_disk(disk: &Arc<MemDisk>) -> Arc<dyn Disk> {
 }
 
 /// The golden key file, private as a key file must be.
-pub fn file_kek(folder_of_test: &Path) -> Box<dyn KekProvider> {
-    Box::new(FileKek::open(&private(folder_of_test, "kek")).unwrap())
+pub fn file_kek(folder_of_test: &Path) -> Kek {
+    Kek::unwitnessed(FileKek::open(&private(folder_of_test, "kek")).unwrap())
 }
 
 /// The golden passphrase.
-pub fn passphrase_kek(folder_of_test: &Path) -> Box<dyn KekProvider> {
+pub fn passphrase_kek(folder_of_test: &Path) -> Kek {
     let source = PassphraseSource::File(private(folder_of_test, "passphrase"));
-    Box::new(PassphraseKek::open(&source, PassphraseUse::Open).unwrap())
+    Kek::unwitnessed(PassphraseKek::open(&source, PassphraseUse::Open).unwrap())
 }
 
 /// A copy with mode 0600, which a checkout does not keep.

@@ -36,6 +36,10 @@ pub struct Draft<'a> {
     pub intent: Option<u64>,
     /// What happened.
     pub outcome: Option<&'a str>,
+    /// In a use of a key, the KEK.
+    pub kek: Option<&'a str>,
+    /// The request id of its keeper.
+    pub keeper_request: Option<&'a str>,
 }
 
 /// Which space a record may use.
@@ -114,6 +118,8 @@ impl AuditLog {
             decision: Decision { allowed: true, rule: "recovery" },
             intent: None,
             outcome: Some(&outcome),
+            kek: None,
+            keeper_request: None,
         };
         match self.append(draft, Space::Reserve) {
             Err(AuditError::NoSpace { .. }) | Ok(_) => Ok(()),
@@ -184,6 +190,8 @@ impl State {
             rule: draft.decision.rule.into(),
             intent: draft.intent,
             outcome: draft.outcome.map(|outcome| clip(outcome, 1024)),
+            kek: draft.kek.map(|kek| clip(kek, 300)),
+            keeper_request: draft.keeper_request.map(|request| clip(request, 128)),
             previous: self.head.hash.clone(),
             hash: String::new(),
         }

@@ -95,6 +95,12 @@ pub struct Record {
     /// `done` or `failed`; in a note or recovery, what happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// In a use of a key: the KEK, as the operator named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kek: Option<String>,
+    /// The request id of the keeper of a KEK, under which its own log has the same act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper_request: Option<String>,
     /// Hash of the record before.
     pub previous: String,
     /// Hash of this one. Empty while it is being written.

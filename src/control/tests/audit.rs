@@ -25,6 +25,8 @@ pub(super) fn append(log: &AuditLog, kind: Kind, intent: Option<u64>, space: Spa
             decision: ALLOWED,
             intent,
             outcome: intent.map(|_| "done"),
+            kek: None,
+            keeper_request: None,
         },
         space,
     )

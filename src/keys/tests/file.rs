@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::{Secret, Suite};
 use crate::keys::tests::{PURPOSE, data_key, keeper_holds_to_the_rules, story};
-use crate::keys::{FileKek, KekProvider, KekUri, KeyError, KeyErrorClass, NewKek, open};
+use crate::keys::{FileKek, Kek, KekUri, KeyError, KeyErrorClass, NewKek, open};
 
 const LINE: &str = "keymoult-kek-v1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 
@@ -25,14 +25,17 @@ fn a_good_file_opens_with_or_without_newline() {
     let path = dir.path().join("kek");
     for (contents, mode) in [(LINE, 0o600), (LINE.trim(), 0o400), (LINE, 0o700)] {
         write(&path, contents, mode);
-        let kek = FileKek::open(&path).unwrap();
+        let kek = Kek::unwitnessed(FileKek::open(&path).unwrap());
         assert_eq!(kek.describe().label, format!("file:{}", path.display()));
         assert_eq!(kek.describe().kek_id.as_deref(), Some("file-973016b8e53ac81d"));
     }
     let upper = LINE.replace("0a0b0c0d0e0f", "0A0B0C0D0E0F");
     let _ = fs::remove_file(&path);
     write(&path, upper, 0o600);
-    assert_eq!(FileKek::open(&path).unwrap().describe().kek_id.as_deref(), Some("file-973016b8e53ac81d"));
+    assert_eq!(
+        Kek::unwitnessed(FileKek::open(&path).unwrap()).describe().kek_id.as_deref(),
+        Some("file-973016b8e53ac81d")
+    );
 }
 
 /// Each refusal with the one sentence that says what is wrong with the file.
@@ -128,7 +131,7 @@ fn a_file_of_another_user_is_refused() {
 fn a_made_file_is_private_durable_and_never_overwritten() {
     let dir = dir();
     let path = dir.path().join("kek");
-    let made = FileKek::create(&path).unwrap();
+    let made = Kek::unwitnessed(FileKek::create(&path).unwrap());
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     let contents = fs::read_to_string(&path).unwrap();
@@ -137,7 +140,7 @@ fn a_made_file_is_private_durable_and_never_overwritten() {
 
     let key = data_key();
     let wrapped = made.wrap(&PURPOSE, &key).unwrap();
-    let read = FileKek::open(&path).unwrap();
+    let read = Kek::unwitnessed(FileKek::open(&path).unwrap());
     assert!(read.unwrap(&PURPOSE, &wrapped).unwrap().ct_eq(&key));
 
     assert_eq!(
@@ -177,20 +180,20 @@ fn open_makes_a_file_only_when_asked_and_only_once() {
     let second = open(&uri, NewKek::IfMissing).ok().unwrap();
     let third = open(&uri, NewKek::Never).ok().unwrap();
     assert_eq!([first.created, second.created, third.created], [true, false, false]);
-    let id = |opened: &crate::keys::OpenedKek| opened.provider.describe().kek_id.clone();
+    let id = |opened: &crate::keys::OpenedKek| opened.keeper.describe().kek_id.clone();
     assert!(id(&first).is_some() && id(&first) == id(&second) && id(&first) == id(&third));
 }
 
 #[test]
 fn the_keeper_holds_to_the_rules() {
     let dir = dir();
-    keeper_holds_to_the_rules(&FileKek::create(&dir.path().join("kek")).unwrap(), 0);
+    keeper_holds_to_the_rules(&Kek::unwitnessed(FileKek::create(&dir.path().join("kek")).unwrap()), 0);
 }
 
 #[test]
 fn another_key_file_is_told_from_tampering() {
     let dir = dir();
-    let [a, b] = ["a", "b"].map(|name| FileKek::create(&dir.path().join(name)).unwrap());
+    let [a, b] = ["a", "b"].map(|name| Kek::unwitnessed(FileKek::create(&dir.path().join(name)).unwrap()));
     let wrapped = a.wrap(&PURPOSE, &data_key()).unwrap();
     assert!(!b.could_open(&wrapped));
     let error = b.unwrap(&PURPOSE, &wrapped).err().unwrap();
@@ -220,7 +223,7 @@ fn another_key_file_is_told_from_tampering() {
 #[test]
 fn equal_halves_pass_neither_way() {
     let dir = dir();
-    let kek = FileKek::create(&dir.path().join("kek")).unwrap();
+    let kek = Kek::unwitnessed(FileKek::create(&dir.path().join("kek")).unwrap());
     let bad = Secret::zeroed(64);
     let error = kek.wrap(&PURPOSE, &bad).err().unwrap();
     assert_eq!(story(&error, dir.path()), "a key cannot be used\n  because: Key_1 equals Key_2: not an XTS key\n");

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::crypto::{Secret, Suite, new_key};
 use crate::format::wrapped::Wrapped;
-use crate::keys::{KekProvider, KeyError, KeyErrorClass, WrapPurpose};
+use crate::keys::{Kek, KeyError, KeyErrorClass, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 const PURPOSE: WrapPurpose =
@@ -34,7 +34,7 @@ fn data_key() -> Secret {
 }
 
 /// What every keeper must hold to: there and back, and nothing that was moved or changed opens.
-fn keeper_holds_to_the_rules(kek: &dyn KekProvider, key_start: usize) {
+fn keeper_holds_to_the_rules(kek: &Kek, key_start: usize) {
     let key = data_key();
     let wrapped = kek.wrap(&PURPOSE, &key).unwrap();
     assert!(kek.could_open(&wrapped));

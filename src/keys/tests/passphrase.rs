@@ -8,15 +8,15 @@ use crate::crypto::Secret;
 use crate::crypto::kdf::{Argon2Params, M_KIB_MIN, P_MIN, T_MIN};
 use crate::format::wrapped::Wrapped;
 use crate::keys::tests::{PURPOSE, data_key, keeper_holds_to_the_rules, story};
-use crate::keys::{KekProvider, KeyErrorClass, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose};
+use crate::keys::{Kek, KeyErrorClass, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 
 /// As cheap as the floor allows.
 const CHEAP: Argon2Params = Argon2Params { m_kib: M_KIB_MIN, t: T_MIN, p: P_MIN };
 
-fn kek(passphrase: &str) -> PassphraseKek {
+fn kek(passphrase: &str) -> Kek {
     let secret = Secret::filled(passphrase.len(), |bytes| bytes.copy_from_slice(passphrase.as_bytes()));
-    PassphraseKek::with(secret, "passphrase:".into(), CHEAP)
+    Kek::unwitnessed(PassphraseKek::with(secret, "passphrase:".into(), CHEAP))
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn passphrase_files_are_read_with_the_same_care_as_key_files() {
     let wrapped = kek("correct horse").wrap(&PURPOSE, &data_key()).unwrap();
     for contents in [&b"correct horse"[..], b"correct horse\n", b"correct horse\r\n"] {
         write(contents, 0o400);
-        open().unwrap().unwrap(&PURPOSE, &wrapped).unwrap();
+        Kek::unwitnessed(open().unwrap()).unwrap(&PURPOSE, &wrapped).unwrap();
     }
     write(b" correct horse\n", 0o400);
-    assert!(open().unwrap().unwrap(&PURPOSE, &wrapped).is_err());
+    assert!(Kek::unwitnessed(open().unwrap()).unwrap(&PURPOSE, &wrapped).is_err());
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{CheckReport, OnlineOptions};
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::volume::{Volume, VolumeError};
 
 /// Where a check stands.
@@ -49,7 +49,7 @@ struct Board {
 /// Checks of one volume.
 pub struct Checker {
     volume: Arc<Volume>,
-    keks: Arc<Vec<Box<dyn KekProvider>>>,
+    keks: Arc<Vec<Kek>>,
     board: Arc<Mutex<Board>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,7 +60,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Checker {
     /// A checker of an open volume; `keks` are those it was opened with.
-    pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Box<dyn KekProvider>>>) -> Checker {
+    pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Kek>>) -> Checker {
         Checker { volume, keks, board: Arc::default(), thread: Mutex::new(None) }
     }
 
@@ -108,7 +108,7 @@ impl Checker {
     }
 }
 
-fn outcome(volume: &Volume, keks: &[Box<dyn KekProvider>], options: OnlineOptions, board: &Mutex<Board>) -> JobState {
+fn outcome(volume: &Volume, keks: &[Kek], options: OnlineOptions, board: &Mutex<Board>) -> JobState {
     let mut progress = |done, total| {
         let mut board = lock(board);
         (board.status.done, board.status.total) = (done, total);

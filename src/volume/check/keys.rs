@@ -6,7 +6,7 @@ use crate::engine::Disk;
 use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::superblock::Superblock;
-use crate::keys::{KekProvider, KeyErrorClass, ProviderKind, WrapPurpose};
+use crate::keys::{Kek, KeyErrorClass, ProviderKind, WrapPurpose};
 use crate::units::{Generation, VolumeId};
 use crate::volume::info::Bytes;
 use crate::volume::keyring::{GenerationKey, Keyring};
@@ -24,7 +24,7 @@ pub(super) fn metadata(
     report: &mut CheckReport,
     superblock: &Superblock,
     table: &GenerationTable,
-    keks: &[Box<dyn KekProvider>],
+    keks: &[Kek],
 ) -> Option<Keys> {
     let entry = table.entry(Generation::METADATA)?;
     let key = wraps(report, superblock.volume, entry, keks)?;
@@ -36,7 +36,7 @@ pub(super) fn generations(
     report: &mut CheckReport,
     superblock: &Superblock,
     table: &GenerationTable,
-    keks: &[Box<dyn KekProvider>],
+    keks: &[Kek],
     keys: &mut Keys,
     header: &dyn Disk,
 ) {
@@ -97,7 +97,7 @@ fn canary(
 }
 
 /// Opens every wrap of an entry that one of the KEKs could open; all must give the same key.
-fn wraps(report: &mut CheckReport, volume: VolumeId, entry: &Entry, keks: &[Box<dyn KekProvider>]) -> Option<Secret> {
+fn wraps(report: &mut CheckReport, volume: VolumeId, entry: &Entry, keks: &[Kek]) -> Option<Secret> {
     let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
     let mut key: Option<Secret> = None;
     for (index, wrap) in entry.wraps.iter().enumerate() {

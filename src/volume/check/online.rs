@@ -27,7 +27,7 @@ use super::references::{Counts, references};
 use super::report::{CheckReport, Severity};
 use super::survey::note_poison;
 use crate::format::Seal;
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::sync::MutexGuard;
 use crate::volume::meta::Meta;
 use crate::volume::{Volume, VolumeError};
@@ -46,7 +46,7 @@ pub struct OnlineOptions {
 /// One online check.
 struct Online<'a> {
     volume: &'a Volume,
-    keks: &'a [Box<dyn KekProvider>],
+    keks: &'a [Kek],
     seal: Arc<Seal>,
 }
 
@@ -61,7 +61,7 @@ impl Volume {
     /// The cache cannot be dropped, or `progress` said stop. Whatever is wrong with the volume is a finding.
     pub fn check_online(
         &self,
-        keks: &[Box<dyn KekProvider>],
+        keks: &[Kek],
         options: OnlineOptions,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<CheckReport, VolumeError> {

@@ -15,7 +15,7 @@ use super::{keys, ring, tags};
 use crate::engine::Disk;
 use crate::format::generations::GenerationTable;
 use crate::format::superblock::Superblock;
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::volume::info::{Bytes, Copies};
 
 const NO_KEY: &str = "give --kek to authenticate the metadata, open the wraps and read the data";
@@ -25,7 +25,7 @@ pub(super) struct Survey<'a> {
     pub data: Arc<dyn Disk>,
     pub header: Arc<dyn Disk>,
     pub detached: bool,
-    pub keks: Option<&'a [Box<dyn KekProvider>]>,
+    pub keks: Option<&'a [Kek]>,
 }
 
 /// What it has found out.

@@ -27,21 +27,32 @@ pub struct Counters {
     pub verify_skipped: u64,
 }
 
+impl Counters {
+    fn with(self, other: Counters, each: impl Fn(u64, u64) -> u64) -> Counters {
+        Counters {
+            batches: each(self.batches, other.batches),
+            extents: each(self.extents, other.extents),
+            bytes: each(self.bytes, other.bytes),
+            holes: each(self.holes, other.holes),
+            flushes: each(self.flushes, other.flushes),
+            flushes_shared: each(self.flushes_shared, other.flushes_shared),
+            skipped: each(self.skipped, other.skipped),
+            forced: each(self.forced, other.forced),
+            verified: each(self.verified, other.verified),
+            verify_skipped: each(self.verify_skipped, other.verify_skipped),
+        }
+    }
+
+    /// What was done since the counters stood at `before`.
+    pub fn since(self, before: Counters) -> Counters {
+        self.with(before, u64::saturating_sub)
+    }
+}
+
 impl Add for Counters {
     type Output = Counters;
 
     fn add(self, other: Counters) -> Counters {
-        Counters {
-            batches: self.batches + other.batches,
-            extents: self.extents + other.extents,
-            bytes: self.bytes + other.bytes,
-            holes: self.holes + other.holes,
-            flushes: self.flushes + other.flushes,
-            flushes_shared: self.flushes_shared + other.flushes_shared,
-            skipped: self.skipped + other.skipped,
-            forced: self.forced + other.forced,
-            verified: self.verified + other.verified,
-            verify_skipped: self.verify_skipped + other.verify_skipped,
-        }
+        self.with(other, |a, b| a + b)
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::mem::MemDisk;
 use crate::engine::{Buf, Disk, Done, Engine, EngineOptions, IoKind, Pool, open as open_engine};
 use crate::format::generations::{Order, Pace, VerifyMode};
 use crate::format::layout::{Shape, WriteMode, plan};
-use crate::keys::KekProvider;
+use crate::keys::Kek;
 use crate::units::{Extent, Generation};
 use crate::volume::background::kept;
 use crate::volume::create::{NewVolume, create_on_disks};
@@ -60,7 +60,7 @@ impl Disks {
     }
 
     /// Writes a new volume on them.
-    pub fn create(&self, shape: &Shape, suite: Suite, keks: &[Box<dyn KekProvider>]) {
+    pub fn create(&self, shape: &Shape, suite: Suite, keks: &[Kek]) {
         shape.check().unwrap();
         let new = NewVolume {
             shape: *shape,
@@ -73,12 +73,7 @@ impl Disks {
     }
 
     /// Opens the volume on them.
-    pub fn open(
-        &self,
-        keks: &[Box<dyn KekProvider>],
-        engine: EngineKind,
-        read_only: bool,
-    ) -> Result<Volume, VolumeError> {
+    pub fn open(&self, keks: &[Kek], engine: EngineKind, read_only: bool) -> Result<Volume, VolumeError> {
         open_disks(Arc::clone(&self.data), self.header.clone(), keks, read_only, engine)
     }
 }
@@ -236,7 +231,7 @@ pub fn bytes_of(reply: &Reply) -> Vec<u8> {
 /// A volume, a client and a pipeline.
 pub struct Rig {
     pub disks: Disks,
-    pub keks: Vec<Box<dyn KekProvider>>,
+    pub keks: Vec<Kek>,
     pub crypto: EngineKind,
     pub volume: Arc<Volume>,
     pub client: Client,
@@ -254,7 +249,7 @@ impl Rig {
     }
 
     /// A volume on disks that hold one.
-    pub fn on(disks: Disks, keks: Vec<Box<dyn KekProvider>>, crypto: EngineKind) -> Rig {
+    pub fn on(disks: Disks, keks: Vec<Kek>, crypto: EngineKind) -> Rig {
         kept::start();
         let volume = Arc::new(disks.open(&keks, crypto, false).unwrap());
         let client = Client::new(&volume, engine());

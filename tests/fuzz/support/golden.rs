@@ -8,7 +8,7 @@ use keymoult::format::envelope::{GENERATIONS, SUPERBLOCK, peek};
 use keymoult::format::generations::GenerationTable;
 use keymoult::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A};
 use keymoult::format::superblock::Superblock;
-use keymoult::keys::{FileKek, KekProvider, WrapPurpose};
+use keymoult::keys::{FileKek, Kek, WrapPurpose};
 use keymoult::units::{BLOCK, Generation};
 use keymoult::volume::open::MetadataKeys;
 
@@ -73,11 +73,11 @@ pub fn images() -> &'static [Golden] {
 }
 
 /// The golden key file.
-pub fn keks() -> &'static [Box<dyn KekProvider>] {
-    static KEKS: OnceLock<Vec<Box<dyn KekProvider>>> = OnceLock::new();
+pub fn keks() -> &'static [Kek] {
+    static KEKS: OnceLock<Vec<Kek>> = OnceLock::new();
     KEKS.get_or_init(|| {
         let path = private("golden-kek", include_bytes!("../../golden/kek"));
-        vec![Box::new(FileKek::open(&path).unwrap())]
+        vec![Kek::unwitnessed(FileKek::open(&path).unwrap())]
     })
 }
 

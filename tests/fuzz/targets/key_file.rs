@@ -2,7 +2,7 @@
 //! wraps it unwraps; of a passphrase file one line of at most 1024 bytes is accepted, and nothing else.
 
 use keymoult::crypto::Secret;
-use keymoult::keys::{FileKek, KekProvider, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose};
+use keymoult::keys::{FileKek, Kek, PassphraseKek, PassphraseSource, PassphraseUse, WrapPurpose};
 use keymoult::units::{Generation, VolumeId};
 
 use crate::support::files::private;
@@ -11,7 +11,7 @@ pub fn run(bytes: &[u8]) {
     let path = private("fuzzed-key", bytes);
     let opened = FileKek::open(&path);
     assert_eq!(opened.is_ok(), is_key_file(bytes));
-    if let Ok(kek) = opened {
+    if let Ok(kek) = opened.map(Kek::unwitnessed) {
         let purpose = WrapPurpose { volume: VolumeId([3; 16]), generation: Generation(1), key_id: [4; 16], suite: 0 };
         let key = Secret::filled(32, |key| key.fill(5));
         let wrap = kek.wrap(&purpose, &key).unwrap();

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use keymoult::crypto::kdf::Argon2Params;
 use keymoult::crypto::wrap::{WrapContext, kwp_unwrap, kwp_wrap};
 use keymoult::format::wrapped::Wrapped;
-use keymoult::keys::{KekProvider, PassphraseKek, PassphraseSource, PassphraseUse, ProviderKind, WrapPurpose};
+use keymoult::keys::{Kek, PassphraseKek, PassphraseSource, PassphraseUse, ProviderKind, WrapPurpose};
 use keymoult::units::{Generation, VolumeId};
 
 use crate::support::files::private;
@@ -65,11 +65,11 @@ fn params(blob: &[u8]) -> Option<Argon2Params> {
     Some(Argon2Params { p, m_kib: input.u32(), t: input.u32() })
 }
 
-fn passphrase() -> &'static PassphraseKek {
-    static KEK: OnceLock<PassphraseKek> = OnceLock::new();
+fn passphrase() -> &'static Kek {
+    static KEK: OnceLock<Kek> = OnceLock::new();
     KEK.get_or_init(|| {
         let source = PassphraseSource::File(private("golden-passphrase", include_bytes!("../../golden/passphrase")));
-        PassphraseKek::open(&source, PassphraseUse::Open).unwrap()
+        Kek::unwitnessed(PassphraseKek::open(&source, PassphraseUse::Open).unwrap())
     })
 }
 

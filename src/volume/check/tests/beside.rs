@@ -9,7 +9,7 @@ use super::fixture::{EXTENTS, Fixture, Keks, bad, pipeline, spec};
 use crate::crypto::EngineKind;
 use crate::engine::Disk;
 use crate::format::layout::{SUPERBLOCK_A, SUPERBLOCK_B};
-use crate::keys::FileKek;
+use crate::keys::{FileKek, Kek};
 use crate::units::Extent;
 use crate::volume::Volume;
 use crate::volume::check::OnlineOptions;
@@ -53,7 +53,7 @@ fn while_moving(range: impl Fn(&Volume) -> Range<u64>, action: impl Fn(&Arc<Volu
     let opened = open_disks(Arc::clone(&disk) as Arc<dyn Disk>, None, &fixture.keks, false, EngineKind::AwsLc);
     let volume = Arc::new(opened.unwrap());
     disk.hooks.volume.set(Arc::downgrade(&volume)).unwrap();
-    let keks: Keks = vec![Box::new(FileKek::open(&fixture.folder.path().join("kek0")).unwrap())];
+    let keks: Keks = vec![Kek::unwitnessed(FileKek::open(&fixture.folder.path().join("kek0")).unwrap())];
     *disk.hooks.next.lock().unwrap() = Some((range(&volume), Box::new(move |volume| action(volume, &keks))));
     let options = OnlineOptions { full: true, bytes_per_s: None };
     let report = volume.check_online(&fixture.keks, options, &mut |_, _| true).unwrap();

@@ -6,7 +6,7 @@ use crate::crypto::{EngineKind, Suite};
 use crate::engine::mem::MemDisk;
 use crate::engine::{CacheMode, Disk, EngineOptions, IoKind};
 use crate::format::generations::{GenerationTable, Order, Pace, VerifyMode};
-use crate::keys::{FileKek, KekProvider};
+use crate::keys::{FileKek, Kek};
 use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::check::{CheckReport, Depth, Finding, Severity, check_disks};
@@ -19,7 +19,7 @@ use crate::volume::pipeline::Pipeline;
 pub const EXTENTS: u32 = 16;
 const EXTENT: u64 = 64 << 10;
 
-pub type Keks = Vec<Box<dyn KekProvider>>;
+pub type Keks = Vec<Kek>;
 
 pub struct Fixture {
     pub folder: tempfile::TempDir,
@@ -46,7 +46,7 @@ impl Fixture {
         let shm = std::path::Path::new("/dev/shm");
         let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
         let keks: Keks = (0..keks)
-            .map(|index| Box::new(FileKek::create(&folder.path().join(format!("kek{index}"))).unwrap()) as Box<_>)
+            .map(|index| Kek::unwitnessed(FileKek::create(&folder.path().join(format!("kek{index}"))).unwrap()))
             .collect();
         let (path, header) = (folder.path().join("v.km"), folder.path().join("v.header"));
         let options = CreateOptions {

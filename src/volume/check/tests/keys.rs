@@ -3,13 +3,13 @@
 use super::fixture::{Fixture, Keks, bad, clean, fails_by, flip, only, tamper};
 use crate::crypto::{Secret, Suite, new_key};
 use crate::format::canary::{self, Canary};
-use crate::keys::{FileKek, WrapPurpose};
+use crate::keys::{FileKek, Kek, WrapPurpose};
 use crate::units::Generation;
 use crate::volume::check::{Depth, Severity};
 use crate::volume::create::ModeChoice;
 
 fn other_kek(fixture: &Fixture) -> Keks {
-    vec![Box::new(FileKek::create(&fixture.folder.path().join("other")).unwrap())]
+    vec![Kek::unwitnessed(FileKek::create(&fixture.folder.path().join("other")).unwrap())]
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn a_wrong_key_opens_nothing() {
 fn one_of_two_keks_is_enough() {
     let fixture = Fixture::with(false, 2, ModeChoice::InPlace);
     clean(&fixture.check());
-    let one: Keks = vec![Box::new(FileKek::open(&fixture.folder.path().join("kek1")).unwrap())];
+    let one: Keks = vec![Kek::unwitnessed(FileKek::open(&fixture.folder.path().join("kek1")).unwrap())];
     let report = fixture.check_with(Depth { keks: Some(&one), full: true, repair: false });
     assert!(report.passed);
     assert_eq!(report.named("wrap-untried").count(), 2, "the metadata key's and generation 1's first wraps");

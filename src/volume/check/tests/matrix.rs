@@ -10,7 +10,7 @@ use crate::format::generations::KeyState;
 use crate::format::intents::slot_of;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B};
 use crate::format::{canary, stamp};
-use crate::keys::FileKek;
+use crate::keys::{FileKek, Kek};
 use crate::units::{BLOCK, Generation};
 use crate::volume::check::{CheckReport, Depth, Severity, catalogue, check_disks};
 use crate::volume::create::ModeChoice;
@@ -215,7 +215,7 @@ fn structures_of_another_volume() {
     let table = read(other.meta_disk(), place, 2 * GENERATIONS_COPY);
     let own = read(fixture.meta_disk(), place, 2 * GENERATIONS_COPY);
     fixture.meta_disk().write_at(place, &table).unwrap();
-    let keks: super::fixture::Keks = vec![Box::new(FileKek::open(&other.folder.path().join("kek0")).unwrap())];
+    let keks: super::fixture::Keks = vec![Kek::unwitnessed(FileKek::open(&other.folder.path().join("kek0")).unwrap())];
     let report = fixture.check_with(Depth { keks: Some(&keks), full: false, repair: false });
     assert_eq!(report.named("wrap-tampered").count(), 1, "{:#?}", bad(&report));
     only(&report, "key-missing", Severity::Error);

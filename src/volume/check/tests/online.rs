@@ -8,7 +8,7 @@ use crate::format::canary;
 use crate::format::intents::slot_of;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, copy_of};
 use crate::format::stamp;
-use crate::keys::FileKek;
+use crate::keys::{FileKek, Kek};
 use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::check::{CheckReport, Checker, JobState, OnlineOptions, Severity};
 use crate::volume::create::ModeChoice;
@@ -217,7 +217,7 @@ fn the_ring_against_the_log() {
 #[test]
 fn keys_that_do_not_open_any_more() {
     let served = served();
-    let other: Keks = vec![Box::new(FileKek::create(&served.fixture.folder.path().join("other")).unwrap())];
+    let other: Keks = vec![Kek::unwitnessed(FileKek::create(&served.fixture.folder.path().join("other")).unwrap())];
     let report = look(&served.volume, &other, false);
     only(&report, "key-missing", Severity::Error);
     only(&report, "wrap-untried", Severity::Note);
@@ -241,7 +241,7 @@ fn a_poisoned_volume_says_so() {
 #[test]
 fn one_check_at_a_time_and_it_can_be_cut_short() {
     let served = served();
-    let keks: Keks = vec![Box::new(FileKek::open(&served.fixture.folder.path().join("kek0")).unwrap())];
+    let keks: Keks = vec![Kek::unwitnessed(FileKek::open(&served.fixture.folder.path().join("kek0")).unwrap())];
     let checker = Checker::new(Arc::clone(&served.volume), Arc::new(keks));
     assert_eq!(checker.status().state, JobState::None);
     // One byte a second: it would take weeks.
