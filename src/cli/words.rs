@@ -68,6 +68,7 @@ fn state(state: KeyState) -> api::KeyState {
         KeyState::Disabled => api::KeyState::Disabled,
         KeyState::Scheduled => api::KeyState::Scheduled,
         KeyState::Destroyed => api::KeyState::Destroyed,
+        KeyState::Revoked => api::KeyState::Revoked,
     }
 }
 

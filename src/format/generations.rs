@@ -8,6 +8,7 @@
 use super::codec::{Reader, Writer};
 use super::envelope::{GENERATIONS, HEAD, Seal, TAIL, Unverified};
 use super::layout::GENERATIONS_COPY;
+use super::lives::{self, Holder, Life};
 use super::wrapped::Wrapped;
 use super::{COUNTER_MAX, Damage};
 use crate::limits::{GENERATIONS_MAX, WRAPS_MAX};
@@ -38,6 +39,8 @@ pub enum KeyState {
     Scheduled = 6,
     /// Gone; a tombstone.
     Destroyed = 7,
+    /// Withdrawn while extents may still be under it: not loaded, its extents cannot be read; undone only by break-glass.
+    Revoked = 8,
 }
 
 impl KeyState {
@@ -51,12 +54,13 @@ impl KeyState {
             KeyState::Disabled => "disabled",
             KeyState::Scheduled => "scheduled",
             KeyState::Destroyed => "destroyed",
+            KeyState::Revoked => "revoked",
         }
     }
 
     fn from_u8(value: u8) -> Option<KeyState> {
-        use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Scheduled};
-        [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed]
+        use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
+        [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked]
             .into_iter()
             .find(|state| *state as u8 == value)
     }
@@ -98,6 +102,8 @@ pub struct Entry {
     pub canary_slot: u16,
     /// Its wrapped copies.
     pub wraps: Vec<Wrapped>,
+    /// How it came into its state.
+    pub life: Life,
 }
 
 /// Where a rotation stands.
@@ -210,6 +216,8 @@ pub struct GenerationTable {
     pub entries: Vec<Entry>,
     /// The rotation on record.
     pub rotation: Rotation,
+    /// What else holds wrapped keys, or ciphertext, of the volume.
+    pub holders: Vec<Holder>,
 }
 
 impl GenerationTable {
@@ -260,6 +268,7 @@ impl GenerationTable {
             entry.encode(&mut out);
         }
         self.rotation.encode(&mut out);
+        lives::encode(&mut out, self.entries.iter().map(|entry| &entry.life), &self.holders);
         out.bytes
     }
 
@@ -280,7 +289,9 @@ impl GenerationTable {
             entries.push(entry);
         }
         let rotation = Rotation::decode(&mut reader)?;
-        let table = GenerationTable { entries, rotation };
+        let (lives, holders) = lives::decode(&mut reader, count)?;
+        entries.iter_mut().zip(lives).for_each(|(entry, life)| entry.life = life);
+        let table = GenerationTable { entries, rotation, holders };
         reader.require(table.entry(Generation::METADATA).is_some(), "metadata key entry")?;
         let target = table.entry(table.rotation.target);
         reader.require(target.is_some_and(|entry| entry.state == KeyState::Active), "target")?;
@@ -319,6 +330,7 @@ impl Entry {
             bytes_reserved: r.u64("bytes encrypted")?,
             reason: r.string("reason", REASON_MAX)?,
             wraps: Vec::new(),
+            life: Life::default(),
         };
         let units_ok = matches!(entry.data_unit, 512 | 4096) && matches!(entry.tweak_unit, 512 | 4096);
         r.require(units_ok && entry.tweak_unit <= entry.data_unit, "data unit or tweak unit")?;

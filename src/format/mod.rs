@@ -11,6 +11,7 @@ pub mod generations;
 pub mod growth;
 pub mod intents;
 pub mod layout;
+pub mod lives;
 pub mod stamp;
 pub mod superblock;
 pub mod tags;

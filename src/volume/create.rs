@@ -18,6 +18,7 @@ use crate::crypto::{EngineKind, Secret, Suite, new_key};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Rotation, SUITE_METADATA};
 use crate::format::layout::{Plan, RING_SLOTS, SUPERBLOCK_A, SUPERBLOCK_B, Shape, WriteMode, largest_size, plan};
+use crate::format::lives::Life;
 use crate::format::superblock::Superblock;
 use crate::format::{canary, stamp};
 use crate::keys::Kek;
@@ -278,6 +279,7 @@ pub fn create_on_disks(
             wrap_for_all(new.keks, id, Entry { state: KeyState::Active, activated: new.now, ..first }, &dek)?,
         ],
         rotation: Rotation::none(Generation::FIRST),
+        holders: Vec::new(),
     };
     let superblock = Superblock {
         volume: id,
@@ -361,6 +363,7 @@ pub(super) fn new_entry(
         reason: "created with the volume".into(),
         canary_slot,
         wraps: Vec::new(),
+        life: Life::default(),
     })
 }
 

@@ -160,7 +160,7 @@ impl Volume {
     }
 
     /// Commits a changed table; a failure to do so poisons the volume.
-    fn commit_table(self: &Arc<Self>, change: impl FnOnce(&mut GenerationTable)) -> Result<(), VolumeError> {
+    pub(super) fn commit_table(self: &Arc<Self>, change: impl FnOnce(&mut GenerationTable)) -> Result<(), VolumeError> {
         self.writable()?;
         let mut meta = self.meta();
         let mut table = meta.table.clone();

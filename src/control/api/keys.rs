@@ -21,6 +21,8 @@ pub enum KeyState {
     Scheduled,
     /// Gone.
     Destroyed,
+    /// Withdrawn: not loaded, its extents cannot be read.
+    Revoked,
 }
 
 impl KeyState {
@@ -34,6 +36,7 @@ impl KeyState {
             KeyState::Disabled => "disabled",
             KeyState::Scheduled => "scheduled",
             KeyState::Destroyed => "destroyed",
+            KeyState::Revoked => "revoked",
         }
     }
 }

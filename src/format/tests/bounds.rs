@@ -9,6 +9,7 @@ use crate::format::envelope::{self, CANARY, GENERATIONS, Kind, RECORD, SUPERBLOC
 use crate::format::generations::{GenerationTable, KeyState, Order, RANGES_MAX, REASON_MAX};
 use crate::format::intents::Record;
 use crate::format::layout::{Place, Shape, WriteMode, Zones, plan};
+use crate::format::lives::Life;
 use crate::format::superblock::Superblock;
 use crate::format::{COUNTER_MAX, Damage, canary::Canary, stamp, tags};
 use crate::limits::{GENERATIONS_MAX, KEK_ID_MAX, WRAP_BLOB_MAX, WRAPS_MAX};
@@ -143,7 +144,7 @@ fn table_counts_and_fields() {
     refused(with(2 + 22, &1024u32.to_le_bytes()), "data unit or tweak unit");
     refused(with(2 + 26, &8192u32.to_le_bytes()), "data unit or tweak unit");
     refused(with(2 + 38, &[0]), "key state");
-    refused(with(2 + 38, &[8]), "key state");
+    refused(with(2 + 38, &[9]), "key state");
     refused(with(2 + 40, &256u16.to_le_bytes()), "canary slot");
     refused(with(2 + 66, &(REASON_MAX as u16 + 1).to_le_bytes()), "reason");
     refused(with(2 + 68, &[0xff]), "reason");
@@ -161,7 +162,7 @@ fn rotation_fields() {
     out.u16(1);
     assert!(table.seal(&seal(), 1).is_none(), "the target must be active");
     let good = body(GENERATIONS, &sample::table().seal(&seal(), 1).unwrap());
-    let rotation = good.len() - (62 + 2 * 16 + "cryptoperiod".len());
+    let rotation = good.len() - sample::lives_len(&sample::table()) - (62 + 2 * 16 + "cryptoperiod".len());
     let with = |at: usize, value: &[u8]| {
         let mut body = good.clone();
         body[rotation + at..rotation + at + value.len()].copy_from_slice(value);
@@ -175,6 +176,43 @@ fn rotation_fields() {
     refused(with(18, &[3]), "range count");
     refused(with(19, &(RANGES_MAX as u16 + 1).to_le_bytes()), "range count");
     refused(with(32 + 32, &1_000_001u32.to_le_bytes()), "verification");
+}
+
+#[test]
+fn lives_and_holders() {
+    let table = sample::table();
+    let good = body(GENERATIONS, &table.seal(&seal(), 1).unwrap());
+    let lives = good.len() - sample::lives_len(&table);
+    let holder = good.len() - (51 + table.holders[0].label.len());
+    let with = |at: usize, value: &[u8]| {
+        let mut body = good.clone();
+        body[at..at + value.len()].copy_from_slice(value);
+        table_with(&body)
+    };
+    let late = (COUNTER_MAX + 1).to_le_bytes();
+    refused(with(lives, &2u16.to_le_bytes()), "life count");
+    refused(with(lives + 2, &late), "time of the change");
+    refused(with(lives + 2 + 8, &late), "date of destruction");
+    refused(with(lives + 2 + 48, &200u16.to_le_bytes()), "actor");
+    refused(with(holder - 2, &65u16.to_le_bytes()), "holder count");
+    refused(with(holder - 2, &0u16.to_le_bytes()), "end of the holders");
+    refused(with(holder + 16, &[4]), "holder kind");
+    refused(with(holder + 17, &3u32.to_le_bytes()), "generations of a holder");
+    refused(with(holder + 25, &late), "time a holder was made");
+    refused(with(holder + 33, &late), "time of a drill");
+    refused(with(holder + 41, &late), "time of a release");
+    refused(with(holder + 49, &256u16.to_le_bytes()), "label");
+}
+
+#[test]
+fn a_table_with_nothing_to_say_of_lives_and_holders_ends_with_its_rotation() {
+    let mut table = sample::table();
+    table.entries.iter_mut().for_each(|entry| entry.life = Life::default());
+    table.holders.clear();
+    let short = body(GENERATIONS, &table.seal(&seal(), 1).unwrap());
+    let long = body(GENERATIONS, &sample::table().seal(&seal(), 1).unwrap());
+    assert_eq!(short.len(), long.len() - sample::lives_len(&sample::table()));
+    assert_eq!(table_with(&short), Ok(table));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::crypto::Suite;
 use crate::format::envelope::{self, CANARY, HEAD, MAC, OVERHEAD, RECORD, SUPERBLOCK, TAG_PAGE, TAIL, peek};
 use crate::format::generations::{GenerationTable, KeyState, Phase, RANGES_MAX, REASON_MAX};
 use crate::format::layout::{self, COMMIT_BYTES, INTENT_BYTES, RECORD_FIXED, WriteMode, plan};
+use crate::format::lives::{ACTOR_MAX, HOLDERS_MAX, HolderKind, LABEL_MAX};
 use crate::format::{canary, stamp, superblock, tags};
 use crate::limits;
 use crate::units::{BLOCK, Generation};
@@ -227,6 +228,43 @@ fn generation_table_fields() {
         ],
     );
     rotation_fields(&tables[2], &table, body);
+    life_fields(&tables[3..5], &table, &body[body.len() - sample::lives_len(&table)..]);
+}
+
+fn life_fields(tables: &[Vec<Vec<String>>], table: &GenerationTable, bytes: &[u8]) {
+    let (life, holder) = (&table.entries[0].life, &table.holders[0]);
+    let (a, r, l) = (life.actor.len(), life.reason.len(), holder.label.len());
+    assert_eq!(bytes[..2], (table.entries.len() as u16).to_le_bytes());
+    lay_over(
+        &tables[0],
+        &[('a', a), ('r', r)],
+        &bytes[2..2 + 52 + a + r],
+        &[
+            ("time of the change", &life.changed.to_le_bytes()),
+            ("date from which", &life.scheduled.to_le_bytes()),
+            ("evidence", &life.evidence),
+            ("length of the actor", &(a as u16).to_le_bytes()),
+            ("actor", life.actor.as_bytes()),
+            ("length of the reason", &(r as u16).to_le_bytes()),
+            ("reason", life.reason.as_bytes()),
+        ],
+    );
+    lay_over(
+        &tables[1],
+        &[('l', l)],
+        &bytes[bytes.len() - (51 + l)..],
+        &[
+            ("holder id", &holder.id),
+            ("holder kind", &[2]),
+            ("first generation", &holder.first.0.to_le_bytes()),
+            ("last generation", &holder.last.0.to_le_bytes()),
+            ("time it was made", &holder.made.to_le_bytes()),
+            ("time of the last drill", &holder.drilled.to_le_bytes()),
+            ("time it was released", &holder.released.to_le_bytes()),
+            ("length of the label", &(l as u16).to_le_bytes()),
+            ("label", holder.label.as_bytes()),
+        ],
+    );
 }
 
 fn rotation_fields(rows: &[Vec<String>], table: &GenerationTable, body: &[u8]) {
@@ -236,7 +274,7 @@ fn rotation_fields(rows: &[Vec<String>], table: &GenerationTable, body: &[u8]) {
     lay_over(
         rows,
         &[('g', 2), ('r', r)],
-        &body[body.len() - (62 + 32 + r)..],
+        &body[body.len() - sample::lives_len(table) - (62 + 32 + r)..body.len() - sample::lives_len(table)],
         &[
             ("id", &0x41u64.to_le_bytes()),
             ("phase", &[2]),
@@ -261,7 +299,7 @@ fn rotation_fields(rows: &[Vec<String>], table: &GenerationTable, body: &[u8]) {
 
 #[test]
 fn numbers_and_bounds() {
-    let rows = &tables(4)[3];
+    let rows = &tables(4)[5];
     let of = |what: &str| -> Vec<(u16, String)> {
         let rows = rows.iter().filter(|row| row[0] == what);
         rows.map(|row| (row[1].parse().unwrap(), row[2].clone())).collect()
@@ -273,15 +311,17 @@ fn numbers_and_bounds() {
         assert!(key == 0 || meaning.contains(&format!("{key} bytes")), "suite {id}: {meaning}");
     }
     assert_eq!(of("suite").len(), 4);
-    use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Scheduled};
-    let states = [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed];
+    use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
+    let states = [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked];
     assert_eq!(of("key state"), states.map(|state| (state as u16, state.name().to_owned())));
     use Phase::{Drained, Failed, Finalized, Idle, Paused, Running};
     let phases = [Idle, Running, Paused, Drained, Finalized, Failed];
     assert_eq!(of("phase"), phases.map(|phase| (phase as u16, format!("{phase:?}").to_lowercase())));
     assert_eq!(of("order").len(), 3);
+    assert_eq!(of("holder kind"), HolderKind::ALL.map(|kind| (kind as u16, kind.name().to_owned())));
     let bounds = format!(
-        "Bounds: reason {REASON_MAX} bytes, wraps {}, KEK id {} bytes, blob {} bytes, ranges {RANGES_MAX}.",
+        "Bounds: reason {REASON_MAX} bytes, wraps {}, KEK id {} bytes, blob {} bytes, ranges {RANGES_MAX}. \
+         Actor {ACTOR_MAX} bytes, label {LABEL_MAX} bytes, holders {HOLDERS_MAX}.",
         limits::WRAPS_MAX,
         limits::KEK_ID_MAX,
         limits::WRAP_BLOB_MAX

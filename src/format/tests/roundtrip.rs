@@ -9,6 +9,7 @@ use crate::format::envelope::{GENERATIONS, RECORD, SUPERBLOCK, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::intents::{Commit, Image, Intent, Record};
 use crate::format::layout::{GENERATIONS_COPY, Place, RING_SLOTS, Shape, WriteMode, copy_of, largest_size, plan};
+use crate::format::lives::{Holder, HolderKind, Life};
 use crate::format::stamp;
 use crate::format::superblock::Superblock;
 use crate::format::tags::{counting_copy, digest, open_page, peek_tags, seal_page};
@@ -74,8 +75,8 @@ fn wraps() -> impl Strategy<Value = Wrapped> {
 }
 
 fn states() -> impl Strategy<Value = KeyState> {
-    use KeyState::{Destroyed, Disabled, Draining, Empty, Prepared, Scheduled};
-    proptest::sample::select(vec![Prepared, Draining, Empty, Disabled, Scheduled, Destroyed])
+    use KeyState::{Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
+    proptest::sample::select(vec![Prepared, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked])
 }
 
 fn entries() -> impl Strategy<Value = Entry> {
@@ -97,6 +98,7 @@ fn entries() -> impl Strategy<Value = Entry> {
             bytes_reserved: numbers.3,
             reason,
             canary_slot,
+            life: Life { changed: numbers.3, ..Life::default() },
             wraps,
         },
     )
@@ -133,17 +135,31 @@ fn rotations() -> impl Strategy<Value = Rotation> {
         })
 }
 
+fn holders() -> impl Strategy<Value = Holder> {
+    let kind = proptest::sample::select(HolderKind::ALL.to_vec());
+    let numbers = (0..=COUNTER_MAX, 0..=COUNTER_MAX, 0..=COUNTER_MAX);
+    (any::<[u8; 16]>(), kind, any::<(u32, u32)>(), numbers, "\\PC{0,60}").prop_map(
+        |(id, kind, (a, b), numbers, label)| {
+            let (first, last) = (Generation(a.min(b)), Generation(a.max(b)));
+            Holder { id, kind, first, last, made: numbers.0, drilled: numbers.1, released: numbers.2, label }
+        },
+    )
+}
+
 /// A table with the two entries every table has: the metadata key's and an active target's.
 fn tables() -> impl Strategy<Value = GenerationTable> {
-    (proptest::collection::vec(entries(), 1..6), rotations()).prop_map(|(mut entries, mut rotation)| {
-        entries.push(Entry { generation: Generation(0), ..entries[0].clone() });
-        entries.sort_by_key(|entry| entry.generation);
-        entries.dedup_by_key(|entry| entry.generation);
-        let last = entries.len() - 1;
-        entries[last].state = KeyState::Active;
-        rotation.target = entries[last].generation;
-        GenerationTable { entries, rotation }
-    })
+    let holders = proptest::collection::vec(holders(), 0..4);
+    (proptest::collection::vec(entries(), 1..6), rotations(), holders).prop_map(
+        |(mut entries, mut rotation, holders)| {
+            entries.push(Entry { generation: Generation(0), ..entries[0].clone() });
+            entries.sort_by_key(|entry| entry.generation);
+            entries.dedup_by_key(|entry| entry.generation);
+            let last = entries.len() - 1;
+            entries[last].state = KeyState::Active;
+            rotation.target = entries[last].generation;
+            GenerationTable { entries, rotation, holders }
+        },
+    )
 }
 
 fn records() -> impl Strategy<Value = (Shape, Record)> {

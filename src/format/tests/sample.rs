@@ -7,6 +7,7 @@ use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
 use crate::format::intents::{Commit, Image, Intent, Record};
 use crate::format::layout::{RING_SLOTS, Shape, WriteMode, plan};
+use crate::format::lives::{Holder, HolderKind, Life};
 use crate::format::superblock::Superblock;
 use crate::format::wrapped::Wrapped;
 use crate::units::{Extent, Generation, VolumeId};
@@ -66,6 +67,26 @@ pub fn entry(generation: u32, state: KeyState) -> Entry {
         reason: format!("reason {generation}"),
         canary_slot: generation as u16,
         wraps: vec![wrap(1, 72), wrap(2, 100)],
+        life: Life {
+            changed: 400 + u64::from(generation),
+            scheduled: 500 + u64::from(generation),
+            evidence: [generation as u8 + 9; 32],
+            actor: format!("uid {generation}"),
+            reason: format!("change {generation}"),
+        },
+    }
+}
+
+pub fn holder() -> Holder {
+    Holder {
+        id: [0x71; 16],
+        kind: HolderKind::Escrow,
+        first: Generation(1),
+        last: Generation(2),
+        made: 0x72,
+        drilled: 0x73,
+        released: 0x74,
+        label: "vault of the bank".into(),
     }
 }
 
@@ -88,7 +109,14 @@ pub fn table() -> GenerationTable {
             verified: 0x63,
             reason: "cryptoperiod".into(),
         },
+        holders: vec![holder()],
     }
+}
+
+/// Bytes of the lives and the holders.
+pub fn lives_len(table: &GenerationTable) -> usize {
+    let lives: usize = table.entries.iter().map(|entry| 52 + entry.life.actor.len() + entry.life.reason.len()).sum();
+    2 + lives + 2 + table.holders.iter().map(|holder| 51 + holder.label.len()).sum::<usize>()
 }
 
 /// Commits and intents of extents 0, 1 and the short one, 3.
