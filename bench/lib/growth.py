@@ -66,7 +66,8 @@ def _prepared(folder, gib, live, filled):
 
 def _one_more(peer, number, live, filled):
     """Rotates slice `number` of `live`, then the unused tail, until the slice is done; holds the rotation there."""
-    share = filled // live & ~((1 << 20) - 1)
+    extent = api.status(peer.control, peer.export)["extent_bytes"]
+    share = filled // live & ~(extent - 1)
     ranges = [{"first": number * share, "end": (number + 1) * share}, {"first": filled, "end": peer.size}]
     api.call(peer.control, "POST", "/volumes/%s/rotation/start" % peer.export, {
         "pace": {"adaptive": False, "factor": 2.0, "bytes_per_s": PACE}, "verify": "off",
@@ -74,7 +75,7 @@ def _one_more(peer, number, live, filled):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         now = api.rotation(peer.control, peer.export)
-        if now["bytes_rewritten"] + now["bytes_holes"] >= share:
+        if now["extents_done"] * extent >= share:
             break
         if now["state"] != "running" or time.monotonic() > deadline:
             raise RuntimeError("a rotation that was to be held is %s" % now["state"])

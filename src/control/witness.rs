@@ -73,3 +73,7 @@ fn draft<'a>(usage: &'a KeyUse<'_>, actor: &'a Actor, object: &'a Object, kind: 
         keeper_request: None,
     }
 }
+
+#[cfg(test)]
+#[path = "tests/witness.rs"]
+mod tests;

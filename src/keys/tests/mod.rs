@@ -1,6 +1,7 @@
 //! Tests of the key layer as a whole.
 
 mod file;
+mod kek;
 mod passphrase;
 mod uri;
 
