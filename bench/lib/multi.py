@@ -7,7 +7,7 @@ import os
 import time
 
 from . import crowd
-from .peers import Keymoult, NbdkitFile, QemuRaw, fill
+from .peers import Keymoult, KeymoultNull, NbdkitFile, QemuRaw, fill
 from .process import run, say
 
 COPIES = [1, 4, 16]
@@ -22,6 +22,8 @@ class QemuRawMany(QemuRaw):
 
 
 PEERS = [Keymoult, NbdkitFile, QemuRawMany]
+# With fio beside them: what as many clients can move at most.
+NULL = KeymoultNull.name
 
 
 def measure(folder, size, seconds, rounds):
@@ -29,16 +31,17 @@ def measure(folder, size, seconds, rounds):
     ready = [peer(folder, size, False) for peer in PEERS]
     for peer in ready:
         fill(peer)
+    capped = [*ready, KeymoultNull(folder, size, False)]
     source = _source(folder, size)
     copy = {way: {str(n): {peer.name: [] for peer in ready} for n in COPIES} for way in ("out", "in")}
-    fio = {cell: {str(n): {peer.name: [] for peer in ready} for n in CONNECTIONS} for cell in crowd.CELLS}
+    fio = {cell: {str(n): {peer.name: [] for peer in capped} for n in CONNECTIONS} for cell in crowd.CELLS}
     for turn in range(rounds):
         for peer in ready if turn % 2 == 0 else reversed(ready):
             with peer:
                 _copies(peer, source, size, copy)
         for cell, by_number in fio.items():
             for number in CONNECTIONS:
-                for peer in ready if turn % 2 == 0 else reversed(ready):
+                for peer in capped if turn % 2 == 0 else reversed(capped):
                     with peer:
                         by_number[str(number)][peer.name].append(crowd.measure(peer, cell, size, seconds, number))
         say("  many connections: round %d of %d done" % (turn + 1, rounds))
@@ -77,10 +80,15 @@ def by_connections(results):
 
 def of_fastest(peers):
     """keymoult ÷ the fastest of the others, round by round."""
-    others = [max(turn) for turn in zip(*(rates for name, rates in peers.items() if name != "keymoult"))]
+    others = [max(turn) for turn in zip(*(rates for name, rates in peers.items() if name not in ("keymoult", NULL)))]
     return [mine / other for mine, other in zip(peers["keymoult"], others)]
 
 
 def of_one(by, number):
     """keymoult with so many connections ÷ itself with one, round by round."""
     return [many / one for many, one in zip(by[number]["keymoult"], by["1"]["keymoult"])]
+
+
+def of_null(by, number):
+    """keymoult with so many connections ÷ our server with nothing behind it and as many; empty where that was not measured."""
+    return [mine / most for mine, most in zip(by[number]["keymoult"], by[number].get(NULL, ()))]

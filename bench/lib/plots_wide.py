@@ -4,7 +4,7 @@ import statistics
 
 from . import bars, lines, svg
 from .growth import CELLS as GROWN
-from .multi import by_connections
+from .multi import NULL, by_connections
 from .targets_wide import BEYOND_TABLE, FASTER, FLAT, SERVING_SECONDS, XTS
 
 WORDS = {"nbdcopy out": "nbdcopy, out of the volume", "nbdcopy in": "nbdcopy, into the volume",
@@ -12,7 +12,7 @@ WORDS = {"nbdcopy out": "nbdcopy, out of the volume", "nbdcopy in": "nbdcopy, in
          "fio randread-4k": "Random read, 4 KiB", "fio randwrite-4k": "Random write, 4 KiB",
          "randread-4k": "Random read, 4 KiB", "randwrite-4k": "Random write, 4 KiB"}
 SPREAD = "Dots are medians, whiskers reach from the slowest to the fastest round."
-KINDS = {"keymoult": "mine", "nbdkit file": "plain", "qemu-nbd raw": "crypt"}
+KINDS = {"keymoult": "mine", "nbdkit file": "plain", "qemu-nbd raw": "crypt", "keymoult null": "bare"}
 CROWDS = {1: "way1", 8: "way2", 64: "way3"}
 
 
@@ -22,14 +22,14 @@ def multi(results):
     for what, by in by_connections(results):
         steps = [int(number) for number in by]
         peers = {name: {int(number): [rate / 1e9 for rate in by[number][name]] for number in by} for name in next(iter(by.values()))}
-        fastest = max((statistics.median(by["4"][name]) for name in peers if name != "keymoult"), default=0) / 1e9
+        fastest = max((statistics.median(by["4"][name]) for name in peers if name not in ("keymoult", NULL)), default=0) / 1e9
         drawn = [lines.Line(name, KINDS[name], rounds, {4: FASTER * fastest} if name == "keymoult" else {})
                  for name, rounds in peers.items()]
         panels.append(lines.panel(WORDS.get(what, what) + ", GB/s", "connections", steps, drawn))
     said = ["Throughput by number of connections, backing in memory; fio shares %d requests in flight among them."
             % results["in_flight"], SPREAD]
     parts, end = lines.grid(136, panels)
-    key = lines.key(104, [("keymoult, encrypted", "mine"), ("nbdkit file", "plain"), ("qemu-nbd raw", "crypt")],
+    key = lines.key(104, [("keymoult, encrypted", "mine"), ("nbdkit file", "plain"), ("qemu-nbd raw", "crypt"), ("keymoult null", "bare")],
                     "target: 1.2 × the fastest plain peer")
     return svg.document("Many connections", "Lines. " + " ".join(said), end + 4, svg.wrapped(24, 60, said) + key + parts)
 

@@ -19,12 +19,11 @@ def _mib(count):
 
 def multi(results):
     """nbdcopy and fio by number of connections, and what keymoult makes of the fastest peer and of one connection."""
-    rows = []
+    rows, names = [], list(dict.fromkeys(name for _, by in by_connections(results) for peers in by.values() for name in peers))
     for what, by in by_connections(results):
         for number, peers in by.items():
-            rows.append([what, number] + [_middle([rate / 1e9 for rate in rates]) for rates in peers.values()]
-                        + [_middle(of_fastest(peers)), _middle(of_one(by, number))])
-    names = list(next(iter(results["copy"]["out"].values())))
+            rates = [_middle([rate / 1e9 for rate in peers[name]]) if name in peers else "–" for name in names]
+            rows.append([what, number, *rates, _middle(of_fastest(peers)), _middle(of_one(by, number))])
     head = ["GB/s, %d in flight in all with fio" % results["in_flight"], "connections", *names,
             "keymoult ÷ fastest plain peer", "keymoult ÷ itself with one connection"]
     return table(head, rows)

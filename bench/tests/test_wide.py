@@ -22,6 +22,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(verdicts(targets_wide.many, made_up.multi(mine=2.3e9, many=2.3e9)), ["not reached (0 of 2)", "reached"])
         self.assertEqual(verdicts(targets_wide.many, made_up.multi(many=2.8e9)), ["reached", "not reached (1 of 2)"])
 
+    def test_what_as_many_clients_can_move_at_most_is_enough(self):
+        lost = made_up.multi(many=1.5e9)
+        lost["fio"]["read-128k"]["64"]["keymoult null"] = made_up.rated(1.6e9, 1.6e9)
+        self.assertEqual(verdicts(targets_wide.many, lost), ["reached", "reached"])
+        lost["fio"]["read-128k"]["64"]["keymoult null"] = made_up.rated(1.9e9, 1.9e9)
+        self.assertEqual(verdicts(targets_wide.many, lost), ["reached", "not reached (1 of 2)"])
+
     def test_the_number_of_connections_that_loses_most_is_judged(self):
         figure = list(targets_wide.many(made_up.multi(many=1e9)))[1].checks[1].figure
         self.assertIn("with 64 connections", figure)
