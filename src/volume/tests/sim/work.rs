@@ -25,6 +25,7 @@ use crate::units::{Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::VolumeError;
 use crate::volume::background::kept;
+use crate::volume::life::By;
 use crate::volume::pipeline::{Patience, Pipeline};
 
 /// What a run leaves: where it started and all that happened.
@@ -318,7 +319,7 @@ impl Run {
             return Ok(());
         }
         self.actor.borrow_mut().note(Note::TargetBegun);
-        let target = self.volume.roll_back("test", 3)?;
+        let target = self.volume.roll_back(&By::daemon("test", 3))?;
         self.actor.borrow_mut().note(Note::TargetDone { target });
         Ok(())
     }
@@ -339,7 +340,7 @@ impl Run {
         self.between();
         if self.rng.once_in(2) && self.volume.census().keys().all(|tag| *tag == target) {
             self.volume.update_rotation(|rotation| rotation.phase = Phase::Drained)?;
-            self.volume.finalize()?;
+            self.volume.finalize(&By::daemon("test", 4))?;
         }
         Ok(())
     }
