@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::controller::Controller;
 use crate::crypto::Suite;
-use crate::format::generations::{KeyState, Pace, Phase, Rotation, VerifyMode};
+use crate::format::generations::{KeyState, Pace, Phase, REASON_MAX, Rotation, VerifyMode};
 use crate::units::Generation;
 use crate::volume::life::{
     By, Clock, Destroyed, How, Reinstated, Retired, Revoked, Statement, Step, Verdict, wait_until,
@@ -126,7 +126,7 @@ impl Controller {
                     pace: TOP,
                     verify: VerifyMode::Full,
                     hold_finalize: false,
-                    by: By { reason: format!("generation {generation} is compromised: {}", by.reason), ..by.clone() },
+                    by: By { reason: because(generation, &by.reason), ..by.clone() },
                 };
                 let begun = self.volume.start_rotation(&self.keks, &spec);
                 if begun.is_ok() {
@@ -193,6 +193,13 @@ impl Controller {
         self.board.lock().held = held;
         self.board.changed.notify_all();
     }
+}
+
+/// Why a rotation leaves a key that others know, as long as there is room for it.
+fn because(generation: Generation, reason: &str) -> String {
+    let mut text = format!("generation {generation} is compromised: {reason}");
+    text.truncate(text.floor_char_boundary(REASON_MAX));
+    text
 }
 
 /// What a paused rotation waits for.

@@ -110,8 +110,8 @@ impl Fake {
             complete: state != KeyState::Revoked,
             notes: vec!["what an operator should know".into()],
             evidence: Some("ab".repeat(32)),
-            proof: Some("/var/lib/keymoult/proofs/v/1.json".into()),
-            left_memory_ms: Some(3),
+            proof: (state == KeyState::Disabled).then(|| "/var/lib/keymoult/proofs/v/1.json".into()),
+            left_memory_ms: (state == KeyState::Revoked).then_some(3),
         })
     }
 

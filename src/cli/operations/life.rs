@@ -15,7 +15,7 @@ use crate::control::api::{
 };
 use crate::control::authorize::{Object, Verb};
 use crate::control::door::acting;
-use crate::format::generations::Entry;
+use crate::format::generations::{Entry, KeyState};
 use crate::rotation::Flight;
 use crate::units::Generation;
 use crate::volume::VolumeError;
@@ -240,8 +240,9 @@ pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64) -> KeyInfo {
     let said = |text: &String| (!text.is_empty()).then(|| text.clone());
     let began = if entry.activated > 0 { entry.activated } else { entry.created };
     let age_s = words::now().saturating_sub(began);
-    // The metadata key encrypts nothing, and a key that is not active no longer begins to.
-    let counts = entry.generation != Generation::METADATA && entry.state.is_loaded() && entry.activated > 0;
+    // The metadata key encrypts no data, and an empty one nothing any more.
+    let encrypts = matches!(entry.state, KeyState::Active | KeyState::Draining);
+    let counts = entry.generation != Generation::METADATA && encrypts;
     let left = |limit: u64, used: u64| i64::try_from(i128::from(limit) - i128::from(used)).unwrap_or(i64::MIN);
     let cryptoperiod = ops.policy.cryptoperiod.filter(|_| counts).map(|period| left(period.as_secs(), age_s));
     let bytes = ops.policy.bytes.filter(|_| counts).map(|bytes| left(bytes, entry.bytes_reserved));

@@ -151,10 +151,16 @@ impl Volume {
         // Loaded first: whoever finds the generation usable finds its key.
         self.keyring.insert(self.unlocked(&entry, keks)?);
         let committed = commit();
-        if committed.is_err() {
+        self.unload_if_closed(generation);
+        committed
+    }
+
+    /// Whatever became of a commit, the second copy of a table may have failed: memory holds the keys that its table says.
+    fn unload_if_closed(&self, generation: Generation) {
+        let is_loaded = |entry: &Entry| entry.state.is_loaded();
+        if !self.meta().table.entry(generation).is_some_and(is_loaded) {
             self.keyring.remove(generation);
         }
-        committed
     }
 
     /// The key of an entry, as a KEK opens it and its canary on the device proves it.

@@ -63,8 +63,9 @@ impl Volume {
         let statement = Statement::of(self.id, &entry, &scan, &holders, by);
         let digest = statement.digest()?;
         keep(&statement, &statement.sign(&self.statement_key)?)?;
-        self.take(generation, Step::Retire, by, |entry| entry.life.evidence = digest)?;
-        self.keyring.remove(generation);
+        let taken = self.take(generation, Step::Retire, by, |entry| entry.life.evidence = digest);
+        self.unload_if_closed(generation);
+        taken?;
         let gone = |key: &Weak<GenerationKey>| key.strong_count() == 0;
         let left_memory = wait_until(clock, FENCE_PATIENCE, || key.as_ref().is_none_or(gone)).is_some();
         Ok(Retired { statement, digest, left_memory })

@@ -50,8 +50,9 @@ impl Volume {
     ) -> Result<Revoked, VolumeError> {
         self.may(generation, Step::Revoke)?;
         let key = self.keyring.watch(generation);
-        self.take(generation, Step::Revoke, by, |entry| entry.life.scheduled = 0)?;
-        self.keyring.remove(generation);
+        let taken = self.take(generation, Step::Revoke, by, |entry| entry.life.scheduled = 0);
+        self.unload_if_closed(generation);
+        taken?;
         let gone = |key: &Weak<GenerationKey>| key.strong_count() == 0;
         let left_memory = wait_until(clock, REVOKE_PATIENCE, || key.as_ref().is_none_or(gone));
         Ok(Revoked { left_memory, extents: self.tagged(generation) })
