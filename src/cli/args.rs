@@ -3,6 +3,7 @@
 //! Invariants: `--json` and `--control` may stand anywhere on the line; no secret is ever an argument (a KEK URI names where
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
+mod life;
 mod rotate;
 mod serve;
 mod volume;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use life::{KeyArgs, LifeCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
@@ -70,7 +72,7 @@ pub enum Command {
         #[command(subcommand)]
         command: RotateCommand,
     },
-    /// Show keys
+    /// Show keys, and what becomes of them
     Key {
         /// What to do.
         #[command(subcommand)]
@@ -112,6 +114,9 @@ pub enum KeyCommand {
         /// Export name of the volume
         volume: String,
     },
+    /// What becomes of a key
+    #[command(flatten)]
+    Life(LifeCommand),
 }
 
 /// The verbs of `audit`.

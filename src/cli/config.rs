@@ -2,13 +2,14 @@
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
 //! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
-//! TLS in `[tls]`, and an entry of `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
+//! TLS in `[tls]`, the policy of keys in `[policy]`, and an entry of `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
 //! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
 
 mod limits;
 mod listener;
+mod policy;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,8 @@ use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
 use limits::FileLimits;
 use listener::FileEntry;
 pub use listener::at;
+use policy::FilePolicy;
+pub use policy::KeyPolicy;
 use tls::FileTls;
 
 /// Where NBD is served when nobody says otherwise.
@@ -74,6 +77,8 @@ pub struct ServePlan {
     pub workers: Option<usize>,
     /// Directory of the audit log.
     pub state_dir: PathBuf,
+    /// What the operator wants of keys.
+    pub policy: KeyPolicy,
 }
 
 /// The configuration file.
@@ -85,6 +90,7 @@ struct File {
     nbd: Vec<FileEntry>,
     limits: FileLimits,
     tls: FileTls,
+    policy: FilePolicy,
     control: Option<String>,
     io: Option<IoChoice>,
     crypto_engine: Option<CryptoChoice>,
@@ -155,6 +161,7 @@ pub fn plan(
         cache: args.cache.or(file.cache).unwrap_or_default(),
         workers: args.workers.or(file.workers).map(usize::from),
         state_dir: args.state_dir.clone().or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        policy: file.policy.policy().map_err(wrong)?,
     })
 }
 

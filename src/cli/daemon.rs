@@ -101,6 +101,9 @@ pub fn serve(
         crypto,
         lost: lost.clone(),
         started: words::time(words::now()).unwrap_or_default(),
+        door: Arc::clone(&door),
+        state_dir: plan.state_dir.clone(),
+        policy: plan.policy,
     });
     let control = control::Server::start(&plan.control, Arc::clone(&door), operations)?;
     let said = ready(&Ready {

@@ -22,6 +22,15 @@ A running daemon:
   volume check VOLUME --online [--full]       check a volume while it is served
   volume resize VOLUME --size 20GiB           make it larger while it is served
   key list VOLUME                             list the keys of a volume
+  key retire VOLUME GENERATION                prove that nothing needs a key, take it out of memory
+  key restore VOLUME GENERATION               bring a retired key back
+  key schedule VOLUME GENERATION              give its destruction a date
+  key cancel VOLUME GENERATION                withdraw that date
+  key destroy VOLUME GENERATION               erase it, and prove that nothing of it is left
+  key compromise VOLUME GENERATION            others know it: re-encrypt at top priority
+  key revoke VOLUME GENERATION                withdraw it, whatever it encrypts
+  key reinstate VOLUME GENERATION             give a withdrawn key back
+  key verify-proof VOLUME FILE                check what `key retire` has signed
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it
   rotate status VOLUME                        show where the rotation stands

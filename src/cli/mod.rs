@@ -12,6 +12,7 @@ pub mod exit;
 pub mod failure;
 mod failure_of;
 mod help;
+mod life;
 mod local;
 mod names;
 mod notify;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command: KeyCommand::List { volume } } => status::keys(&volume, &global, &output),
+        Command::Key { command: KeyCommand::Life(command) } => life::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),

@@ -1,15 +1,20 @@
 //! The verbs of the control API on a running daemon: names in, controllers asked, words out.
 
+mod life;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::config::KeyPolicy;
 use super::{failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
     self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, Growing, IoReport,
-    KeyInfo, PaceRequest, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan, VerifyRequest,
-    VolumeStatus,
+    KeyActed, KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan,
+    VerifyRequest, VolumeStatus,
 };
+use crate::control::door::Door;
 use crate::crypto::{EngineKind, Suite};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
@@ -48,6 +53,12 @@ pub struct DaemonOperations {
     pub lost: Vec<String>,
     /// When it started, RFC 3339.
     pub started: String,
+    /// What is recorded of its own accord goes through it.
+    pub door: Arc<Door>,
+    /// Where statements of retirement are kept.
+    pub state_dir: PathBuf,
+    /// What the operator wants of keys.
+    pub policy: KeyPolicy,
 }
 
 impl DaemonOperations {
@@ -159,7 +170,43 @@ impl Operations for DaemonOperations {
         let volume = self.find(volume)?.controller.volume();
         let references = volume.references();
         let count = |generation| references.get(&generation).copied().unwrap_or(0);
-        Ok(volume.table().entries.iter().map(|entry| words::key(entry, count(entry.generation))).collect())
+        Ok(volume.table().entries.iter().map(|entry| life::key(self, entry, count(entry.generation))).collect())
+    }
+
+    fn retire_key(&self, volume: &str, request: &api::KeyRequest) -> Result<KeyActed, ApiError> {
+        life::retire(self, volume, request)
+    }
+
+    fn restore_key(&self, volume: &str, request: &api::KeyRequest) -> Result<KeyActed, ApiError> {
+        life::restore(self, volume, request)
+    }
+
+    fn schedule_key(&self, volume: &str, request: &api::ScheduleRequest) -> Result<KeyActed, ApiError> {
+        life::schedule(self, volume, request)
+    }
+
+    fn cancel_key(&self, volume: &str, request: &api::KeyRequest) -> Result<KeyActed, ApiError> {
+        life::cancel(self, volume, request)
+    }
+
+    fn destroy_key(&self, volume: &str, request: &api::DestroyRequest) -> Result<KeyActed, ApiError> {
+        life::destroy(self, volume, request)
+    }
+
+    fn compromise_key(&self, volume: &str, request: &api::BreakGlassRequest) -> Result<KeyActed, ApiError> {
+        life::compromise(self, volume, request)
+    }
+
+    fn revoke_key(&self, volume: &str, request: &api::KeyRequest) -> Result<KeyActed, ApiError> {
+        life::revoke(self, volume, request)
+    }
+
+    fn reinstate_key(&self, volume: &str, request: &api::BreakGlassRequest) -> Result<KeyActed, ApiError> {
+        life::reinstate(self, volume, request)
+    }
+
+    fn verify_proof(&self, volume: &str, request: &api::ProofRequest) -> Result<ProofVerdict, ApiError> {
+        life::verify_proof(self, volume, request)
     }
 
     fn rotation(&self, volume: &str) -> Result<api::Rotation, ApiError> {
@@ -229,8 +276,7 @@ impl Operations for DaemonOperations {
             pace: words::pace_in(&request.pace),
             verify: words::verify_in(request.verify),
             hold_finalize: request.hold_finalize,
-            reason: reason(request.reason.as_ref())?,
-            now: words::now(),
+            by: life::by(reason(request.reason.as_ref())?),
         };
         let generation = served.controller.start(&spec).map_err(failed)?;
         Ok(self.result(served, true, vec![format!("DEK generation {generation} is active; re-encryption has begun")]))
@@ -257,7 +303,7 @@ impl Operations for DaemonOperations {
 
     fn rollback(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
-        let back = served.controller.roll_back(&reason(request.reason.as_ref())?).map_err(failed)?;
+        let back = served.controller.roll_back(&life::by(reason(request.reason.as_ref())?)).map_err(failed)?;
         let note = format!("generation {back} is the target again; extents already moved go back in the background");
         Ok(self.result(served, true, vec![note]))
     }
@@ -275,9 +321,10 @@ impl Operations for DaemonOperations {
         Ok(self.result(served, true, vec!["reading back with both engines; `rotate status` shows how far".into()]))
     }
 
-    fn finalize(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn finalize(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
-        let emptied = served.controller.finalize().map_err(failed)?;
+        let by = life::by(reason(request.reason.as_ref())?);
+        let emptied = served.controller.finalize(&by).map_err(failed)?;
         let note =
             |generation: &Generation| format!("generation {generation} is empty: no extent or record refers to it");
         Ok(self.result(served, true, emptied.iter().map(note).collect()))

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::output::{Output, properties, row, table};
 use super::{remote, report, size};
 use crate::control::Client;
-use crate::control::api::{DaemonStatus, KeyInfo, Rotation, RotationState, VolumeStatus};
+use crate::control::api::{DaemonStatus, KeyInfo, KeyState, Rotation, RotationState, VolumeStatus};
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -155,5 +155,35 @@ pub fn key_table(keys: &[KeyInfo]) -> String {
             &wraps.join(", "),
         ]));
     }
-    table(&rows)
+    let mut text = table(&rows);
+    text.extend(keys.iter().flat_map(life_lines));
+    text
+}
+
+/// What else there is to say of a key: its age against the policy, how it came into its state, when it goes.
+fn life_lines(key: &KeyInfo) -> Vec<String> {
+    let mut said = Vec::new();
+    let rotate = if key.state == KeyState::Active { "; rotate away from it" } else { "" };
+    if let Some(left) = key.cryptoperiod_left_s {
+        let time = size::seconds(left.unsigned_abs());
+        said.push(match left < 0 {
+            true => format!("OVERDUE: its cryptoperiod ended {time} ago{rotate}"),
+            false => format!("cryptoperiod: {time} left of {}", size::seconds(left.unsigned_abs() + key.age_s)),
+        });
+    }
+    if let Some(left) = key.bytes_left {
+        let bytes = size::bytes(left.unsigned_abs());
+        said.push(match left < 0 {
+            true => format!("OVERDUE: it has encrypted {bytes} more than the policy allows{rotate}"),
+            false => format!("may encrypt {bytes} more by policy"),
+        });
+    }
+    if let Some(changed) = &key.changed {
+        let actor = key.actor.as_deref().unwrap_or("somebody");
+        let reason = key.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        said.push(format!("{} since {changed}, by {actor}{reason}", key.state.name()));
+    }
+    said.extend(key.scheduled.iter().map(|date| format!("may be destroyed from {date} on")));
+    said.extend(key.evidence.iter().map(|digest| format!("proven unneeded by statement sha256:{digest}")));
+    said.into_iter().map(|what| format!("generation {}: {what}\n", key.generation)).collect()
 }

@@ -136,7 +136,7 @@ fn every_serve_flag_has_a_setting_and_the_other_way_round() {
     for flag in flags.iter().filter(|flag| !["config", "header"].contains(flag)) {
         assert!(known.contains(flag), "--{flag} has no setting");
     }
-    for setting in known.iter().filter(|setting| !["volume", "control", "limits"].contains(setting)) {
+    for setting in known.iter().filter(|setting| !["volume", "control", "limits", "policy"].contains(setting)) {
         assert!(flags.contains(setting), "{setting} has no flag");
     }
 }

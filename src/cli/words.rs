@@ -56,10 +56,12 @@ pub fn key(entry: &Entry, extents: u64) -> api::KeyInfo {
         bytes_encrypted: entry.bytes_reserved,
         extents,
         wraps: entry.wraps.iter().map(wrap).collect(),
+        ..api::KeyInfo::default()
     }
 }
 
-fn state(state: KeyState) -> api::KeyState {
+/// A key state's word.
+pub fn state(state: KeyState) -> api::KeyState {
     match state {
         KeyState::Prepared => api::KeyState::Prepared,
         KeyState::Active => api::KeyState::Active,

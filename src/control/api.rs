@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod keys;
+mod life;
 mod requests;
 mod resize;
 mod rotation;
@@ -20,6 +21,7 @@ use crate::control::audit::{Head, Record};
 pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
+pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofRequest, ProofVerdict, ScheduleRequest};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};
 pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};

@@ -111,6 +111,24 @@ verbs! {
     RotateVerify = "rotate-verify", Act;
     /// End the way back.
     RotateFinalize = "rotate-finalize", Act;
+    /// Take a key out of memory that nothing needs.
+    KeyRetire = "key-retire", Act;
+    /// Bring a retired key back.
+    KeyRestore = "key-restore", Act;
+    /// Give the destruction of a key a date.
+    KeySchedule = "key-schedule", Act;
+    /// Withdraw that date.
+    KeyCancel = "key-cancel", Safety;
+    /// Erase a key.
+    KeyDestroy = "key-destroy", Act;
+    /// Mark a key as known to others.
+    KeyCompromise = "key-compromise", Safety;
+    /// Withdraw a key, whatever it encrypts.
+    KeyRevoke = "key-revoke", Safety;
+    /// Give a withdrawn key back.
+    KeyReinstate = "key-reinstate", Act;
+    /// Check a statement of retirement.
+    KeyVerifyProof = "key-verify-proof", View;
     /// Grow a volume.
     VolumeResize = "volume-resize", Act;
     /// Check a volume while it is served.
@@ -241,7 +259,17 @@ mod tests {
         let names: std::collections::BTreeSet<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
         assert_eq!(names.len(), Verb::ALL.len());
         let safe: Vec<_> = Verb::ALL.iter().filter(|verb| verb.class() == VerbClass::Safety).collect();
-        assert_eq!(safe, [&Verb::RotatePause, &Verb::RotateRollback, &Verb::DaemonStop]);
+        assert_eq!(
+            safe,
+            [
+                &Verb::RotatePause,
+                &Verb::RotateRollback,
+                &Verb::KeyCancel,
+                &Verb::KeyCompromise,
+                &Verb::KeyRevoke,
+                &Verb::DaemonStop
+            ]
+        );
     }
 
     #[test]

@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{
-    ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyList, PaceRequest,
-    ReasonRequest, ResizeRequest, Resized, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyActed, KeyList,
+    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart, Rotation,
+    RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// How long one request may take.
@@ -92,6 +93,16 @@ impl Client {
     /// The key generations of a volume.
     pub fn keys(&self, volume: &str) -> Result<KeyList, ClientError> {
         self.get(&volume_path(volume, "/keys"))
+    }
+
+    /// A step in the life of a key: `retire`, `destroy`, … with its body.
+    pub fn key_step(&self, volume: &str, step: &str, request: &impl Serialize) -> Result<KeyActed, ClientError> {
+        self.post(&volume_path(volume, &format!("/keys/{step}")), request)
+    }
+
+    /// Checks a statement of retirement.
+    pub fn verify_proof(&self, volume: &str, request: &ProofRequest) -> Result<ProofVerdict, ClientError> {
+        self.post(&volume_path(volume, "/keys/verify-proof"), request)
     }
 
     /// The rotation of a volume.

@@ -11,7 +11,7 @@ use crate::control::api::{ApiError, ControlStatus, ErrorKind, REASON_MAX};
 use crate::control::audit::{AuditError, AuditLog, Draft, Kind, Space};
 use crate::control::authorize::{Actor, Authorizer, Decision, Object, Verb, VerbClass};
 
-pub(super) mod acting {
+pub mod acting {
     //! On whose behalf this thread acts, for records that are made deep inside an act.
 
     use std::cell::Cell;
@@ -246,8 +246,14 @@ macro_rules! reasoned {
     )*};
 }
 
-use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, ResizeRequest, RotateStart, VerifyRequest};
+use crate::control::api::{
+    BreakGlassRequest, CheckRequest, DestroyRequest, KeyRequest, PaceRequest, ProofRequest, ReasonRequest,
+    ResizeRequest, RotateStart, ScheduleRequest, VerifyRequest,
+};
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
+reasoned!(KeyRequest, ScheduleRequest, DestroyRequest, BreakGlassRequest);
+
+impl Reasoned for ProofRequest {}
 
 #[cfg(test)]
 #[path = "tests/door.rs"]

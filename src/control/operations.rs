@@ -4,8 +4,9 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-    ActionResult, ApiError, CheckRequest, CheckStatus, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest,
-    ResizeRequest, Resized, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus, DestroyRequest, KeyActed,
+    KeyInfo, KeyRequest, PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart,
+    Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus,
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.
@@ -21,6 +22,33 @@ pub trait Operations: Send + Sync {
 
     /// The key generations of a volume, oldest first, the metadata key (0) included.
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError>;
+
+    /// Proves that nothing needs a key, and takes it out of memory.
+    fn retire_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError>;
+
+    /// Brings a retired key back.
+    fn restore_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError>;
+
+    /// Gives the destruction of a retired key a date.
+    fn schedule_key(&self, volume: &str, request: &ScheduleRequest) -> Result<KeyActed, ApiError>;
+
+    /// Withdraws that date.
+    fn cancel_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError>;
+
+    /// Erases a key that is due.
+    fn destroy_key(&self, volume: &str, request: &DestroyRequest) -> Result<KeyActed, ApiError>;
+
+    /// Marks a key as known to others, or takes the mark away.
+    fn compromise_key(&self, volume: &str, request: &BreakGlassRequest) -> Result<KeyActed, ApiError>;
+
+    /// Withdraws a key, whatever it encrypts.
+    fn revoke_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError>;
+
+    /// Gives a withdrawn key back.
+    fn reinstate_key(&self, volume: &str, request: &BreakGlassRequest) -> Result<KeyActed, ApiError>;
+
+    /// Checks a statement of retirement.
+    fn verify_proof(&self, volume: &str, request: &ProofRequest) -> Result<ProofVerdict, ApiError>;
 
     /// The rotation of a volume, running or last.
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {

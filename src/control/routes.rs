@@ -63,6 +63,33 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/volumes", Verb::VolumeShow, volumes),
     route(Method::Get, "/v1/volumes/{volume}", Verb::VolumeShow, |c| c.view(|ops| ops.volume(&c.volume))),
     route(Method::Get, "/v1/volumes/{volume}/keys", Verb::KeyList, keys),
+    route(Method::Post, "/v1/volumes/{volume}/keys/retire", Verb::KeyRetire, |c| {
+        c.act(|ops, r| ops.retire_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/restore", Verb::KeyRestore, |c| {
+        c.act(|ops, r| ops.restore_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/schedule", Verb::KeySchedule, |c| {
+        c.act(|ops, r| ops.schedule_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/cancel", Verb::KeyCancel, |c| {
+        c.act(|ops, r| ops.cancel_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/destroy", Verb::KeyDestroy, |c| {
+        c.act(|ops, r| ops.destroy_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/compromise", Verb::KeyCompromise, |c| {
+        c.act(|ops, r| ops.compromise_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/revoke", Verb::KeyRevoke, |c| {
+        c.act(|ops, r| ops.revoke_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/reinstate", Verb::KeyReinstate, |c| {
+        c.act(|ops, r| ops.reinstate_key(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/verify-proof", Verb::KeyVerifyProof, |c| {
+        c.act(|ops, r| ops.verify_proof(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/volumes/{volume}/rotation", Verb::RotationShow, |c| c.view(|ops| ops.rotation(&c.volume))),
     route(Method::Post, "/v1/volumes/{volume}/rotation/plan", Verb::RotatePlan, plan),
     route(Method::Post, "/v1/volumes/{volume}/rotation/start", Verb::RotateStart, start),

@@ -65,6 +65,11 @@ impl KeyState {
             .find(|state| *state as u8 == value)
     }
 
+    /// Whether extents may carry such a generation.
+    pub fn may_be_tagged(self) -> bool {
+        matches!(self, KeyState::Active | KeyState::Draining | KeyState::Revoked)
+    }
+
     /// Whether the key of such a generation is loaded at open.
     pub fn is_loaded(self) -> bool {
         matches!(self, KeyState::Prepared | KeyState::Active | KeyState::Draining | KeyState::Empty)

@@ -41,17 +41,28 @@ pub(super) struct State {
     pub(super) rate_mark: Option<(Instant, u64)>,
     pub(super) running: bool,
     pub(super) stopping: bool,
+    /// The worker shall end, with nothing under way, until this is taken back.
+    pub(super) held: bool,
     pub(super) nudged: bool,
 }
 
 impl State {
     /// Figures begin at nothing: a rotation has begun, perhaps while the worker of the one before it still runs.
     pub(super) fn fresh_figures(&mut self, metadata_bytes: u64) {
-        let State { running, stopping, nudged, latest, .. } = *self;
+        let State { running, stopping, held, nudged, latest, .. } = *self;
         let progress = Progress { reading_back: self.progress.reading_back, ..Progress::default() };
         let metadata_base = metadata_bytes;
-        *self =
-            State { progress, earlier: latest, latest, metadata_base, running, stopping, nudged, ..State::default() };
+        *self = State {
+            progress,
+            earlier: latest,
+            latest,
+            metadata_base,
+            running,
+            stopping,
+            held,
+            nudged,
+            ..State::default()
+        };
     }
 }
 
@@ -72,12 +83,19 @@ impl Board {
         self.lock().stopping
     }
 
+    /// Whether the rotation's worker shall end, for good or until somebody has done something without it.
+    pub fn is_held(&self) -> bool {
+        let state = self.lock();
+        state.stopping || state.held
+    }
+
     /// Sleeps, at most `patience`; true if a command cut it short.
     pub fn sleep(&self, patience: Duration) -> bool {
         let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.nudged && !state.stopping);
+        let waited =
+            self.changed.wait_timeout_while(state, patience, |state| !state.nudged && !state.stopping && !state.held);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.nudged) || state.stopping
+        std::mem::take(&mut state.nudged) || state.stopping || state.held
     }
 
     /// Client bytes so far.

@@ -14,6 +14,7 @@ use crate::format::generations::{Pace, Phase, Rotation};
 use crate::keys::Kek;
 use crate::latency::Histogram;
 use crate::units::Generation;
+use crate::volume::life::By;
 use crate::volume::lifecycle::RotationSpec;
 use crate::volume::pipeline::{Counters, Pipeline};
 use crate::volume::{Volume, VolumeError};
@@ -68,11 +69,11 @@ pub struct Status {
 
 /// Commands for one volume.
 pub struct Controller {
-    volume: Arc<Volume>,
-    keks: Arc<Vec<Kek>>,
+    pub(super) volume: Arc<Volume>,
+    pub(super) keks: Arc<Vec<Kek>>,
     make_engine: MakeEngine,
     probe: Probe,
-    board: Arc<Board>,
+    pub(super) board: Arc<Board>,
     /// Serializes commands, and holds the worker thread.
     commands: Mutex<Option<JoinHandle<()>>>,
 }
@@ -88,7 +89,7 @@ impl Controller {
         &self.volume
     }
 
-    fn commands(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+    pub(super) fn commands(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,9 +146,9 @@ impl Controller {
     }
 
     /// Makes the previous generation the target again: one commit.
-    pub fn roll_back(&self, reason: &str) -> Result<Generation, VolumeError> {
+    pub fn roll_back(&self, by: &By) -> Result<Generation, VolumeError> {
         let mut worker = self.commands();
-        let back = self.volume.roll_back(reason, unix_now())?;
+        let back = self.volume.roll_back(by)?;
         self.fresh_figures();
         self.nudge();
         self.ensure_worker(&mut worker);
@@ -155,12 +156,12 @@ impl Controller {
     }
 
     /// Ends the way back.
-    pub fn finalize(&self) -> Result<Vec<Generation>, VolumeError> {
+    pub fn finalize(&self, by: &By) -> Result<Vec<Generation>, VolumeError> {
         let _worker = self.commands();
         if self.board.lock().running {
             return Err(VolumeError::Refused("cannot finalize: the rotation is still running".into()));
         }
-        self.volume.finalize()
+        self.volume.finalize(by)
     }
 
     /// Makes the volume `size` bytes large, and calls `tell` with its size before any other command can change it. Gives the
@@ -239,17 +240,17 @@ impl Controller {
         }
     }
 
-    fn nudge(&self) {
+    pub(super) fn nudge(&self) {
         self.board.lock().nudged = true;
         self.board.changed.notify_all();
     }
 
-    fn fresh_figures(&self) {
+    pub(super) fn fresh_figures(&self) {
         self.board.lock().fresh_figures(self.volume.metadata_bytes());
     }
 
     /// Starts a worker unless one runs. A worker about to end sees the new record under the same lock, or a new one starts.
-    fn ensure_worker(&self, worker: &mut Option<JoinHandle<()>>) {
+    pub(super) fn ensure_worker(&self, worker: &mut Option<JoinHandle<()>>) {
         let mut state = self.board.lock();
         if state.running || state.stopping {
             return;
@@ -293,6 +294,7 @@ fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, pro
         };
         let outcome = ended.and_then(|end| match end {
             End::Drained => conclude(volume, board),
+            End::Closed => rest(volume),
             End::Stopped => Ok(()),
         });
         if let Err(error) = outcome {
@@ -308,7 +310,8 @@ fn drive(volume: &Arc<Volume>, board: &Arc<Board>, make_engine: &MakeEngine, pro
         }
         // Decide under the lock: a command that set the phase to running meanwhile must not be lost.
         let mut state = board.lock();
-        let again = volume.rotation().phase == Phase::Running && !state.stopping && volume.poisoned().is_none();
+        let again =
+            volume.rotation().phase == Phase::Running && !state.stopping && !state.held && volume.poisoned().is_none();
         state.base = state.progress.counters;
         state.nudged = false;
         if !again {
@@ -344,9 +347,18 @@ fn conclude(volume: &Arc<Volume>, board: &Board) -> Result<(), VolumeError> {
     })?;
     let rotation = volume.rotation();
     if rotation.phase == Phase::Drained && !rotation.hold_finalize {
-        volume.finalize()?;
+        volume.finalize(&By::daemon("every extent is moved and verified", unix_now()))?;
     }
     Ok(())
+}
+
+/// What is left cannot be read: the rotation is held until an operator says otherwise.
+fn rest(volume: &Arc<Volume>) -> Result<(), VolumeError> {
+    volume.update_rotation(|rotation| {
+        if rotation.phase == Phase::Running {
+            rotation.phase = Phase::Paused;
+        }
+    })
 }
 
 fn name_state(rotation: &Rotation, progress: &Progress, volume: &Volume) -> (StateName, Option<String>) {
@@ -360,7 +372,7 @@ fn name_state(rotation: &Rotation, progress: &Progress, volume: &Volume) -> (Sta
         (Phase::Idle, _) => (StateName::Idle, None),
         (Phase::Running, false) => (StateName::Running, None),
         (Phase::Running, true) => (StateName::RollingBack, None),
-        (Phase::Paused, _) => (StateName::Paused, Some("waits for `rotate resume`".into())),
+        (Phase::Paused, _) => (StateName::Paused, Some(super::life::why_paused(rotation, volume))),
         (Phase::Drained, _) => (StateName::Verified, Some("waits for `rotate finalize`".into())),
         (Phase::Finalized, false) => (StateName::Finalized, None),
         (Phase::Finalized, true) => (StateName::RolledBack, None),

@@ -7,6 +7,7 @@
 //! | `listen` | what clients feel: windows in which the rotation moves against windows in which it listens; pure |
 //! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
+//! | `life` | retire, destroy, compromise, revoke: what becomes of keys, and of the rotation with them |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
 //! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
@@ -14,6 +15,7 @@
 
 mod board;
 pub mod controller;
+mod life;
 mod listen;
 pub mod order;
 pub mod pace;
@@ -21,3 +23,4 @@ mod worker;
 
 pub use board::Progress;
 pub use controller::{Controller, StateName, Status};
+pub use life::{Compromised, Flight};

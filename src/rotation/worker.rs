@@ -33,6 +33,8 @@ const CROWDED: Duration = Duration::from_millis(5);
 pub enum End {
     /// Every extent carries the target.
     Drained,
+    /// Every extent carries the target, but for those of generations whose key is not loaded: it goes on when they are.
+    Closed,
     /// Paused, rolled back meanwhile, or told to stop: the record says.
     Stopped,
 }
@@ -80,7 +82,7 @@ impl Worker {
         let mut pacer = Pacer::new(rotation.pace, self.now(), moved(self.pipeline.counters()));
         let mut seen = (self.probe)();
         loop {
-            if self.board.is_stopping() {
+            if self.board.is_held() {
                 return Ok(End::Stopped);
             }
             let latest = self.volume.rotation();
@@ -97,8 +99,10 @@ impl Worker {
             }
             let beside_clients = self.mind_clients(&rotation);
             let candidates = self.candidates(&mut cursor, &rotation, beside_clients);
-            if candidates.is_empty() && self.is_done(rotation.target)? {
-                return Ok(End::Drained);
+            if candidates.is_empty()
+                && let Some(end) = self.end(rotation.target)?
+            {
+                return Ok(end);
             }
             let before = self.pipeline.counters();
             self.pipeline.step(&candidates, rotation.target, sample(rotation.verify))?;
@@ -111,12 +115,20 @@ impl Worker {
         }
     }
 
-    /// Whether nothing is left: asked when a whole round of the cursor found nothing.
-    fn is_done(&mut self, target: Generation) -> Result<bool, VolumeError> {
+    /// How it ends, if nothing is left: asked when a whole round of the cursor found nothing.
+    fn end(&mut self, target: Generation) -> Result<Option<End>, VolumeError> {
         if !self.pipeline.is_idle() {
             self.pipeline.drain(target)?;
         }
-        Ok(self.volume.rotation().target == target && self.volume.census().keys().all(|tag| *tag == target))
+        if self.volume.rotation().target != target {
+            return Ok(None);
+        }
+        let left: Vec<Generation> = self.volume.census().into_keys().filter(|tag| *tag != target).collect();
+        Ok(match left.iter().all(|tag| self.volume.is_closed(*tag)) {
+            true if left.is_empty() => Some(End::Drained),
+            true => Some(End::Closed),
+            false => None,
+        })
     }
 
     /// Waits as the pace asks; false if the wait was cut short by a command.
@@ -162,8 +174,17 @@ impl Worker {
             bytes = bytes.min(rotation.pace.rate / 8);
         }
         let most = (bytes / shape.extent_size).max(1) as usize;
-        let old: Vec<Generation> = self.volume.census().into_keys().filter(|tag| *tag != rotation.target).collect();
-        cursor.next(most, rotation.target, &old, |extent| self.volume.tag(extent))
+        let (old, closed): (Vec<Generation>, Vec<Generation>) = self
+            .volume
+            .census()
+            .into_keys()
+            .filter(|tag| *tag != rotation.target)
+            .partition(|tag| !self.volume.is_closed(*tag));
+        // What cannot be read is passed over, as if it carried the target.
+        cursor.next(most, rotation.target, &old, |extent| match self.volume.tag(extent) {
+            tag if closed.contains(&tag) => rotation.target,
+            tag => tag,
+        })
     }
 
     fn cursor(&self, order: &Order) -> Cursor {

@@ -4,7 +4,7 @@
 //! Verification decrypts with [`GenerationKey::other`], the engine that did not write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use super::error::VolumeError;
 use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts};
@@ -63,6 +63,11 @@ impl Keyring {
         keys.iter().rev().find(|key| key.generation == generation).map(Arc::clone)
     }
 
+    /// Whether `generation` is loaded.
+    pub fn has(&self, generation: Generation) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().any(|key| key.generation == generation)
+    }
+
     /// The cipher of `generation`, which an operation cannot do without.
     pub fn loaded(&self, generation: Generation) -> Result<Arc<GenerationKey>, VolumeError> {
         self.get(generation).ok_or_else(|| VolumeError::Refused(format!("generation {generation} is not loaded")))
@@ -76,6 +81,11 @@ impl Keyring {
     /// Unloads a generation. Operations that already hold it finish with it.
     pub fn remove(&self, generation: Generation) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|key| key.generation != generation);
+    }
+
+    /// The cipher of `generation` as an onlooker sees it, who holds nothing: how many hold it, this ring included.
+    pub fn watch(&self, generation: Generation) -> Option<Weak<GenerationKey>> {
+        self.get(generation).map(|key| Arc::downgrade(&key))
     }
 
     /// All loaded generations.

@@ -12,11 +12,13 @@ use std::sync::atomic::Ordering;
 use super::create::new_entry;
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
+use super::life::{By, Step, enter};
 use super::open::{MetadataKeys, read_or_empty};
 use super::{Volume, VolumeError as Error};
 use crate::crypto::{Secret, Suite, kdf, new_key};
 use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
+use crate::format::lives::Life;
 use crate::format::stamp;
 use crate::keys::{Kek, WrapPurpose};
 use crate::units::{Generation, VolumeId};
@@ -37,10 +39,8 @@ pub struct RotationSpec {
     pub verify: VerifyMode,
     /// The operator, not verification, finalizes it.
     pub hold_finalize: bool,
-    /// Why.
-    pub reason: String,
-    /// Seconds since 1970.
-    pub now: u64,
+    /// Who, when and why.
+    pub by: By,
 }
 
 /// Wraps `key` for every KEK and proves each wrap by opening it again.
@@ -161,10 +161,21 @@ impl Volume {
 
     /// Commits a changed table; a failure to do so poisons the volume.
     pub(super) fn commit_table(self: &Arc<Self>, change: impl FnOnce(&mut GenerationTable)) -> Result<(), VolumeError> {
+        self.try_commit_table(|table| {
+            change(table);
+            Ok(())
+        })
+    }
+
+    /// Commits a changed table unless `change` refuses; a failure to commit poisons the volume.
+    pub(super) fn try_commit_table(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut GenerationTable) -> Result<(), VolumeError>,
+    ) -> Result<(), VolumeError> {
         self.writable()?;
         let mut meta = self.meta();
         let mut table = meta.table.clone();
-        change(&mut table);
+        change(&mut table)?;
         for entry in &mut table.entries {
             if let Some(key) = self.keyring.get(entry.generation) {
                 let used = key.bytes.load(Ordering::Relaxed);
@@ -195,8 +206,9 @@ impl Volume {
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
         };
         let dek = new_key(spec.suite)?;
-        let mut entry = new_entry(generation, spec.suite, self.shape().data_unit, slot, spec.now)?;
-        entry.reason.clone_from(&spec.reason);
+        let mut entry = new_entry(generation, spec.suite, self.shape().data_unit, slot, spec.by.now)?;
+        entry.reason.clone_from(&spec.by.reason);
+        entry.life = Life { changed: spec.by.now, actor: spec.by.actor.clone(), ..Life::default() };
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
         self.prove_canary(&entry, &key)?;
@@ -257,9 +269,9 @@ impl Volume {
         self.may_rewrite()?;
         let generation = self.prepare(keks, spec)?;
         self.next_epoch()?;
-        self.commit_table(|table| {
+        self.try_commit_table(|table| {
             let previous = table.rotation.target;
-            retarget(table, generation, spec.now);
+            retarget(table, generation, &spec.by)?;
             table.rotation = Rotation {
                 id: table.rotation.id + 1,
                 phase: Phase::Running,
@@ -270,17 +282,18 @@ impl Volume {
                 order: spec.order.clone(),
                 pace: spec.pace,
                 verify: spec.verify,
-                started: spec.now,
+                started: spec.by.now,
                 drained: 0,
                 verified: 0,
-                reason: spec.reason.clone(),
+                reason: spec.by.reason.clone(),
             };
+            Ok(())
         })?;
         Ok(generation)
     }
 
     /// Makes the previous target the target again: one commit. Batches in flight finish by themselves.
-    pub fn roll_back(self: &Arc<Self>, reason: &str, now: u64) -> Result<Generation, VolumeError> {
+    pub fn roll_back(self: &Arc<Self>, by: &By) -> Result<Generation, VolumeError> {
         let rotation = self.rotation();
         let Some(back) = rotation.rollback_to else {
             let why = match rotation.phase {
@@ -294,18 +307,19 @@ impl Volume {
             let why = format!("generation {back} is marked compromised: go forward with a new rotation instead");
             return Err(Error::Refused(why));
         }
-        self.commit_table(|table| {
-            retarget(table, back, now);
+        self.try_commit_table(|table| {
+            retarget(table, back, by)?;
             let rotation = &mut table.rotation;
             rotation.id += 1;
             rotation.phase = Phase::Running;
             rotation.target = back;
             rotation.rollback_to = None;
             rotation.is_rollback = true;
-            rotation.started = now;
+            rotation.started = by.now;
             rotation.drained = 0;
             rotation.verified = 0;
-            rotation.reason = reason.to_string();
+            rotation.reason.clone_from(&by.reason);
+            Ok(())
         })?;
         Ok(back)
     }
@@ -316,7 +330,7 @@ impl Volume {
     }
 
     /// Ends the way back: every generation without a durable reference becomes *empty*.
-    pub fn finalize(self: &Arc<Self>) -> Result<Vec<Generation>, VolumeError> {
+    pub fn finalize(self: &Arc<Self>, by: &By) -> Result<Vec<Generation>, VolumeError> {
         let rotation = self.rotation();
         if !matches!(rotation.phase, Phase::Drained) {
             return Err(Error::Refused(format!("cannot finalize: the rotation is {}", phase_name(rotation.phase))));
@@ -324,22 +338,24 @@ impl Volume {
         // The scan is of durable tags, behind a checkpoint, with no intent live: the proof that nothing refers to them.
         let references = self.references();
         if let Some((generation, extents)) = references.iter().find(|(generation, _)| **generation != rotation.target) {
+            let state = self.table().entry(*generation).map_or("unknown", |entry| entry.state.name());
             return Err(Error::Refused(format!(
-                "cannot finalize: {extents} extents or live intents still refer to generation {generation}"
+                "cannot finalize: {extents} extents or live intents still refer to generation {generation}, which is {state}"
             )));
         }
         self.next_epoch()?;
         let mut emptied = Vec::new();
-        self.commit_table(|table| {
+        self.try_commit_table(|table| {
             for entry in &mut table.entries {
                 let unused = !references.contains_key(&entry.generation) && entry.generation != Generation::METADATA;
                 if unused && matches!(entry.state, KeyState::Draining | KeyState::Prepared) {
-                    entry.state = KeyState::Empty;
+                    enter(entry, Step::Empty, by)?;
                     emptied.push(entry.generation);
                 }
             }
             table.rotation.phase = Phase::Finalized;
             table.rotation.rollback_to = None;
+            Ok(())
         })?;
         Ok(emptied)
     }
@@ -370,15 +386,16 @@ impl Volume {
 }
 
 /// Makes `target` the active generation; the one that was active drains.
-fn retarget(table: &mut GenerationTable, target: Generation, now: u64) {
+fn retarget(table: &mut GenerationTable, target: Generation, by: &By) -> Result<(), VolumeError> {
     for entry in table.entries.iter_mut().filter(|entry| entry.generation != Generation::METADATA) {
         if entry.generation == target {
-            entry.state = KeyState::Active;
-            entry.activated = now;
+            enter(entry, Step::Activate, by)?;
+            entry.activated = by.now;
         } else if entry.state == KeyState::Active {
-            entry.state = KeyState::Draining;
+            enter(entry, Step::Drain, by)?;
         }
     }
+    Ok(())
 }
 
 /// A phase's name in messages and the API.

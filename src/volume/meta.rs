@@ -20,6 +20,7 @@ use super::checkpoint::{Checkpoint, Copies, PageState};
 use super::error::VolumeError;
 use super::flush::FlushGroup;
 use super::log::IntentLog;
+use super::rules;
 use super::tags::TagTable;
 use crate::crypto::mac::MacKey;
 use crate::engine::Disk;
@@ -46,6 +47,10 @@ pub struct Meta {
     group: Option<Arc<FlushGroup>>,
     copies: Copies,
     table_sequence: u64,
+    /// Bytes of a table copy that may hold something: what is written is as long, so that nothing older outlives it.
+    table_reach: u64,
+    /// The pages of a checkpoint are being written, and no superblock names them yet.
+    mid_checkpoint: bool,
     written: u64,
 }
 
@@ -61,6 +66,8 @@ pub struct MetaParts {
     pub superblock: (Superblock, u64),
     /// The table that counts, and its sequence: its parity names its copy.
     pub table: (GenerationTable, u64),
+    /// Bytes of a table copy that may hold something.
+    pub table_reach: u64,
     /// Every tag page.
     pub pages: Vec<PageState>,
     /// The newest sequence seen on any copy of any page.
@@ -84,6 +91,8 @@ impl Meta {
             group: parts.group,
             copies: Copies::new(parts.superblock.1, parts.pages, parts.page_sequence),
             table_sequence: parts.table.1,
+            table_reach: parts.table_reach,
+            mid_checkpoint: false,
             written: 0,
         }
     }
@@ -173,12 +182,28 @@ impl Meta {
     /// Writes `table` to the copy that does not count, and flushes.
     fn put_table(&mut self, table: &GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
-        let bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
+        let mut bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
+        self.table_reach = self.table_reach.max(bytes.len() as u64);
+        if rules::overwrites_longer_table() {
+            bytes.resize(self.table_reach as usize, 0);
+        }
         let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
         self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
         self.table_sequence = sequence;
         Ok(())
+    }
+
+    /// Zeroes what older and longer tables may have left behind the present ones; durable on return.
+    pub fn wipe_table_slack(&mut self) -> Result<(), VolumeError> {
+        let slack = GENERATIONS_COPY.saturating_sub(self.table_reach);
+        for copy in [0, 1] {
+            if slack > 0 {
+                let place = self.superblock.zones.generations.offset + copy * GENERATIONS_COPY + self.table_reach;
+                self.write(place, &vec![0; slack as usize]).map_err(VolumeError::io("wipe the table's slack"))?;
+            }
+        }
+        self.flush()
     }
 
     /// Writes the table's other copy again: a crash fell between the two, or the copy has rotted.
@@ -200,6 +225,11 @@ impl Meta {
         self.write(place, &bytes).map_err(VolumeError::io("write an intent record"))
     }
 
+    /// Whether somebody is between the first and the third step of a checkpoint: another one would name pages of both.
+    pub fn is_mid_checkpoint(&self) -> bool {
+        self.mid_checkpoint
+    }
+
     /// The page of `extent` must go into the next checkpoint.
     pub fn touch(&mut self, extent: Extent) {
         self.copies.touch(extent.0 / TAGS_PER_PAGE);
@@ -212,6 +242,7 @@ impl Meta {
             self.copies.superblock_durable();
         }
         let begun = self.copies.begin(self.superblock.checkpoint, self.log.tail_after_checkpoint());
+        self.mid_checkpoint = true;
         for index in &begun.pages {
             self.write_page(*index, begun.sequence, tags)?;
         }
@@ -236,6 +267,7 @@ impl Meta {
     /// Step 3, after the flush: writes the superblock that makes the pages count. Another flush comes next.
     pub fn name_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), VolumeError> {
         self.copies.name(checkpoint);
+        self.mid_checkpoint = false;
         self.superblock.checkpoint = checkpoint.sequence;
         self.superblock.tail = checkpoint.tail;
         self.superblock.tag_digest = digest(&self.digest_key, self.copies.sequences());

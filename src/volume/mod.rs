@@ -11,6 +11,7 @@
 //! | `meta`, `checkpoint`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
+//! | `life` | what becomes of a key that nothing needs, or nobody may have |
 //! | `grow`, `shape` | more size for a volume in use; the size as of now |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
 //!
@@ -31,6 +32,7 @@ pub mod image;
 pub mod inbox;
 pub mod info;
 pub mod keyring;
+pub mod life;
 pub mod lifecycle;
 pub mod log;
 mod meta;
@@ -54,6 +56,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::crypto::EngineKind;
 use crate::crypto::fingerprint::Fingerprinter;
+use crate::crypto::mac::MacKey;
 use crate::engine::{Disk, DiskCaps};
 use crate::format::layout::{Shape, WriteMode};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock};
@@ -113,6 +116,7 @@ pub struct Volume {
     keyring: Keyring,
     prints: Fingerprinter,
     canary_key: crate::crypto::Secret,
+    statement_key: MacKey,
     meta: Mutex<Meta>,
     poison: OnceLock<String>,
     /// The poison is on the device, or on its way there.

@@ -27,7 +27,7 @@ use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
 use crate::crypto::mac::MacKey;
 use crate::crypto::{EngineKind, Secret, Suite, kdf};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
-use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
+use crate::format::envelope::{GENERATIONS, HEAD, SUPERBLOCK, TAIL, Unverified, peek};
 use crate::format::generations::{Entry, GenerationTable};
 use crate::format::intents::Record;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape};
@@ -35,7 +35,7 @@ use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, canary, stamp};
 use crate::keys::{Kek, WrapPurpose};
 use crate::sync::{AtomicBool, Mutex, OnceLock};
-use crate::units::{BLOCK, Generation, VolumeId};
+use crate::units::{BLOCK, Generation, VolumeId, align_up};
 use pages::{TagPages, check_tags, read_tags};
 
 /// How to open a volume.
@@ -64,6 +64,8 @@ pub struct MetadataKeys {
     pub prints: Secret,
     /// Canary texts.
     pub canary: Secret,
+    /// Signatures of statements.
+    pub statement: MacKey,
 }
 
 impl MetadataKeys {
@@ -75,6 +77,7 @@ impl MetadataKeys {
             digest: MacKey::new(&label(b"keymoult v1 tag digest", 32)),
             prints: label(b"keymoult v1 fingerprint", SECRET_LEN),
             canary: label(b"keymoult v1 canary", 32),
+            statement: MacKey::new(&label(b"keymoult v1 statement", 32)),
         }
     }
 }
@@ -132,6 +135,7 @@ pub fn open_disks(
         header: Arc::clone(&header),
         superblock,
         table,
+        table_reach: found.table_reach(),
         pages,
         page_sequence,
         log,
@@ -155,6 +159,7 @@ pub fn open_disks(
         keyring,
         prints: Fingerprinter::new(keys.prints),
         canary_key: keys.canary,
+        statement_key: keys.statement,
         meta: Mutex::new(meta),
         poison_written: AtomicBool::new(poison.get().is_some()),
         poison,
@@ -206,6 +211,16 @@ impl Found {
     fn tables_differ(&self) -> bool {
         let [a, b] = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
         !matches!((a, b), (Ok(a), Ok(b)) if a.body == b.body)
+    }
+
+    /// Bytes of a table copy that may hold something: all of it where a copy cannot be read.
+    fn table_reach(&self) -> u64 {
+        let reach = |bytes: &Vec<u8>| match peek(GENERATIONS, bytes) {
+            Ok(copy) => align_up((HEAD + copy.body.len() + TAIL) as u64, BLOCK),
+            Err(Damage::Zero { .. }) => 0,
+            Err(_) => GENERATIONS_COPY,
+        };
+        self.tables.iter().map(reach).max().unwrap_or(GENERATIONS_COPY)
     }
 
     /// Whether one superblock copy stands for both: the other cannot be read, or is of an earlier step of a growth. Such a

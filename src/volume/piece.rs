@@ -229,6 +229,9 @@ fn proceed(
     let disk = Arc::clone(&volume.data);
     piece.stage = Stage::Device;
     match piece.kind {
+        PieceKind::Punch { .. } | PieceKind::Zero if volume.is_closed(generation) => {
+            return leave_write(volume, piece, Err(IoFailure::Io));
+        }
         PieceKind::Punch { .. } => engine.submit(token(id), Op::Punch { disk, offset, len }),
         PieceKind::Zero => engine.submit(token(id), Op::ZeroRange { disk, offset, len }),
         _ => {

@@ -41,6 +41,13 @@ fn body_of(schema: &str) -> Value {
         "CheckRequest" => json!({"full": true, "bytes_per_s": 1 << 20, "reason": "why"}),
         "ResizeRequest" => json!({"size_bytes": 5 << 20, "reason": "why"}),
         "ReasonRequest" => json!({"reason": "why"}),
+        "KeyRequest" => json!({"generation": 1, "reason": "why"}),
+        "ScheduleRequest" => json!({"generation": 1, "after_s": 60, "break_glass": true, "reason": "why"}),
+        "DestroyRequest" => {
+            json!({"generation": 1, "despite_holders": true, "break_glass": true, "reason": "why"})
+        }
+        "BreakGlassRequest" => json!({"generation": 1, "undo": true, "break_glass": true, "reason": "why"}),
+        "ProofRequest" => json!({"proof": "signed"}),
         other => panic!("no body for {other}"),
     }
 }

@@ -95,6 +95,26 @@ impl Fake {
         Ok(ActionResult { volume: volume.into(), changed: *rotation != before, notes, rotation: rotation.clone() })
     }
 
+    /// A step of generation 1, which alone has a life here.
+    fn key(&self, volume: &str, generation: u32, state: KeyState) -> Result<KeyActed, ApiError> {
+        self.known(volume)?;
+        if generation != 1 {
+            let what = format!("generation {generation} is active: start a rotation away from it first");
+            return Err(ApiError::new(ErrorKind::State, what));
+        }
+        Ok(KeyActed {
+            volume: volume.into(),
+            generation,
+            state,
+            changed: true,
+            complete: state != KeyState::Revoked,
+            notes: vec!["what an operator should know".into()],
+            evidence: Some("ab".repeat(32)),
+            proof: (state == KeyState::Disabled).then(|| "/var/lib/keymoult/proofs/v/1.json".into()),
+            left_memory_ms: (state == KeyState::Revoked).then_some(3),
+        })
+    }
+
     fn checking(&self, volume: &str, state: CheckState, full: bool) -> CheckStatus {
         CheckStatus {
             volume: volume.into(),
@@ -188,9 +208,64 @@ impl Operations for Fake {
             activated: Some("2026-01-02T03:04:06Z".into()),
             bytes_encrypted: 5 << 20,
             extents: 2,
+            age_s: 86_400,
+            cryptoperiod_left_s: (generation > 0).then_some(if generation == 1 { -3600 } else { 7200 }),
+            bytes_left: (generation > 0).then_some(if generation == 1 { -(1 << 20) } else { 1 << 30 }),
+            changed: (generation == 1).then(|| "2026-01-03T00:00:00Z".into()),
+            actor: (generation == 1).then(|| "user 0, process 7".into()),
+            reason: (generation == 1).then(|| "leaked".into()),
+            scheduled: (generation == 1).then(|| "2026-01-10T00:00:00Z".into()),
+            evidence: (generation == 1).then(|| "ab".repeat(32)),
             wraps: vec![wrap.clone()],
         };
         Ok(vec![key(0, KeyState::Active), key(1, KeyState::Draining), key(2, KeyState::Active)])
+    }
+
+    fn retire_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Disabled)
+    }
+
+    fn restore_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Empty)
+    }
+
+    fn schedule_key(&self, volume: &str, request: &ScheduleRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Scheduled)
+    }
+
+    fn cancel_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Disabled)
+    }
+
+    fn destroy_key(&self, volume: &str, request: &DestroyRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Destroyed)
+    }
+
+    fn compromise_key(&self, volume: &str, request: &BreakGlassRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Draining)
+    }
+
+    fn revoke_key(&self, volume: &str, request: &KeyRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Revoked)
+    }
+
+    fn reinstate_key(&self, volume: &str, request: &BreakGlassRequest) -> Result<KeyActed, ApiError> {
+        self.key(volume, request.generation, KeyState::Draining)
+    }
+
+    fn verify_proof(&self, volume: &str, request: &ProofRequest) -> Result<ProofVerdict, ApiError> {
+        self.known(volume)?;
+        let authentic = request.proof == "signed";
+        Ok(ProofVerdict {
+            volume: volume.into(),
+            generation: 1,
+            digest: "ab".repeat(32),
+            authentic,
+            on_record: authentic,
+            time: Some("2026-01-03T00:00:00Z".into()),
+            actor: "user 0, process 7".into(),
+            holders: vec!["header-backup /srv/old".into()],
+        })
     }
 
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {

@@ -29,6 +29,11 @@ fn status() {
 }
 
 #[test]
+fn key() {
+    with_daemon("tests/cli/cmd/daemon/key.trycmd");
+}
+
+#[test]
 fn rotate() {
     with_daemon("tests/cli/cmd/daemon/rotate.trycmd");
 }

@@ -12,6 +12,7 @@ use keymoult::format::generations::{Order, Pace, Phase, VerifyMode};
 use keymoult::units::{Extent, Generation};
 use keymoult::volume::Volume;
 use keymoult::volume::create::{CreateOptions, ModeChoice, create};
+use keymoult::volume::life::By;
 use keymoult::volume::lifecycle::RotationSpec;
 use keymoult::volume::open::open_disks;
 use keymoult::volume::pipeline::Pipeline;
@@ -90,8 +91,7 @@ fn start(volume: &Arc<Volume>, keks: &Keks, suite: Suite) -> (Pipeline, Generati
         pace: Pace { rate: 1 << 20, adaptive: true, factor_percent: 200 },
         verify: VerifyMode::Sample(500_000),
         hold_finalize: true,
-        reason: "golden image".into(),
-        now: NOW + 60,
+        by: By::daemon("golden image", NOW + 60),
     };
     let target = volume.start_rotation(keks, &spec).unwrap();
     let engine = keymoult::engine::open(Some(IoKind::Posix), &EngineOptions::default()).unwrap();
@@ -133,7 +133,7 @@ fn rotate_and_finalize(volume: &Arc<Volume>, keks: &Keks) {
     }
     pipeline.drain(target).unwrap();
     volume.update_rotation(|rotation| rotation.phase = Phase::Drained).unwrap();
-    assert_eq!(volume.finalize().unwrap(), [Generation(1)]);
+    assert_eq!(volume.finalize(&By::daemon("golden image", NOW + 120)).unwrap(), [Generation(1)]);
     assert!(Client::new(volume).read_all() == plaintext());
 }
 

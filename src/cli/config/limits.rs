@@ -78,11 +78,11 @@ fn set<T>(value: &mut T, given: Option<T>) {
 
 /// A time: `"10s"`, `"5min"`, or seconds as a number; None for `"never"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Time(Option<Duration>);
+pub struct Time(pub Option<Duration>);
 
 /// A size: `"64KiB"`, or bytes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Size(u64);
+pub struct Size(pub u64);
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {

@@ -76,6 +76,30 @@ pub struct KeyInfo {
     pub bytes_encrypted: u64,
     /// Extents that refer to it.
     pub extents: u64,
+    /// Seconds since it became active, or was made.
+    #[serde(default)]
+    pub age_s: u64,
+    /// Seconds left of its cryptoperiod, negative when it is over; absent where the policy has none for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cryptoperiod_left_s: Option<i64>,
+    /// Bytes it may still encrypt by policy, negative when it has encrypted more; absent where the policy has no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_left: Option<i64>,
+    /// When it came into its state, RFC 3339; absent if it is in the state it was made in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
+    /// Who brought it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// From when on it may be destroyed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<String>,
+    /// SHA-256 of the statement that proved it unneeded, 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// Its wrapped copies.
     pub wraps: Vec<Wrap>,
 }

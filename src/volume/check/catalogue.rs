@@ -155,6 +155,12 @@ const OTHERS: &[(&str, &str, Option<&str>)] = &[
     ("tag-digest", "an older page would bring back older keys: the volume does not open", Some(RESTORE)),
     ("tag-unknown", "those extents cannot be read", Some(RESTORE)),
     ("tag-state", "no extent may be under such a key: it might be taken for unused and destroyed", Some(RESTORE)),
+    (
+        "tag-revoked",
+        "those extents answer EIO: their key was withdrawn",
+        Some("key reinstate gives the key back; nothing is lost"),
+    ),
+    ("data-revoked", "nothing is known of those extents", Some("key reinstate gives the key back, then check again")),
     ("tag-census", "the daemon has miscounted: its figures cannot be believed", Some(REPORT)),
     ("ring-gap", "a record that was durable is gone: the volume does not open", Some(RESTORE)),
     ("ring-contradiction", "a record and the tags cannot both be true: the volume does not open", Some(RESTORE)),

@@ -12,8 +12,9 @@ use super::ring::against_tags;
 use super::survey::{Found, Survey};
 use crate::crypto::fingerprint::Fingerprinter;
 use crate::engine::Disk;
+use crate::format::generations::{GenerationTable, KeyState};
 use crate::format::superblock::Superblock;
-use crate::units::{BLOCK, HOLE_SLICE, align_down, align_up};
+use crate::units::{BLOCK, Generation, HOLE_SLICE, align_down, align_up};
 use crate::volume::holes::is_zero;
 use crate::volume::keyring::{GenerationKey, Keyring};
 use crate::volume::replay::{LiveIntent, Side, classify, expected};
@@ -51,11 +52,20 @@ pub(super) fn read_all(survey: &Survey<'_>, found: &mut Found, progress: &mut dy
     for (extent, tag) in (0u32..).zip(&tags.tags) {
         let live = effective.live.binary_search_by_key(&extent, |live| live.intent.extent.0);
         let live = live.ok().map(|index| &effective.live[index]);
-        reader.extent(&mut found.report, extent, effective.tag(extent, *tag).0, live);
+        let tag = effective.tag(extent, *tag);
+        match is_revoked(table, tag) {
+            true => reader.pass_over(&mut found.report, tag),
+            false => reader.extent(&mut found.report, extent, tag.0, live),
+        }
         progress(superblock.shape.extent_range(extent).1, size);
     }
     let data = reader.report;
     summary(&mut found.report, data);
+}
+
+/// Whether the key of `tag` was withdrawn: that nobody reads its extents is what was asked for.
+pub(super) fn is_revoked(table: &GenerationTable, tag: Generation) -> bool {
+    table.entry(tag).is_some_and(|entry| entry.state == KeyState::Revoked)
 }
 
 /// Enters what was read.
@@ -87,11 +97,26 @@ impl<'a> Reader<'a> {
         Reader { disk, superblock, keyring, prints, report, buf, plain: [Vec::new(), Vec::new()] }
     }
 
+    /// An extent whose key was withdrawn.
+    pub fn pass_over(&mut self, report: &mut CheckReport, tag: Generation) {
+        self.report.extents += 1;
+        self.report.extents_unread += 1;
+        self.note_revoked(report, tag);
+    }
+
+    /// Says once of each generation that its extents are not read.
+    pub fn note_revoked(&self, report: &mut CheckReport, tag: Generation) {
+        let place = format!("generation {tag}");
+        if !report.findings.iter().any(|finding| finding.name == "data-revoked" && finding.place == place) {
+            report.add(Severity::Note, "data-revoked", place, "its key is revoked, so its extents are not read", None);
+        }
+    }
+
     fn extent(&mut self, report: &mut CheckReport, extent: u32, tag: u32, live: Option<&LiveIntent>) {
         self.report.extents += 1;
         let generations = match live {
             Some(live) => vec![live.intent.old, live.intent.new],
-            None => vec![crate::units::Generation(tag)],
+            None => vec![Generation(tag)],
         };
         let keys: Vec<_> = generations.iter().filter_map(|generation| self.keyring.get(*generation)).collect();
         let whole = if keys.len() < generations.len() {

@@ -40,8 +40,10 @@ pub(super) fn generations(
     keys: &mut Keys,
     header: &dyn Disk,
 ) {
-    let destroyed = |entry: &&Entry| entry.state == KeyState::Destroyed;
-    for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA && !destroyed(entry)) {
+    for entry in table.entries.iter().filter(|entry| entry.generation != Generation::METADATA) {
+        if !may_be_opened(entry.state) {
+            continue;
+        }
         let place = format!("generation {}", entry.generation);
         let Some(suite) = Suite::from_id(entry.suite) else {
             let what = format!("suite {} is unknown to this build", entry.suite);
@@ -62,6 +64,11 @@ pub(super) fn generations(
             Err(error) => report.add(Severity::Error, "key-unusable", place, error.to_string(), None),
         }
     }
+}
+
+/// Whether a check unwraps the key of such a generation: not one that is gone, nor one that nobody may have.
+fn may_be_opened(state: KeyState) -> bool {
+    !matches!(state, KeyState::Destroyed | KeyState::Revoked)
 }
 
 fn canary(

@@ -58,7 +58,10 @@ pub(super) fn references(report: &mut CheckReport, table: &GenerationTable, coun
         let generation = entry.generation;
         let of = |tally: &Tally| tally.get(&generation).copied().unwrap_or(0);
         let extents = of(&counts.census);
-        if extents > 0 && !matches!(entry.state, KeyState::Active | KeyState::Draining) {
+        if extents > 0 && entry.state == KeyState::Revoked {
+            let what = format!("{extents} extents carry generation {generation}, which is revoked");
+            report.add(Severity::Note, "tag-revoked", "tags", what, None);
+        } else if extents > 0 && !entry.state.may_be_tagged() {
             let what = format!("{extents} extents carry generation {generation}, which is {}", entry.state.name());
             report.add(Severity::Error, "tag-state", "tags", what, None);
         }

@@ -102,7 +102,8 @@ fn pair(
 /// Ends a poisoning, if everything passed. `found` is what stands there after all repairs.
 pub(super) fn poison(survey: &Survey<'_>, found: &mut Found, depth: Depth<'_>) -> Result<(), VolumeError> {
     let poisoned = found.report.poisoned.is_some();
-    if !poisoned || !depth.repair || !depth.full || found.report.errors() > 0 {
+    let unread = found.report.data.as_ref().is_none_or(|data| data.extents_unread > 0);
+    if !poisoned || !depth.repair || !depth.full || found.report.errors() > 0 || unread {
         return Ok(());
     }
     let (Some((superblock, twins)), Some(keys)) = (&found.superblock, &found.keys) else { return Ok(()) };

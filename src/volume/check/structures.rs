@@ -236,8 +236,9 @@ pub(super) fn table_coherence(report: &mut CheckReport, table: &GenerationTable)
         bad("table-target", "the metadata key is the target".into());
     }
     if let Some(back) = rotation.rollback_to {
-        let loaded = table.entry(back).is_some_and(|entry| entry.state.is_loaded());
-        if !loaded {
+        // A revoked one may be reinstated; going back is refused until then.
+        let available = |state: KeyState| state.is_loaded() || state == KeyState::Revoked;
+        if !table.entry(back).is_some_and(|entry| available(entry.state)) {
             bad(
                 "table-rotation",
                 format!("the rotation may roll back to generation {back}, whose key is not available"),

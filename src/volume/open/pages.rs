@@ -22,6 +22,7 @@ use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::checkpoint::PageState;
 use crate::volume::error::VolumeError;
 use crate::volume::info::tag_page_places;
+use crate::volume::rules;
 use crate::volume::tags::Census;
 
 /// Pages of a run: what one thread reads at a time, of each copy.
@@ -253,8 +254,11 @@ enum Fault {
 fn fault_of(table: &GenerationTable, tag: Generation) -> Option<Fault> {
     match table.entry(tag).filter(|entry| entry.generation != Generation::METADATA) {
         None => Some(Fault::Unknown),
-        Some(entry) => {
-            (!matches!(entry.state, KeyState::Active | KeyState::Draining)).then_some(Fault::State(entry.state))
-        }
+        Some(entry) => (!may_be_tagged(entry.state)).then_some(Fault::State(entry.state)),
     }
+}
+
+/// Whether extents may carry a generation in this state.
+fn may_be_tagged(state: KeyState) -> bool {
+    state.may_be_tagged() && (state != KeyState::Revoked || rules::accepts_revoked_tags())
 }

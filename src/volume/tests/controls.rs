@@ -41,6 +41,11 @@ fn growing(setting: Setting) -> Setting {
     Setting { grows: 4, ..in_place(setting) }
 }
 
+/// Where keys live and die all the time.
+fn living(setting: Setting) -> Setting {
+    Setting { lives: 2, ..in_place(setting) }
+}
+
 macro_rules! controls {
     ($($name:ident: $rule:ident, $depth:literal, $adapt:expr;)*) => {
         $(#[test]
@@ -67,6 +72,9 @@ controls! {
     with_two_intents_of_an_extent: OneIntent, 0, restless;
     with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, growing;
     with_records_of_a_shorter_last_extent: RingEmptied, 0, growing;
+    with_the_end_of_a_longer_table_left_behind: LongerTable, 0, living;
+    with_a_canary_erased_before_its_key: CanaryLast, 0, living;
+    with_tags_of_a_revoked_generation_refused: RevokedTags, 0, living;
 }
 
 /// A granule that the device does not replace at once.

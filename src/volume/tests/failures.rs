@@ -8,11 +8,13 @@ use super::kek::OpenKek;
 use super::rig::Client;
 use super::sim::engine::SimEngine;
 use super::sim::ledger::{End, Ledger};
+use super::sim::lives::revive;
 use super::sim::rng::Rng;
 use super::sim::state::DiskState;
 use super::sim::work::{Run, Setting, disks_of, in_full};
 use super::sim::world::{Fault, Kind, World};
 use crate::crypto::EngineKind;
+use crate::format::generations::KeyState;
 use std::sync::Arc;
 
 /// Long enough never to be reached by a test that passes.
@@ -62,7 +64,9 @@ fn run_with(setting: Setting, fault: Fault) -> Result<Option<(End3, Kind)>, Stri
     let poisoned = run.volume.poisoned().is_some();
     let ledger = run.ledger_now();
     let mut client = Client::new(&run.volume, Box::new(SimEngine::new(0, false)));
-    ledger.judge(0, &client.content(), End::Kill).map_err(|wrong| format!("as it runs on: {wrong}"))?;
+    if !run.volume.table().entries.iter().any(|entry| entry.state == KeyState::Revoked) {
+        ledger.judge(0, &client.content(), End::Kill).map_err(|wrong| format!("as it runs on: {wrong}"))?;
+    }
     ledger.judge_size(run.volume.size()).map_err(|wrong| format!("as it runs on: {wrong}"))?;
     let states = run.world.states();
     let mut rng = Rng::new(setting.seed ^ fault.operation);
@@ -88,7 +92,23 @@ fn look(
 ) -> Result<(), String> {
     let world = World::new(image, 1 << 32);
     let opened = disks_of(&world, setting.detached).open(&OpenKek::list(), EngineKind::AwsLc, false);
-    let volume = Arc::new(opened.map_err(|error| format!("{what}: it cannot be opened: {}", in_full(&error)))?);
+    let mut volume = Arc::new(opened.map_err(|error| format!("{what}: it cannot be opened: {}", in_full(&error)))?);
+    let disks = disks_of(&world, setting.detached);
+    let zones = volume.meta().superblock.zones;
+    let header = disks.header.as_ref().unwrap_or(&disks.data);
+    if volume.poisoned().is_none() {
+        let judged = ledger.judge_keys(&volume.table(), &**header, zones.generations.end());
+        judged.map_err(|wrong| format!("{what}: {wrong}"))?;
+        if revive(&volume).map_err(|wrong| format!("{what}: {wrong}"))? {
+            drop(volume);
+            let again = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
+            volume =
+                Arc::new(again.map_err(|error| format!("{what}: it cannot be opened again: {}", in_full(&error)))?);
+        }
+    } else if volume.table().entries.iter().any(|entry| entry.state == KeyState::Revoked) {
+        // Nothing is reinstated on a poisoned volume.
+        return Ok(());
+    }
     let mut client = Client::new(&volume, Box::new(SimEngine::new(0, false)));
     ledger.judge(0, &client.content(), end).map_err(|wrong| format!("{what}: {wrong}"))?;
     ledger.judge_size(volume.size()).map_err(|wrong| format!("{what}: {wrong}"))?;
@@ -140,4 +160,9 @@ fn every_operation_may_fail_once() {
 #[test]
 fn every_operation_may_fail_once_while_the_volume_grows() {
     fail_each((1..=6).map(|seed| Setting { actions: 8, grows: 3, ..short(seed) }).collect());
+}
+
+#[test]
+fn every_operation_may_fail_once_while_keys_live_and_die() {
+    fail_each((1..=6).map(|seed| Setting { actions: 10, lives: 2, ..short(seed) }).collect());
 }

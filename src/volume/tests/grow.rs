@@ -13,6 +13,7 @@ use crate::format::layout::{Place, Shape, WriteMode};
 use crate::units::{BLOCK, Generation};
 use crate::volume::background::kept;
 use crate::volume::check::{CheckReport, Depth, Severity, check_disks};
+use crate::volume::life::By;
 use crate::volume::{Volume, VolumeError};
 
 const EXTENT: u64 = 64 << 10;
@@ -92,7 +93,7 @@ fn a_rotation_that_is_held_is_no_obstacle_and_goes_on_either_way() {
         content[(SIZE - BLOCK) as usize..][..more.len()].copy_from_slice(&more);
         rig.client.flush().unwrap();
         if back {
-            rig.volume.roll_back("test", 3).unwrap();
+            rig.volume.roll_back(&By::daemon("test", 3)).unwrap();
         }
         rig.rotate().unwrap();
         assert!(rig.client.content() == content);

@@ -8,6 +8,7 @@ mod failures;
 mod grow;
 pub mod hooked;
 mod kek;
+mod life;
 mod model;
 mod online;
 mod poison;

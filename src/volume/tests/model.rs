@@ -7,6 +7,7 @@ use super::rig::{Rig, bytes_of, shape};
 use crate::crypto::{EngineKind, Suite};
 use crate::format::layout::WriteMode;
 use crate::volume::executor::RequestKind;
+use crate::volume::life::By;
 
 const SIZE: u64 = 7 * (64 << 10) + 5 * 4096; // the last extent is short
 
@@ -177,7 +178,7 @@ impl Run {
                 self.rig.start_rotation(*suite);
             }
             Step::RollBack => {
-                let _ = self.rig.volume.roll_back("test", 3);
+                let _ = self.rig.volume.roll_back(&By::daemon("test", 3));
             }
             Step::Drain => {
                 let target = self.rig.target();

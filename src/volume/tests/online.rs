@@ -14,6 +14,7 @@ use crate::format::generations::Phase;
 use crate::format::layout::WriteMode;
 use crate::volume::Volume;
 use crate::volume::check::{OnlineOptions, Severity};
+use crate::volume::life::By;
 use crate::volume::pipeline::Pipeline;
 
 /// Checks until told to stop; how many checks and findings "ok" there were.
@@ -57,9 +58,9 @@ fn beside(kind: IoKind, mode: WriteMode, detached: bool, rotations: u64) {
         rotate(&volume, &mut pipeline);
         if round % 2 == 0 {
             volume.update_rotation(|rotation| rotation.phase = Phase::Drained).unwrap();
-            volume.finalize().unwrap();
+            volume.finalize(&By::daemon("test", 4)).unwrap();
         } else {
-            volume.roll_back("test", 3).unwrap();
+            volume.roll_back(&By::daemon("test", 3)).unwrap();
             rotate(&volume, &mut pipeline);
         }
         round += 1;

@@ -15,6 +15,7 @@ use crate::units::{Extent, Generation};
 use crate::volume::background::kept;
 use crate::volume::create::{NewVolume, create_on_disks};
 use crate::volume::executor::{Executor, IoFailure, Reply, Request, RequestKind};
+use crate::volume::life::By;
 use crate::volume::lifecycle::RotationSpec;
 use crate::volume::open::open_disks;
 use crate::volume::pipeline::Pipeline;
@@ -39,8 +40,7 @@ pub fn spec(suite: Suite) -> RotationSpec {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
-        reason: "test".into(),
-        now: 2,
+        by: By::daemon("test", 2),
     }
 }
 

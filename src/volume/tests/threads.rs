@@ -15,6 +15,7 @@ use crate::format::layout::WriteMode;
 use crate::units::Extent;
 use crate::volume::Volume;
 use crate::volume::executor::RequestKind;
+use crate::volume::life::By;
 use crate::volume::pipeline::Pipeline;
 
 pub const BLOCK: u64 = 4096;
@@ -121,7 +122,7 @@ fn stress(kind: IoKind, mode: WriteMode, helpers: usize, rotations: usize) {
     for _ in 0..rotations {
         volume.start_rotation(&keks, &spec(Suite::Aes256Xts)).unwrap();
         rotate(&volume, &mut pipeline);
-        volume.roll_back("test", 3).unwrap();
+        volume.roll_back(&By::daemon("test", 3)).unwrap();
         rotate(&volume, &mut pipeline);
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -15,6 +15,7 @@ use keymoult::volume::Volume;
 use keymoult::volume::check::{CheckReport, Depth, check_disks};
 use keymoult::volume::executor::IoFailure;
 use keymoult::volume::info::info_disks;
+use keymoult::volume::life::By;
 use keymoult::volume::lifecycle::RotationSpec;
 use keymoult::volume::open::open_disks;
 use keymoult::volume::pipeline::Pipeline;
@@ -121,8 +122,7 @@ fn rotate(volume: &Arc<Volume>) {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Off,
         hold_finalize: true,
-        reason: "fuzzing".into(),
-        now: 1_750_000_000,
+        by: By::daemon("fuzzing", 1_750_000_000),
     };
     let Ok(target) = volume.start_rotation(keks(), &spec) else { return };
     let mut pipeline = Pipeline::new(Arc::clone(volume), engine());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::pace::Pacer;
 use crate::units::{Extent, Generation};
-use crate::volume::check::data::{Reader, STEP, summary};
+use crate::volume::check::data::{Reader, STEP, is_revoked, summary};
 use crate::volume::check::report::{CheckReport, Severity};
 use crate::volume::gates::ReadGate;
 use crate::volume::keyring::GenerationKey;
@@ -60,7 +60,13 @@ fn piece(
         }
         ReadGate::Device(generation) => {
             let key = volume.keyring.get(generation);
-            let whole = read(report, reader, extent, generation, key, from..to);
+            let whole = match key.is_none() && is_revoked(&volume.meta().table, generation) {
+                true => {
+                    reader.note_revoked(report, generation);
+                    false
+                }
+                false => read(report, reader, extent, generation, key, from..to),
+            };
             volume.gates.end_read(extent);
             whole
         }

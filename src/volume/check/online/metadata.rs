@@ -82,6 +82,9 @@ impl Online<'_> {
                 let what = "its wraps open to another key than the one the daemon uses";
                 report.add(Severity::Error, "key-differs", "generation 0 (metadata)", what, None);
             } else {
+                // What is not in memory, so that nobody has it, is not unwrapped to be looked at.
+                let mut table = table.clone();
+                table.entries.retain(|entry| entry.state.is_loaded());
                 keys::generations(report, &superblock, &table, self.keks, &mut opened, &*self.volume.header);
             }
         }

@@ -11,6 +11,7 @@ use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::check::{CheckReport, Depth, Finding, Severity, check_disks};
 use crate::volume::create::{CreateOptions, ModeChoice, create};
+use crate::volume::life::By;
 use crate::volume::lifecycle::RotationSpec;
 use crate::volume::open::open_disks;
 use crate::volume::pipeline::Pipeline;
@@ -126,7 +127,7 @@ impl Fixture {
         pipeline.step(&extents, target, 1_000_000).unwrap();
         pipeline.drain(target).unwrap();
         volume.update_rotation(|rotation| rotation.phase = crate::format::generations::Phase::Drained).unwrap();
-        assert_eq!(volume.finalize().unwrap(), [Generation(1)]);
+        assert_eq!(volume.finalize(&By::daemon("test", 4)).unwrap(), [Generation(1)]);
         target
     }
 
@@ -172,8 +173,7 @@ pub fn spec() -> RotationSpec {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
-        reason: "test".into(),
-        now: 1_000_100,
+        by: By::daemon("test", 1_000_100),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::check::{CheckReport, Checker, JobState, OnlineOptions, Severity};
 use crate::volume::create::ModeChoice;
 use crate::volume::info::tag_page_places;
+use crate::volume::life::By;
 use crate::volume::{Volume, VolumeError};
 
 fn look(volume: &Volume, keks: &Keks, full: bool) -> CheckReport {
@@ -73,7 +74,7 @@ fn nothing_is_wrong_at_any_point_of_a_rotation() {
         }
         pipeline.drain(target).unwrap();
         volume.update_rotation(|rotation| rotation.phase = crate::format::generations::Phase::Drained).unwrap();
-        volume.finalize().unwrap();
+        volume.finalize(&By::daemon("test", 4)).unwrap();
         let report = look(&volume, &fixture.keks, true);
         clean(&report);
         assert!(report.references[0].proven_empty && !report.references[1].proven_empty);

@@ -26,6 +26,8 @@ pub struct Actor {
     pub wrongs: Vec<String>,
     /// Requests that were answered with an error.
     pub failed: u64,
+    /// A key is revoked: errors are what was asked for.
+    pub excused: bool,
     /// How seldom it acts when interrupted.
     pub seldom: u64,
 }
@@ -116,7 +118,7 @@ impl Actor {
             let reply = match outcome {
                 Ok(reply) => reply,
                 Err(_) => {
-                    self.failed += 1;
+                    self.failed += u64::from(!self.excused);
                     if let Some(Asked::Change) = self.asked.remove(&id) {
                         self.note(Note::Failed { id });
                     }

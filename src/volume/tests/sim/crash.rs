@@ -7,12 +7,14 @@ use super::super::kek::OpenKek;
 use super::super::rig::Client;
 use super::engine::SimEngine;
 use super::ledger::{End, Ledger};
+use super::lives::revive;
 use super::rng::Rng;
 use super::state::DiskState;
 use super::work::{Recording, disks_of, in_full, pipeline};
 use super::world::{Event, World};
 use crate::crypto::EngineKind;
 use crate::format::envelope::{SUPERBLOCK, peek};
+use crate::format::generations::KeyState;
 use crate::format::layout::{SUPERBLOCK_A, SUPERBLOCK_B};
 use crate::format::superblock::Superblock;
 use crate::units::{BLOCK, Extent};
@@ -37,6 +39,8 @@ pub struct Tally {
     pub inspected: u64,
     /// Images of a growth that was committed and not finished.
     pub half_grown: u64,
+    /// Images in which a key was withdrawn.
+    pub withdrawn: u64,
     /// Operations of the workloads.
     pub operations: u64,
 }
@@ -51,6 +55,7 @@ impl Tally {
         self.carried_on += other.carried_on;
         self.inspected += other.inspected;
         self.half_grown += other.half_grown;
+        self.withdrawn += other.withdrawn;
         self.operations += other.operations;
     }
 }
@@ -124,16 +129,29 @@ impl Checker<'_> {
             Ok(volume) => Arc::new(volume),
             Err(error) => return Err(format!("it cannot be opened: {}", in_full(&error))),
         };
+        let history = world.take_history();
+        let (table, zones) = (volume.table(), volume.meta().superblock.zones);
+        let header = disks.header.as_ref().unwrap_or(&disks.data);
+        ledger.judge_keys(&table, &**header, zones.generations.end())?;
+        self.tally.withdrawn += u64::from(table.entries.iter().any(|entry| entry.state == KeyState::Revoked));
+        let volume = match revive(&volume)? {
+            true => {
+                drop(volume);
+                let again = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
+                Arc::new(again.map_err(|error| format!("it cannot be opened again: {}", in_full(&error)))?)
+            }
+            false => volume,
+        };
         let mut client = Client::new(&volume, Box::new(SimEngine::new(0, false)));
         let found = client.content();
         ledger.judge(0, &found, end)?;
         ledger.judge_size(volume.size())?;
         ledger.judge_target(volume.rotation().target)?;
-        if self.rng.once_in(6) && end == End::Power {
+        let whole = table.entries.iter().all(|entry| entry.state != KeyState::Revoked);
+        if self.rng.once_in(6) && end == End::Power && whole {
             self.look_without_writing(&image, &found, ledger)?;
         }
         self.tally.rolled_forward += u64::from(volume.recovered().rolled_forward > 0);
-        let history = world.take_history();
         if depth > 0 && history.iter().any(|event| !matches!(event, Event::Flushed { .. })) {
             self.crash_recovery(image, base, &history, ledger, depth)?;
         }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::engine::Disk;
+use crate::format::generations::{GenerationTable, KeyState};
 use crate::units::Generation;
+use crate::volume::life::{Windows, search};
 
 pub const SECTOR: usize = 512;
 
@@ -32,6 +35,12 @@ pub enum Note {
     GrowBegun { size: u64 },
     /// It has exactly this size: it has grown, or not at all.
     GrowDone { size: u64 },
+    /// The generation is in one of these states, marked compromised or not.
+    Key { generation: Generation, allowed: Vec<(KeyState, bool)> },
+    /// A rotation changes the states of several.
+    KeysChange,
+    /// These wrapped copies of the generation are being erased.
+    Erasing { generation: Generation, blobs: Vec<Vec<u8>> },
 }
 
 /// How the machine went down.
@@ -105,6 +114,10 @@ pub struct Ledger {
     target: Option<Generation>,
     /// Sizes the volume may have.
     sizes: Vec<u64>,
+    /// States that generations may be in, as far as they are known.
+    keys: BTreeMap<Generation, Vec<(KeyState, bool)>>,
+    /// Wrapped copies of which nothing may be left once their generation is destroyed.
+    erased: BTreeMap<Generation, Vec<Vec<u8>>>,
 }
 
 impl Ledger {
@@ -114,7 +127,17 @@ impl Ledger {
         let zeros = Sector { versions: vec![zeros], durable: 0, answered: 0 };
         let sectors = vec![zeros; most as usize / SECTOR];
         let (changes, flushes, unflushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ledger { sectors, changes, flushes, unflushed, target: Some(Generation::FIRST), sizes: vec![size] }
+        let (keys, erased) = (BTreeMap::new(), BTreeMap::new());
+        Ledger {
+            sectors,
+            changes,
+            flushes,
+            unflushed,
+            target: Some(Generation::FIRST),
+            sizes: vec![size],
+            keys,
+            erased,
+        }
     }
 
     pub fn take(&mut self, note: &Note) {
@@ -130,7 +153,17 @@ impl Ledger {
                     self.settle(sector, change);
                 }
             }
-            Note::TargetBegun => self.target = None,
+            Note::Key { generation, allowed } => {
+                self.keys.insert(*generation, allowed.clone());
+            }
+            Note::KeysChange => self.keys.clear(),
+            Note::Erasing { generation, blobs } => {
+                self.erased.insert(*generation, blobs.clone());
+            }
+            Note::TargetBegun => {
+                self.target = None;
+                self.keys.clear();
+            }
             Note::TargetDone { target } => self.target = Some(*target),
             Note::GrowBegun { size } => self.sizes.push(*size),
             Note::GrowDone { size } => self.sizes = vec![*size],
@@ -250,6 +283,24 @@ impl Ledger {
             true => Ok(()),
             false => Err(format!("the size is {found}, allowed are {:?}", self.sizes)),
         }
+    }
+
+    /// Whether every generation is in a state it may be in, and nothing is left of those that are destroyed.
+    pub fn judge_keys(&self, table: &GenerationTable, header: &dyn Disk, len: u64) -> Result<(), String> {
+        for entry in &table.entries {
+            let found = (entry.state, entry.compromised);
+            if let Some(allowed) = self.keys.get(&entry.generation).filter(|allowed| !allowed.contains(&found)) {
+                return Err(format!("generation {} is {found:?}, allowed are {allowed:?}", entry.generation));
+            }
+            let blobs = self.erased.get(&entry.generation).filter(|_| entry.state == KeyState::Destroyed);
+            let Some(blobs) = blobs else { continue };
+            let windows = Windows::of(blobs.iter().map(Vec::as_slice), std::iter::empty());
+            let residue = search(header, len, &windows).map_err(|error| error.to_string())?;
+            if let Some(place) = residue.found.first() {
+                return Err(format!("generation {} is destroyed, but its key stands at {place}", entry.generation));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the rotation may have this target.

@@ -5,6 +5,7 @@ pub mod actor;
 pub mod crash;
 pub mod engine;
 pub mod ledger;
+pub mod lives;
 pub mod order;
 pub mod pages;
 pub mod rng;

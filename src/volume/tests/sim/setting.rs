@@ -22,6 +22,8 @@ pub struct Setting {
     pub watched: bool,
     /// Once in so many actions the volume grows; 0: never.
     pub grows: u64,
+    /// Once in so many actions a key takes a step in its life; 0: never.
+    pub lives: u64,
 }
 
 impl Setting {
@@ -42,6 +44,7 @@ impl Setting {
             restless: 10,
             watched: true,
             grows: 0,
+            lives: 0,
         }
     }
 

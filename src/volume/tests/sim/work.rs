@@ -19,12 +19,13 @@ use super::world::{Event, SimDisk, World, set_hook};
 use super::zones::Frailties;
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;
-use crate::format::generations::Phase;
+use crate::format::generations::{KeyState, Phase};
 use crate::format::layout::{Shape, plan};
 use crate::units::{Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::VolumeError;
 use crate::volume::background::kept;
+use crate::volume::life::By;
 use crate::volume::pipeline::{Patience, Pipeline};
 
 /// What a run leaves: where it started and all that happened.
@@ -48,10 +49,10 @@ pub fn disks_of(world: &Arc<World<Note>>, detached: bool) -> Disks {
 pub struct Run {
     setting: Setting,
     pub volume: Arc<Volume>,
-    pipeline: Pipeline,
-    actor: Rc<RefCell<Actor>>,
+    pub(super) pipeline: Pipeline,
+    pub(super) actor: Rc<RefCell<Actor>>,
     pub world: Arc<World<Note>>,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// The disks and the ledger as the workload began.
     start: Vec<DiskState>,
     ledger: Ledger,
@@ -135,6 +136,7 @@ impl Run {
             asked: BTreeMap::new(),
             wrongs: Vec::new(),
             failed: 0,
+            excused: false,
             seldom: 4 + rng.below(8),
         };
         fill(&mut actor, &setting.shape);
@@ -236,6 +238,9 @@ impl Run {
         if self.setting.grows > 0 && self.rng.once_in(self.setting.grows) {
             return self.grow();
         }
+        if self.setting.lives > 0 && self.rng.once_in(self.setting.lives) {
+            return self.live();
+        }
         if self.rng.once_in(self.setting.restless) {
             return match self.rng.below(6) {
                 0 if self.volume.table().entries.len() < 8 => self.start(),
@@ -269,7 +274,7 @@ impl Run {
         }
     }
 
-    fn target(&self) -> Generation {
+    pub(super) fn target(&self) -> Generation {
         self.volume.rotation().target
     }
 
@@ -314,17 +319,20 @@ impl Run {
     }
 
     fn roll_back(&mut self) -> Result<(), VolumeError> {
-        if self.volume.rotation().rollback_to.is_none() {
+        let table = self.volume.table();
+        let back = table.rotation.rollback_to.and_then(|back| table.entry(back));
+        if back.is_none_or(|back| back.compromised || back.state != KeyState::Draining) {
             return Ok(());
         }
         self.actor.borrow_mut().note(Note::TargetBegun);
-        let target = self.volume.roll_back("test", 3)?;
+        let target = self.volume.roll_back(&By::daemon("test", 3))?;
         self.actor.borrow_mut().note(Note::TargetDone { target });
         Ok(())
     }
 
     /// Rotates all there is and, sometimes, finalizes.
     fn finish(&mut self) -> Result<(), VolumeError> {
+        self.reinstate_all()?;
         let target = self.target();
         for _ in 0..60 {
             if self.volume.census().keys().all(|tag| *tag == target) {
@@ -339,7 +347,8 @@ impl Run {
         self.between();
         if self.rng.once_in(2) && self.volume.census().keys().all(|tag| *tag == target) {
             self.volume.update_rotation(|rotation| rotation.phase = Phase::Drained)?;
-            self.volume.finalize()?;
+            self.actor.borrow_mut().note(Note::KeysChange);
+            self.volume.finalize(&By::daemon("test", 4))?;
         }
         Ok(())
     }

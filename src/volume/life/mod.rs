@@ -1,0 +1,180 @@
+//! The life of a key generation after it has encrypted: retire, restore, schedule, destroy; compromise, revoke, reinstate.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `steps` | which step leads where: the table, pure |
+//! | `retire`, `scan`, `statement` | the proof that nothing needs a key, and what states it |
+//! | `destroy`, `residue` | erasing a key, and the proof that nothing of it is left |
+//! | `revoke` | withdrawing a key that extents carry, and giving it back |
+//! | `clock` | waiting for others, by a clock that tests put in |
+//!
+//! Invariants: every step is one commit of the generation table, with time, actor and reason, so that a crash leaves the
+//! state of before or of after; a key is unloaded only behind that commit, and loaded only before it, proven by its
+//! canary; what cannot be undone is written only behind the commit that says so.
+
+mod clock;
+mod destroy;
+mod residue;
+mod retire;
+mod revoke;
+mod scan;
+mod statement;
+mod steps;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, SystemClock, wait_until};
+pub use destroy::{Destroyed, How, LostWrap};
+#[cfg(test)]
+pub(in crate::volume) use residue::{Windows, search};
+pub use retire::Retired;
+pub use revoke::{REVOKE_PATIENCE, Reinstated, Revoked};
+pub use statement::{Statement, Verdict};
+pub use steps::{Step, enter};
+
+use super::Volume;
+use super::error::VolumeError;
+use super::keyring::GenerationKey;
+use super::lifecycle::same_canary;
+use super::open::{read_or_empty, unwrap};
+use crate::crypto::Suite;
+use crate::format::canary::{self, Canary};
+use crate::format::generations::{Entry, GenerationTable};
+use crate::keys::Kek;
+use crate::units::Generation;
+
+/// Who takes a step, when and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, seconds since 1970.
+    pub now: u64,
+}
+
+impl By {
+    /// The daemon itself.
+    pub fn daemon(reason: &str, now: u64) -> By {
+        By { actor: "daemon".into(), reason: reason.into(), now }
+    }
+}
+
+/// The entry of `generation`.
+fn entry_of(table: &GenerationTable, generation: Generation) -> Result<&Entry, VolumeError> {
+    let missing = || VolumeError::Refused(format!("the volume has no generation {generation}"));
+    table.entry(generation).ok_or_else(missing)
+}
+
+impl Volume {
+    /// Whether the key of `generation` is not in memory: its extents answer EIO.
+    pub fn is_closed(&self, generation: Generation) -> bool {
+        !self.keyring.has(generation)
+    }
+
+    /// Whether `step` is allowed now, without taking it.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn may(&self, generation: Generation, step: Step) -> Result<(), VolumeError> {
+        self.writable()?;
+        let meta = self.meta();
+        steps::after(generation, entry_of(&meta.table, generation)?.state, step).map(|_| ())
+    }
+
+    /// Commit point of a step: the entry in its new state, and what else `change` does to it.
+    fn take(
+        self: &Arc<Self>,
+        generation: Generation,
+        step: Step,
+        by: &By,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<(), VolumeError> {
+        self.try_commit_table(|table| {
+            entry_of(table, generation)?;
+            let Some(entry) = table.entry_mut(generation) else { return Ok(()) };
+            enter(entry, step, by)?;
+            change(entry);
+            Ok(())
+        })
+    }
+
+    /// A retired key comes back into memory: nothing refers to it, as before.
+    ///
+    /// # Errors
+    /// The step is not allowed, no KEK opens the key, or its canary is wrong.
+    pub fn restore(self: &Arc<Self>, generation: Generation, keks: &[Kek], by: &By) -> Result<(), VolumeError> {
+        self.may(generation, Step::Restore)?;
+        self.with_loaded(generation, keks, || {
+            self.take(generation, Step::Restore, by, |entry| entry.life.evidence = [0; 32])
+        })
+    }
+
+    /// Gives the destruction of a retired key a date, seconds since 1970.
+    ///
+    /// # Errors
+    /// The step is not allowed.
+    pub fn schedule(self: &Arc<Self>, generation: Generation, date: u64, by: &By) -> Result<(), VolumeError> {
+        self.take(generation, Step::Schedule, by, |entry| entry.life.scheduled = date)
+    }
+
+    /// Withdraws the date; the key stays retired.
+    ///
+    /// # Errors
+    /// The step is not allowed.
+    pub fn cancel(self: &Arc<Self>, generation: Generation, by: &By) -> Result<(), VolumeError> {
+        self.take(generation, Step::Cancel, by, |entry| entry.life.scheduled = 0)
+    }
+
+    /// Marks the key as known to others, or takes the mark away. It stays in memory: what it encrypts has to be read to be
+    /// re-encrypted. False: it was so already.
+    ///
+    /// # Errors
+    /// The step is not allowed.
+    pub fn mark(self: &Arc<Self>, generation: Generation, compromised: bool, by: &By) -> Result<bool, VolumeError> {
+        if entry_of(&self.meta().table, generation)?.compromised == compromised {
+            return Ok(false);
+        }
+        self.take(generation, Step::Compromise, by, |entry| entry.compromised = compromised)?;
+        Ok(true)
+    }
+
+    /// Loads a key, proven by its canary, for the step that `commit` is; without it the key goes again.
+    fn with_loaded(
+        self: &Arc<Self>,
+        generation: Generation,
+        keks: &[Kek],
+        commit: impl FnOnce() -> Result<(), VolumeError>,
+    ) -> Result<(), VolumeError> {
+        let entry = entry_of(&self.meta().table, generation)?.clone();
+        // Loaded first: whoever finds the generation usable finds its key.
+        self.keyring.insert(self.unlocked(&entry, keks)?);
+        let committed = commit();
+        self.unload_if_closed(generation);
+        committed
+    }
+
+    /// Whatever became of a commit, the second copy of a table may have failed: memory holds the keys that its table says.
+    fn unload_if_closed(&self, generation: Generation) {
+        let is_loaded = |entry: &Entry| entry.state.is_loaded();
+        if !self.meta().table.entry(generation).is_some_and(is_loaded) {
+            self.keyring.remove(generation);
+        }
+    }
+
+    /// The key of an entry, as a KEK opens it and its canary on the device proves it.
+    fn unlocked(&self, entry: &Entry, keks: &[Kek]) -> Result<GenerationKey, VolumeError> {
+        let unknown = || VolumeError::Refused(format!("suite {} is unknown to this build", entry.suite));
+        let suite = Suite::from_id(entry.suite).ok_or_else(unknown)?;
+        let dek = unwrap(self.id, entry, keks)?;
+        let key = GenerationKey::new(self.engine, entry, suite, &dek)?;
+        let meta = self.meta();
+        let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
+        let block = read_or_empty(&*self.header, place, canary::SLOT);
+        let damaged = VolumeError::damaged(format!("the canary of generation {}", entry.generation));
+        let found = Canary::open(&meta.seal, u32::from(entry.canary_slot), &block).map_err(damaged)?;
+        same_canary(&self.canary_key, entry, &key, &found)?;
+        Ok(key)
+    }
+}
