@@ -6,6 +6,7 @@
 mod rotate;
 mod serve;
 mod volume;
+mod wraps;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
+pub use wraps::{RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 
 use super::help;
 use super::names::parse_control;
@@ -70,7 +72,7 @@ pub enum Command {
         #[command(subcommand)]
         command: RotateCommand,
     },
-    /// Show keys
+    /// Show keys, and change the KEKs that wrap them
     Key {
         /// What to do.
         #[command(subcommand)]
@@ -112,6 +114,12 @@ pub enum KeyCommand {
         /// Export name of the volume
         volume: String,
     },
+    /// Have another KEK open a volume instead; no data is re-encrypted
+    Rewrap(RewrapArgs),
+    /// Have another KEK open a volume, too
+    WrapAdd(WrapAddArgs),
+    /// Take a KEK's wraps away, if others are proven
+    WrapRemove(WrapRemoveArgs),
 }
 
 /// The verbs of `audit`.

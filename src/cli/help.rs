@@ -22,6 +22,9 @@ A running daemon:
   volume check VOLUME --online [--full]       check a volume while it is served
   volume resize VOLUME --size 20GiB           make it larger while it is served
   key list VOLUME                             list the keys of a volume
+  key rewrap VOLUME --to URI                  have another KEK open it instead
+  key wrap-add VOLUME --to URI                have another KEK open it, too
+  key wrap-remove VOLUME --from KEKID         take a KEK's wraps away
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it
   rotate status VOLUME                        show where the rotation stands

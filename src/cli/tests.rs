@@ -111,6 +111,8 @@ fn a_file_says_what_flags_say() {
     assert_eq!((filed.volumes[1].keks.as_slice(), filed.volumes[1].read_only), (&["file:/own".to_owned()][..], true));
     filed.volumes[1].keks = vec!["file:/everyone".into()];
     filed.volumes[1].read_only = false;
+    assert!(filed.place.ends_with("keymoult.toml"), "where to change what a rewrap changes");
+    filed.place = "command line".into();
     assert_eq!(filed, plan(FLAGS).unwrap());
 }
 
@@ -136,7 +138,7 @@ fn every_serve_flag_has_a_setting_and_the_other_way_round() {
     for flag in flags.iter().filter(|flag| !["config", "header"].contains(flag)) {
         assert!(known.contains(flag), "--{flag} has no setting");
     }
-    for setting in known.iter().filter(|setting| !["volume", "control", "limits"].contains(setting)) {
+    for setting in known.iter().filter(|setting| !["volume", "control", "limits", "policy"].contains(setting)) {
         assert!(flags.contains(setting), "{setting} has no flag");
     }
 }

@@ -146,7 +146,12 @@ impl Door {
         }
         ApiError::new(ErrorKind::Denied, format!("user {} may not {}", knock.actor.uid, knock.verb.name()))
             .at(knock.object.to_string())
-            .hint(format!("the policy is: {}", self.authorizer.describe()))
+            .hint(match knock.verb.takes_paths() {
+                true => {
+                    "it has the daemon open files that the request names, with the daemon's rights: ask as root".into()
+                }
+                false => format!("the policy is: {}", self.authorizer.describe()),
+            })
     }
 
     /// Records how an act ended. If that fails, the act has happened all the same; the log refuses the next one.
@@ -247,7 +252,9 @@ macro_rules! reasoned {
 }
 
 use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, ResizeRequest, RotateStart, VerifyRequest};
+use crate::control::api::{RewrapRequest, WrapAddRequest, WrapRemoveRequest};
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
+reasoned!(RewrapRequest, WrapAddRequest, WrapRemoveRequest);
 
 #[cfg(test)]
 #[path = "tests/door.rs"]

@@ -46,6 +46,8 @@ pub struct Meta {
     group: Option<Arc<FlushGroup>>,
     copies: Copies,
     table_sequence: u64,
+    /// Bytes of each table copy behind which all is zero.
+    table_used: [usize; 2],
     written: u64,
 }
 
@@ -61,6 +63,8 @@ pub struct MetaParts {
     pub superblock: (Superblock, u64),
     /// The table that counts, and its sequence: its parity names its copy.
     pub table: (GenerationTable, u64),
+    /// Bytes of each table copy behind which all is zero.
+    pub table_used: [usize; 2],
     /// Every tag page.
     pub pages: Vec<PageState>,
     /// The newest sequence seen on any copy of any page.
@@ -84,6 +88,7 @@ impl Meta {
             group: parts.group,
             copies: Copies::new(parts.superblock.1, parts.pages, parts.page_sequence),
             table_sequence: parts.table.1,
+            table_used: parts.table_used,
             written: 0,
         }
     }
@@ -170,15 +175,35 @@ impl Meta {
         self.put_table(&table)
     }
 
-    /// Writes `table` to the copy that does not count, and flushes.
+    /// Writes `table` to the copy that does not count, and flushes. What a longer table left there is zeroed with it: it may
+    /// be a wrap that was taken out.
     fn put_table(&mut self, table: &GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
-        let bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
-        let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
-        self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
+        let mut bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
+        let (copy, used) = (copy_of(sequence), bytes.len());
+        let dirty = used.max(self.table_used[copy]);
+        bytes.resize(dirty, 0);
+        self.table_used[copy] = dirty;
+        self.write(self.table_place(copy), &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
+        self.table_used[copy] = used;
         self.table_sequence = sequence;
         Ok(())
+    }
+
+    fn table_place(&self, copy: usize) -> u64 {
+        self.superblock.zones.generations.offset + copy as u64 * GENERATIONS_COPY
+    }
+
+    /// Both copies of the table as the device has them, past its cache.
+    pub fn read_tables(&self) -> Result<[Vec<u8>; 2], VolumeError> {
+        self.header.drop_cache().map_err(VolumeError::io("drop the cache"))?;
+        let read = |copy| {
+            let mut bytes = vec![0; GENERATIONS_COPY as usize];
+            self.header.read_at(self.table_place(copy), &mut bytes).map(|()| bytes)
+        };
+        let [a, b] = [0, 1].map(|copy| read(copy).map_err(VolumeError::io("read the generation table back")));
+        Ok([a?, b?])
     }
 
     /// Writes the table's other copy again: a crash fell between the two, or the copy has rotted.

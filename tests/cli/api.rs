@@ -40,6 +40,10 @@ fn body_of(schema: &str) -> Value {
         "VerifyRequest" => json!({"verify": "full", "reason": "why"}),
         "CheckRequest" => json!({"full": true, "bytes_per_s": 1 << 20, "reason": "why"}),
         "ResizeRequest" => json!({"size_bytes": 5 << 20, "reason": "why"}),
+        "RewrapRequest" => json!({"to": "file:/new", "new_kek": true, "from": "ab12", "keep_old": false,
+            "generation": 1, "reason": "why"}),
+        "WrapAddRequest" => json!({"to": "file:/new", "new_kek": true, "generation": 1, "reason": "why"}),
+        "WrapRemoveRequest" => json!({"from": "ab12", "generation": 1, "reason": "why"}),
         "ReasonRequest" => json!({"reason": "why"}),
         other => panic!("no body for {other}"),
     }

@@ -41,6 +41,11 @@ fn growing(setting: Setting) -> Setting {
     Setting { grows: 4, ..in_place(setting) }
 }
 
+/// Where KEKs change all the time.
+fn rewrapping(setting: Setting) -> Setting {
+    Setting { rewraps: 3, ..in_place(setting) }
+}
+
 macro_rules! controls {
     ($($name:ident: $rule:ident, $depth:literal, $adapt:expr;)*) => {
         $(#[test]
@@ -67,6 +72,8 @@ controls! {
     with_two_intents_of_an_extent: OneIntent, 0, restless;
     with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, growing;
     with_records_of_a_shorter_last_extent: RingEmptied, 0, growing;
+    with_wraps_removed_before_others_are_proven: WrapsProven, 0, rewrapping;
+    with_wraps_removed_before_others_are_added: AddBeforeRemove, 0, |setting| Setting { slips: 0, ..rewrapping(setting) };
 }
 
 /// A granule that the device does not replace at once.

@@ -4,7 +4,6 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::kek::OpenKek;
 use super::rig::Client;
 use super::sim::engine::SimEngine;
 use super::sim::ledger::{End, Ledger};
@@ -87,7 +86,8 @@ fn look(
     what: &str,
 ) -> Result<(), String> {
     let world = World::new(image, 1 << 32);
-    let opened = disks_of(&world, setting.detached).open(&OpenKek::list(), EngineKind::AwsLc, false);
+    let opened =
+        disks_of(&world, setting.detached).open(&ledger.keks(&mut Rng::new(setting.seed)), EngineKind::AwsLc, false);
     let volume = Arc::new(opened.map_err(|error| format!("{what}: it cannot be opened: {}", in_full(&error)))?);
     let mut client = Client::new(&volume, Box::new(SimEngine::new(0, false)));
     ledger.judge(0, &client.content(), end).map_err(|wrong| format!("{what}: {wrong}"))?;
@@ -140,4 +140,9 @@ fn every_operation_may_fail_once() {
 #[test]
 fn every_operation_may_fail_once_while_the_volume_grows() {
     fail_each((1..=6).map(|seed| Setting { actions: 8, grows: 3, ..short(seed) }).collect());
+}
+
+#[test]
+fn every_operation_may_fail_once_while_its_keks_change() {
+    fail_each((1..=6).map(|seed| Setting { actions: 8, rewraps: 3, ..short(seed) }).collect());
 }

@@ -19,3 +19,4 @@ mod sim;
 mod tag_pages;
 mod threads;
 mod verify;
+mod wraps;

@@ -1,10 +1,13 @@
 //! What a client may find in every sector after a crash: the bytes it was told are durable, or any it has written since;
-//! and how many sectors.
+//! how many sectors; and which KEKs open it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::super::kek::{NamedKek, OpenKek};
+use super::rng::Rng;
+use crate::keys::Kek;
 use crate::units::Generation;
 
 pub const SECTOR: usize = 512;
@@ -32,6 +35,8 @@ pub enum Note {
     GrowBegun { size: u64 },
     /// It has exactly this size: it has grown, or not at all.
     GrowDone { size: u64 },
+    /// Each of these KEKs alone opens it; `gone` does not any more.
+    Keks { each: Vec<String>, gone: Option<String> },
 }
 
 /// How the machine went down.
@@ -105,6 +110,10 @@ pub struct Ledger {
     target: Option<Generation>,
     /// Sizes the volume may have.
     sizes: Vec<u64>,
+    /// KEKs each of which must open the volume alone; none where one keeper opens everything.
+    keks: Vec<String>,
+    /// The KEK that opened it last and must not any more.
+    gone: Option<String>,
 }
 
 impl Ledger {
@@ -114,7 +123,16 @@ impl Ledger {
         let zeros = Sector { versions: vec![zeros], durable: 0, answered: 0 };
         let sectors = vec![zeros; most as usize / SECTOR];
         let (changes, flushes, unflushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ledger { sectors, changes, flushes, unflushed, target: Some(Generation::FIRST), sizes: vec![size] }
+        Ledger {
+            sectors,
+            changes,
+            flushes,
+            unflushed,
+            target: Some(Generation::FIRST),
+            sizes: vec![size],
+            keks: Vec::new(),
+            gone: None,
+        }
     }
 
     pub fn take(&mut self, note: &Note) {
@@ -134,6 +152,7 @@ impl Ledger {
             Note::TargetDone { target } => self.target = Some(*target),
             Note::GrowBegun { size } => self.sizes.push(*size),
             Note::GrowDone { size } => self.sizes = vec![*size],
+            Note::Keks { each, gone } => (self.keks, self.gone) = (each.clone(), gone.clone()),
         }
     }
 
@@ -242,6 +261,24 @@ impl Ledger {
             0 => Ok(()),
             count => Err(format!("{count} sectors hold what they must not after {end:?}; {}", wrong[0])),
         }
+    }
+
+    /// KEKs that must open the volume: one of those that each do, chosen anew every time.
+    pub fn keks(&self, rng: &mut Rng) -> Vec<Kek> {
+        match self.keks.is_empty() {
+            true => OpenKek::list(),
+            false => vec![NamedKek::new(&self.keks[rng.below(self.keks.len() as u64) as usize], false)],
+        }
+    }
+
+    /// Whether two KEKs open the volume just now.
+    pub fn has_two_keks(&self) -> bool {
+        self.keks.len() > 1
+    }
+
+    /// The KEK that must not open the volume any more.
+    pub fn gone(&self) -> Option<Kek> {
+        self.gone.as_deref().map(|name| NamedKek::new(name, false))
     }
 
     /// Whether the volume may have this size.

@@ -22,6 +22,10 @@ pub struct Setting {
     pub watched: bool,
     /// Once in so many actions the volume grows; 0: never.
     pub grows: u64,
+    /// Once in so many actions another KEK takes over; 0: never.
+    pub rewraps: u64,
+    /// Once in so many times that KEK wraps wrongly; 0: never.
+    pub slips: u64,
 }
 
 impl Setting {
@@ -42,6 +46,8 @@ impl Setting {
             restless: 10,
             watched: true,
             grows: 0,
+            rewraps: 0,
+            slips: 4,
         }
     }
 
