@@ -7,6 +7,7 @@ mod life;
 mod rotate;
 mod serve;
 mod volume;
+mod wraps;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use life::{KeyArgs, LifeCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
+pub use wraps::{RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 
 use super::help;
 use super::names::parse_control;
@@ -72,7 +74,7 @@ pub enum Command {
         #[command(subcommand)]
         command: RotateCommand,
     },
-    /// Show keys, and what becomes of them
+    /// Show keys, what becomes of them, and the KEKs that wrap them
     Key {
         /// What to do.
         #[command(subcommand)]
@@ -117,6 +119,12 @@ pub enum KeyCommand {
     /// What becomes of a key
     #[command(flatten)]
     Life(LifeCommand),
+    /// Have another KEK open a volume instead; no data is re-encrypted
+    Rewrap(RewrapArgs),
+    /// Have another KEK open a volume, too
+    WrapAdd(WrapAddArgs),
+    /// Take a KEK's wraps away, if others are proven
+    WrapRemove(WrapRemoveArgs),
 }
 
 /// The verbs of `audit`.

@@ -2,7 +2,8 @@
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
 //! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
-//! TLS in `[tls]`, the policy of keys in `[policy]`, and an entry of `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
+//! TLS in `[tls]`, the policy of keys and where cipher suites stand in `[policy]`, and an entry of `nbd` may be a table that
+//! says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
 //! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
@@ -21,6 +22,7 @@ use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs};
 use super::failure::{Failure, bad_input};
 use super::names::{Named, check_name, parse_control, stem};
 use crate::control::DEFAULT_STATE_DIR;
+use crate::crypto::SuitePolicy;
 use crate::nbd::tls::Files;
 use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
 use limits::FileLimits;
@@ -79,6 +81,10 @@ pub struct ServePlan {
     pub state_dir: PathBuf,
     /// What the operator wants of keys.
     pub policy: KeyPolicy,
+    /// Where cipher suites stand.
+    pub suites: SuitePolicy,
+    /// Where the plan was read: the path of the file, or `command line`.
+    pub place: String,
 }
 
 /// The configuration file.
@@ -127,6 +133,7 @@ pub fn plan(
         None => (File::default(), "command line".into()),
     };
     let wrong = |what: String| bad_input(what).at(place.clone());
+    let suites = file.policy.suites().map_err(wrong)?;
     let volumes = volumes(args, &file).map_err(wrong)?;
     check_volumes(&volumes).map_err(wrong)?;
     let insecure = args.insecure || file.insecure;
@@ -161,8 +168,15 @@ pub fn plan(
         cache: args.cache.or(file.cache).unwrap_or_default(),
         workers: args.workers.or(file.workers).map(usize::from),
         state_dir: args.state_dir.clone().or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
-        policy: file.policy.policy().map_err(wrong)?,
+        policy: file.policy.keys().map_err(wrong)?,
+        suites,
+        place: place.clone(),
     })
+}
+
+/// Where cipher suites stand by the configuration file at `path`; a volume is made without a daemon.
+pub fn suites(path: &Path) -> Result<SuitePolicy, Failure> {
+    read(path)?.policy.suites().map_err(|what| bad_input(what).at(path.display().to_string()))
 }
 
 fn read(path: &Path) -> Result<File, Failure> {

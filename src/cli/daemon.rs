@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::alarms::{self, Alarms};
 use super::args::{CacheChoice, CryptoChoice, IoChoice};
 use super::config::{ServePlan, VolumePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
+use super::keks;
 use super::notify;
 use super::operations::{DaemonOperations, Served, census_line};
 use super::reload::{self, Reload};
@@ -25,7 +27,7 @@ use crate::control::witness::AuditWitness;
 use crate::control::{self, door::Door};
 use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
-use crate::keys::{self, Kek, KekUri, NewKek, Witness};
+use crate::keys::{Kek, KekUri, Keks, NewKek, Witness};
 use crate::latency::Histogram;
 use crate::nbd::{self, Export, ExportError, Exports};
 use crate::rotation::Controller;
@@ -58,11 +60,11 @@ pub fn serve(
     let witness: Arc<dyn Witness> = Arc::new(AuditWitness::new(Arc::clone(&door)));
     let mut opened = Vec::new();
     for volume in &plan.volumes {
-        opened.push(open_volume(volume, plan, crypto, &witness)?);
+        opened.push(open_volume(volume, plan, crypto, &witness, &door)?);
     }
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     let mut offered = Vec::new();
-    for (planned, volume, _) in &opened {
+    for Opened { planned, volume, .. } in &opened {
         let export = export(&planned.name, volume).map(|export| export.with_audience(planned.audience.clone()));
         let added = export.and_then(|export| exports.add(export));
         offered.push(added.map_err(|error| Failure::from_error(Exit::BadInput, &error))?);
@@ -78,7 +80,7 @@ pub fn serve(
     let volumes: Vec<Arc<Served>> = opened
         .into_iter()
         .zip(offered)
-        .map(|((planned, volume, keks), export)| {
+        .map(|(Opened { planned, volume, keks, alarms }, export)| {
             door.note(
                 Verb::VolumeOpen,
                 &Object::Volume(planned.name.clone()),
@@ -89,6 +91,7 @@ pub fn serve(
                 path: planned.path.display().to_string(),
                 header: planned.header.as_ref().map(|path| path.display().to_string()),
                 export,
+                alarms,
                 checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })
@@ -104,6 +107,9 @@ pub fn serve(
         door: Arc::clone(&door),
         state_dir: plan.state_dir.clone(),
         policy: plan.policy,
+        witness,
+        suites: plan.suites.clone(),
+        place: plan.place.clone(),
     });
     let control = control::Server::start(&plan.control, Arc::clone(&door), operations)?;
     let said = ready(&Ready {
@@ -189,21 +195,18 @@ fn block_signals() -> Result<SigSet, Failure> {
     Ok(set)
 }
 
-/// Opened KEKs.
-pub type Keks = Vec<Kek>;
-
 /// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too. `witness` is told of their
 /// uses; tools keep no record.
 pub fn open_keks(
     uris: &[String],
     new: NewKek,
     witness: Option<&Arc<dyn Witness>>,
-) -> Result<(Keks, Vec<String>), Failure> {
+) -> Result<(Vec<Kek>, Vec<String>), Failure> {
     let mut keks = Vec::new();
     let mut made = Vec::new();
     for text in uris {
         let uri: KekUri = text.parse().map_err(|error| failure_of::key(&error))?;
-        let opened = keys::open(&uri, new).map_err(|error| failure_of::key(&error))?;
+        let opened = crate::keys::open(&uri, new).map_err(|error| failure_of::key(&error))?;
         if opened.created {
             made.push(opened.keeper.describe().label.clone());
         }
@@ -216,15 +219,22 @@ pub fn open_keks(
 const LOCK_TRIES: u32 = 30;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-type Opened<'a> = (&'a VolumePlan, Arc<Volume>, Arc<Vec<Kek>>);
+/// A volume that was opened to be served.
+struct Opened<'a> {
+    planned: &'a VolumePlan,
+    volume: Arc<Volume>,
+    keks: Arc<Keks>,
+    alarms: Alarms,
+}
 
 fn open_volume<'a>(
     planned: &'a VolumePlan,
     plan: &ServePlan,
     engine: EngineKind,
     witness: &Arc<dyn Witness>,
+    door: &Door,
 ) -> Result<Opened<'a>, Failure> {
-    let (keks, _) = open_keks(&planned.keks, NewKek::Never, Some(witness))?;
+    let (keks, missing) = keks::open_each(&planned.keks, witness)?;
     let how = OpenVolume {
         path: &planned.path,
         header: planned.header.as_deref(),
@@ -234,7 +244,18 @@ fn open_volume<'a>(
         engine,
     };
     let volume = open_patiently(&how);
-    let volume = volume.map_err(|error| failure_of::volume(&error).at(planned.path.display().to_string()))?;
+    let volume = volume.map_err(|error| {
+        let mut failure = failure_of::volume(&error).at(planned.path.display().to_string());
+        for keks::Missing { kek, why } in &missing {
+            failure = failure.at(format!("{kek} was not tried: {why}"));
+        }
+        let changed = matches!(error, VolumeError::WrongKey { .. } | VolumeError::Key(_))
+            .then(|| keks::last_change(door.audit().path(), &planned.name));
+        match changed.flatten() {
+            Some(change) => failure.at(format!("its KEK was changed while it was served: {change}")),
+            None => failure,
+        }
+    })?;
     let recovered = volume.recovered();
     tracing::info!(
         name = planned.name,
@@ -248,7 +269,9 @@ fn open_volume<'a>(
     if let Some(reason) = volume.poisoned() {
         tracing::error!(name = planned.name, reason, "the volume is poisoned: it is served for reading only");
     }
-    Ok((planned, Arc::new(volume), Arc::new(keks)))
+    let alarms = Alarms::default();
+    alarms::of_opening(&alarms, &planned.name, &volume, &missing, door);
+    Ok(Opened { planned, volume: Arc::new(volume), keks: Arc::new(Keks::new(keks)), alarms })
 }
 
 /// Opens a volume; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon

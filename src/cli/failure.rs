@@ -56,6 +56,11 @@ impl Failure {
         self
     }
 
+    /// What the command ends with.
+    pub(super) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Nobody reads stdout any more: the one failure that is none.
     pub(super) fn is_silent(&self) -> bool {
         self.exit == Exit::Ok

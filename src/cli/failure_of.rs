@@ -124,6 +124,7 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
         | VolumeError::TagState { .. }
         | VolumeError::ReadBack { .. }
         | VolumeError::Ring(_) => ErrorKind::Damaged,
+        VolumeError::Unproven { source, .. } => volume_kind(source),
         VolumeError::Poisoned(_) | VolumeError::Refused(_) | VolumeError::TableFull => ErrorKind::State,
     }
 }

@@ -31,6 +31,9 @@ A running daemon:
   key revoke VOLUME GENERATION                withdraw it, whatever it encrypts
   key reinstate VOLUME GENERATION             give a withdrawn key back
   key verify-proof VOLUME FILE                check what `key retire` has signed
+  key rewrap VOLUME --to URI                  have another KEK open it instead
+  key wrap-add VOLUME --to URI                have another KEK open it, too
+  key wrap-remove VOLUME --from KEKID         take a KEK's wraps away
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it
   rotate status VOLUME                        show where the rotation stands

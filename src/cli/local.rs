@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Progress;
 use super::report::{Created, Speed, SpeedRow};
-use super::{failure_of, words};
-use crate::crypto::{Suite, speed};
+use super::{config, failure_of, words};
+use crate::crypto::{Standing, Suite, speed};
 use crate::engine::CacheMode;
 use crate::keys::NewKek;
 use crate::volume::create::{self, CreateOptions};
@@ -24,6 +24,7 @@ pub use super::daemon::serve;
 pub fn create(args: &CreateArgs, progress: &mut Progress) -> Result<Created, Failure> {
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     refuse_early(args)?;
+    let warnings = by_policy(args)?;
     let new = if args.new_kek { NewKek::IfMissing } else { NewKek::Never };
     let (keks, new_key_files) = open_keks(&args.keks, new, None)?;
     let suite = suite(args.cipher);
@@ -73,6 +74,7 @@ pub fn create(args: &CreateArgs, progress: &mut Progress) -> Result<Created, Fai
         keks: keks.iter().map(|kek| kek.describe().label.clone()).collect(),
         new_key_files,
         zeroed_bytes: zeroed,
+        warnings,
     })
 }
 
@@ -90,6 +92,21 @@ fn refuse_early(args: &CreateArgs) -> Result<(), Failure> {
             .hint("a header is made new; choose another name, or remove the file if it is of no use"));
     }
     Ok(())
+}
+
+/// What policy has to say against the suite; refuses one that it forbids.
+fn by_policy(args: &CreateArgs) -> Result<Vec<String>, Failure> {
+    let Some(path) = &args.config else { return Ok(Vec::new()) };
+    let suite = suite(args.cipher);
+    let verdict = config::suites(path)?.verdict(suite, words::now());
+    let what = words::standing(suite, &verdict);
+    match verdict.standing {
+        Standing::Allowed => Ok(Vec::new()),
+        Standing::Deprecated => Ok(vec![what]),
+        Standing::Forbidden => {
+            Err(Failure::new(Exit::Refused, what).at(path.display().to_string()).hint("choose another --cipher"))
+        }
+    }
 }
 
 /// A key file made for a volume that then could not be made serves nobody.

@@ -3,6 +3,7 @@
 //! Invariants: results go to stdout, progress and errors to stderr; with `--json` each is JSON; every failure ends in a
 //! documented exit code ([`exit::Exit`]) and says what, where and what to do. Secrets are never arguments.
 
+mod alarms;
 pub mod args;
 mod audit;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod exit;
 pub mod failure;
 mod failure_of;
 mod help;
+mod keks;
 mod life;
 mod local;
 mod names;
@@ -31,6 +33,7 @@ mod status;
 mod usage;
 mod volume;
 mod words;
+mod wraps;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -63,11 +66,20 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args, &global, &output),
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
-        Command::Key { command: KeyCommand::List { volume } } => status::keys(&volume, &global, &output),
-        Command::Key { command: KeyCommand::Life(command) } => life::run(&command, &global, &output),
+        Command::Key { command } => key(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),
+    }
+}
+
+fn key(command: &KeyCommand, global: &args::Global, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        KeyCommand::List { volume } => status::keys(volume, global, output),
+        KeyCommand::Life(command) => life::run(command, global, output),
+        KeyCommand::Rewrap(args) => wraps::rewrap(args, global, output),
+        KeyCommand::WrapAdd(args) => wraps::add(args, global, output),
+        KeyCommand::WrapRemove(args) => wraps::remove(args, global, output),
     }
 }
 

@@ -1,23 +1,25 @@
 //! The verbs of the control API on a running daemon: names in, controllers asked, words out.
 
 mod life;
+mod wraps;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::KeyPolicy;
-use super::{failure_of, words};
+use super::{alarms, failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
     self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, Growing, IoReport,
-    KeyActed, KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan,
-    VerifyRequest, VolumeStatus,
+    KeyActed, KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 use crate::control::door::Door;
-use crate::crypto::{EngineKind, Suite};
+use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
+use crate::keys::Witness;
 use crate::nbd::Export;
 use crate::rotation::Controller;
 use crate::units::Generation;
@@ -39,6 +41,8 @@ pub struct Served {
     pub controller: Controller,
     /// Its checks.
     pub checker: Checker,
+    /// Its alarms.
+    pub alarms: alarms::Alarms,
 }
 
 /// What the control plane can do with this daemon.
@@ -59,11 +63,37 @@ pub struct DaemonOperations {
     pub state_dir: PathBuf,
     /// What the operator wants of keys.
     pub policy: KeyPolicy,
+    /// Who is told of every use of a KEK.
+    pub witness: Arc<dyn Witness>,
+    /// Where cipher suites stand.
+    pub suites: SuitePolicy,
+    /// Where the daemon's settings were read: the path of a file, or `command line`.
+    pub place: String,
 }
 
 impl DaemonOperations {
     fn find(&self, name: &str) -> Result<&Arc<Served>, ApiError> {
         self.volumes.iter().find(|served| served.name == name).ok_or_else(|| ApiError::no_such_volume(name))
+    }
+
+    /// What there is to say against `suite`, if anything.
+    fn risk_of(&self, suite: Suite) -> Option<String> {
+        let verdict = self.suites.verdict(suite, words::now());
+        match verdict.standing {
+            Standing::Allowed => None,
+            Standing::Deprecated => Some(words::standing(suite, &verdict)),
+            Standing::Forbidden => Some(format!("{}: `rotate start` refuses it", words::standing(suite, &verdict))),
+        }
+    }
+
+    fn refuse_forbidden(&self, suite: Suite) -> Result<(), ApiError> {
+        let verdict = self.suites.verdict(suite, words::now());
+        match verdict.standing {
+            Standing::Forbidden => Err(ApiError::new(ErrorKind::Denied, words::standing(suite, &verdict))
+                .at(self.place.clone())
+                .hint("choose another --cipher")),
+            Standing::Allowed | Standing::Deprecated => Ok(()),
+        }
     }
 
     fn result(&self, served: &Served, changed: bool, notes: Vec<String>) -> ActionResult {
@@ -101,11 +131,13 @@ fn check_status_of(served: &Served) -> CheckStatus {
     }
 }
 
-fn volume_status(served: &Served) -> VolumeStatus {
+fn volume_status(served: &Served, suites: &SuitePolicy) -> VolumeStatus {
     let volume = served.controller.volume();
     let caps = volume.caps();
     let shape = volume.shape();
     let (active, status) = (volume.rotation().target, served.controller.status());
+    let mut raised = served.alarms.list();
+    raised.extend(alarms::of_suites(&volume.table(), volume, suites, &served.name));
     VolumeStatus {
         name: served.name.clone(),
         id: volume.id().to_string(),
@@ -121,6 +153,7 @@ fn volume_status(served: &Served) -> VolumeStatus {
         mode: words::mode(shape.mode),
         cache: if caps.align > 1 { "direct".into() } else { "page".into() },
         poisoned: volume.poisoned().map(str::to_string),
+        alarms: raised,
         growing: status.progress.growing.map(|(bytes_done, bytes_total)| Growing { bytes_done, bytes_total }),
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
@@ -157,20 +190,22 @@ impl Operations for DaemonOperations {
             crypto_engine: self.crypto.to_string(),
             unlocked_secret_bytes: crate::crypto::unlocked_bytes() as u64,
             lost: self.lost.clone(),
-            volumes: self.volumes.iter().map(|served| volume_status(served)).collect(),
+            volumes: self.volumes.iter().map(|served| volume_status(served, &self.suites)).collect(),
             ..DaemonStatus::default()
         })
     }
 
     fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
-        Ok(volume_status(self.find(volume)?))
+        Ok(volume_status(self.find(volume)?, &self.suites))
     }
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
         let volume = self.find(volume)?.controller.volume();
         let references = volume.references();
         let count = |generation| references.get(&generation).copied().unwrap_or(0);
-        Ok(volume.table().entries.iter().map(|entry| life::key(self, entry, count(entry.generation))).collect())
+        let openings = volume.openings();
+        let key = |entry: &_| life::key(self, entry, count(entry.generation), openings.get(&entry.generation));
+        Ok(volume.table().entries.iter().map(key).collect())
     }
 
     fn retire_key(&self, volume: &str, request: &api::KeyRequest) -> Result<KeyActed, ApiError> {
@@ -236,6 +271,7 @@ impl Operations for DaemonOperations {
             risks
                 .push(format!("the rotation to generation {from} is not finalized: its way back ends with this start"));
         }
+        risks.extend(self.risk_of(suite));
         if suite == Suite::None {
             risks.push("suite none writes plaintext to the backing".into());
         }
@@ -270,8 +306,10 @@ impl Operations for DaemonOperations {
         }
         let table = served.controller.volume().table();
         let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
+        let suite = suite(request.suite.as_ref(), present)?;
+        self.refuse_forbidden(suite)?;
         let spec = RotationSpec {
-            suite: suite(request.suite.as_ref(), present)?,
+            suite,
             order: words::order_in(&request.order),
             pace: words::pace_in(&request.pace),
             verify: words::verify_in(request.verify),
@@ -279,7 +317,9 @@ impl Operations for DaemonOperations {
             by: life::by(reason(request.reason.as_ref())?),
         };
         let generation = served.controller.start(&spec).map_err(failed)?;
-        Ok(self.result(served, true, vec![format!("DEK generation {generation} is active; re-encryption has begun")]))
+        let mut notes = vec![format!("DEK generation {generation} is active; re-encryption has begun")];
+        notes.extend(self.risk_of(suite));
+        Ok(self.result(served, true, notes))
     }
 
     fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
@@ -353,6 +393,18 @@ impl Operations for DaemonOperations {
 
     fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError> {
         Ok(check_status_of(self.find(volume)?))
+    }
+
+    fn rewrap(&self, volume: &str, request: &RewrapRequest) -> Result<Rewrapped, ApiError> {
+        wraps::rewrap(self, volume, request)
+    }
+
+    fn wrap_add(&self, volume: &str, request: &WrapAddRequest) -> Result<Rewrapped, ApiError> {
+        wraps::add(self, volume, request)
+    }
+
+    fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError> {
+        wraps::remove(self, volume, request)
     }
 
     fn ready(&self) -> Result<(), ApiError> {

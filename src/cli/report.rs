@@ -41,6 +41,8 @@ pub struct Created {
     pub new_key_files: Vec<String>,
     /// Bytes of data area that were zeroed.
     pub zeroed_bytes: u64,
+    /// What policy has to say against it.
+    pub warnings: Vec<String>,
 }
 
 /// What `serve` says once clients can come.

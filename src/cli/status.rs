@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::output::{Output, properties, row, table};
 use super::{remote, report, size};
 use crate::control::Client;
-use crate::control::api::{DaemonStatus, KeyInfo, KeyState, Rotation, RotationState, VolumeStatus};
+use crate::control::api::{Alarm, DaemonStatus, KeyInfo, KeyState, Rotation, RotationState, VolumeStatus, Wrap};
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -102,6 +102,8 @@ fn volume_text(volume: &VolumeStatus) -> String {
     ];
     pairs.extend(volume.header.iter().map(|header| ("header", header.clone())));
     pairs.extend(volume.poisoned.iter().map(|why| ("POISONED", format!("writes are refused: {why}"))));
+    let alarm = |alarm: &Alarm| ("ALARM", format!("{}, since {}: {}", alarm.kind.name(), alarm.since, alarm.what));
+    pairs.extend(volume.alarms.iter().map(alarm));
     pairs.push(("rotation", rotation_line(&volume.rotation)));
     format!("volume {}\n{}", volume.name, properties(&pairs))
 }
@@ -134,6 +136,12 @@ fn generation(generation: Option<u32>) -> String {
     generation.map_or_else(|| "?".into(), |generation| generation.to_string())
 }
 
+/// A wrap; among several the one that opened the key is marked.
+fn wrap_text(wrap: &Wrap, among_others: bool) -> String {
+    let mark = if among_others && wrap.opened { " (opened it)" } else { "" };
+    format!("{}:{} v{}{mark}", wrap.provider, wrap.kek_id, wrap.kek_version)
+}
+
 /// Key generations as a table.
 pub fn key_table(keys: &[KeyInfo]) -> String {
     let mut rows =
@@ -141,12 +149,13 @@ pub fn key_table(keys: &[KeyInfo]) -> String {
     for key in keys {
         let state =
             if key.compromised { format!("{}, compromised", key.state.name()) } else { key.state.name().into() };
-        let wraps: Vec<String> =
-            key.wraps.iter().map(|wrap| format!("{}:{} v{}", wrap.provider, wrap.kek_id, wrap.kek_version)).collect();
+        let wraps: Vec<String> = key.wraps.iter().map(|wrap| wrap_text(wrap, key.wraps.len() > 1)).collect();
+        let standing = key.suite_standing.as_ref().and_then(|standing| standing.split(' ').next());
+        let suite = standing.map_or_else(|| key.suite.clone(), |word| format!("{}, {word}", key.suite));
         rows.push(row([
             &if key.generation == 0 { "0 (metadata)".to_owned() } else { key.generation.to_string() },
             &state,
-            &key.suite,
+            &suite,
             &key.data_unit_bytes.to_string(),
             &key.extents.to_string(),
             &size::bytes(key.bytes_encrypted),

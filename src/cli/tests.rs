@@ -111,6 +111,8 @@ fn a_file_says_what_flags_say() {
     assert_eq!((filed.volumes[1].keks.as_slice(), filed.volumes[1].read_only), (&["file:/own".to_owned()][..], true));
     filed.volumes[1].keks = vec!["file:/everyone".into()];
     filed.volumes[1].read_only = false;
+    assert!(filed.place.ends_with("keymoult.toml"), "where to change what a rewrap changes");
+    filed.place = "command line".into();
     assert_eq!(filed, plan(FLAGS).unwrap());
 }
 

@@ -1,12 +1,15 @@
 //! Translation between the words of the API and the types of the volume and rotation layers.
 
 use crate::control::api::{self, RewriteMode};
-use crate::crypto::Suite;
+use crate::crypto::{Standing, Suite, SuitePolicy, Verdict};
 use crate::format::generations::{Entry, KeyState, Order, Pace, VerifyMode};
 use crate::format::layout::WriteMode;
+use crate::format::wrapped::Wrapped;
 use crate::keys::ProviderKind;
 use crate::rotation::{StateName, Status};
 use crate::units::Generation;
+use crate::volume::open::Opening;
+use crate::volume::wraps::WrapId;
 
 /// Seconds since 1970 as RFC 3339; none for 0.
 pub fn time(seconds: u64) -> Option<String> {
@@ -36,18 +39,44 @@ pub fn suite(id: u16) -> String {
     }
 }
 
-/// A generation's entry.
-pub fn key(entry: &Entry, extents: u64) -> api::KeyInfo {
-    let wrap = |wrap: &crate::format::wrapped::Wrapped| api::Wrap {
-        provider: ProviderKind::from_id(wrap.provider)
-            .map_or_else(|| format!("keeper {}", wrap.provider), |kind| kind.to_string()),
-        kek_id: wrap.kek_id.clone(),
-        kek_version: wrap.kek_version,
-    };
+/// A wrap; `opened` says whether it is the one that opened the key.
+pub fn wrap(id: &WrapId, opened: bool) -> api::Wrap {
+    let keeper = ProviderKind::from_id(id.provider);
+    api::Wrap {
+        provider: keeper.map_or_else(|| format!("keeper {}", id.provider), |kind| kind.to_string()),
+        kek_id: id.kek_id.clone(),
+        kek_version: id.kek_version,
+        opened,
+    }
+}
+
+/// A suite and where policy has it, in words.
+pub fn standing(suite: Suite, verdict: &Verdict) -> String {
+    format!("{suite} is {}", stands(verdict))
+}
+
+/// `deprecated by policy.suites.… since 2026-01-01`.
+fn stands(verdict: &Verdict) -> String {
+    let since = verdict.since.and_then(time).and_then(|time| time.get(..10).map(|day| format!(" since {day}")));
+    format!("{} by {}{}", verdict.standing.name(), verdict.rule, since.unwrap_or_default())
+}
+
+/// What policy says of the suite `id`, if it is not simply allowed.
+fn suite_standing(id: u16, policy: &SuitePolicy) -> Option<String> {
+    let suite = Suite::from_id(id)?;
+    let verdict = policy.verdict(suite, now());
+    (verdict.standing != Standing::Allowed).then(|| stands(&verdict))
+}
+
+/// A generation's entry, which `opening` opened.
+pub fn key(entry: &Entry, extents: u64, opening: Option<&Opening>, policy: &SuitePolicy) -> api::KeyInfo {
+    let opened = |it: &Wrapped| opening.is_some_and(|opening| opening.is_by(it));
+    let wrap = |it: &Wrapped| wrap(&WrapId::of(it), opened(it));
     api::KeyInfo {
         generation: entry.generation.0,
         key_id: entry.key_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         suite: suite(entry.suite),
+        suite_standing: suite_standing(entry.suite, policy),
         data_unit_bytes: entry.data_unit,
         state: state(entry.state),
         compromised: entry.compromised,

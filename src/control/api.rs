@@ -4,6 +4,7 @@
 //! grow fields, so readers tolerate unknown ones; request bodies refuse unknown fields. Units stand in the names:
 //! `_bytes`, `_s`, `bytes_per_s`.
 
+mod alarms;
 mod check;
 mod error;
 mod keys;
@@ -11,6 +12,7 @@ mod life;
 mod requests;
 mod resize;
 mod rotation;
+mod wraps;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::audit::{Head, Record};
 
+pub use alarms::{Alarm, AlarmKind};
 pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{KeyInfo, KeyState, Wrap};
@@ -25,6 +28,7 @@ pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofReq
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};
 pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
+pub use wraps::{KeyRewrapped, RewrapRequest, Rewrapped, WrapAddRequest, WrapRemoveRequest};
 
 /// Longest `reason` a request may carry, bytes.
 pub const REASON_MAX: usize = 1024;
@@ -119,6 +123,9 @@ pub struct VolumeStatus {
     /// How far a growth is that zeroes what it adds; absent when none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growing: Option<Growing>,
+    /// What needs an operator's eye.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
     /// The generation new writes are moving to.
     pub active_generation: u32,
     /// How many extents each generation encrypts.

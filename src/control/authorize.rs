@@ -133,6 +133,12 @@ verbs! {
     VolumeResize = "volume-resize", Act;
     /// Check a volume while it is served.
     VolumeCheck = "volume-check", Act;
+    /// Have another KEK take over.
+    KeyRewrap = "key-rewrap", Act;
+    /// Have another KEK open a volume, too.
+    KeyWrapAdd = "key-wrap-add", Act;
+    /// Take a KEK's wraps away.
+    KeyWrapRemove = "key-wrap-remove", Act;
     /// Start the daemon; recorded by the daemon itself, no route leads here.
     DaemonStart = "daemon-start", Act;
     /// Stop the daemon; recorded by the daemon itself, no route leads here.
@@ -148,6 +154,11 @@ verbs! {
 }
 
 impl Verb {
+    /// Whether a request for it names files or keepers that the daemon then uses with its own rights: root's alone.
+    pub const fn takes_paths(self) -> bool {
+        matches!(self, Verb::KeyRewrap | Verb::KeyWrapAdd)
+    }
+
     /// Verbs no route leads to: the daemon records them of its own accord.
     pub const INTERNAL: &'static [Verb] =
         &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen, Verb::KeyWrap, Verb::KeyUnwrap];
@@ -215,13 +226,15 @@ impl Authorizer {
         }
     }
 
-    /// Decides. Verb and object do not matter to a solo operator; they will to roles.
-    pub fn authorize(&self, actor: &Actor, _verb: Verb, _object: &Object) -> Decision {
+    /// Decides. To a solo operator verbs that take paths are different, since they lend the daemon's rights; objects will
+    /// matter to roles.
+    pub fn authorize(&self, actor: &Actor, verb: Verb, _object: &Object) -> Decision {
         match self.policy {
             Policy::SoloOperator { .. } if actor.uid == 0 => Decision { allowed: true, rule: "solo-operator/root" },
-            Policy::SoloOperator { daemon_uid } if actor.uid == daemon_uid => {
-                Decision { allowed: true, rule: "solo-operator/daemon-user" }
-            }
+            Policy::SoloOperator { daemon_uid } if actor.uid == daemon_uid => match verb.takes_paths() {
+                true => Decision { allowed: false, rule: "solo-operator/paths-are-roots" },
+                false => Decision { allowed: true, rule: "solo-operator/daemon-user" },
+            },
             Policy::SoloOperator { .. } => Decision { allowed: false, rule: "solo-operator/deny-by-default" },
         }
     }
@@ -248,7 +261,11 @@ mod tests {
                 for (uid, allowed, rule) in table {
                     let decision =
                         Authorizer::solo(DAEMON).authorize(&Actor { uid, ..Actor::default() }, *verb, object);
-                    assert_eq!(decision, Decision { allowed, rule }, "{verb:?} by {uid} on {object}");
+                    let expected = match verb.takes_paths() && uid == DAEMON {
+                        true => Decision { allowed: false, rule: "solo-operator/paths-are-roots" },
+                        false => Decision { allowed, rule },
+                    };
+                    assert_eq!(decision, expected, "{verb:?} by {uid} on {object}");
                 }
             }
         }

@@ -18,14 +18,16 @@ use tokio::net::UnixStream;
 
 use super::api::{
     ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyActed, KeyList,
-    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart, Rotation,
-    RotationPlan, VerifyRequest, VolumeStatus,
+    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a resize may take: a device that cannot free space is written with zeros.
 const RESIZE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long a change of wraps may take: a keeper is asked twice for every generation, and may be slow.
+const REWRAP_PATIENCE: Duration = Duration::from_secs(3600);
 /// Longest answer taken, bytes.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -154,6 +156,26 @@ impl Client {
     pub fn resize(&self, volume: &str, request: &ResizeRequest) -> Result<Resized, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.nonsense(error))?;
         self.call(Method::POST, &volume_path(volume, "/resize"), body.into(), RESIZE_PATIENCE)
+    }
+
+    /// Has another KEK take over.
+    pub fn rewrap(&self, volume: &str, request: &RewrapRequest) -> Result<Rewrapped, ClientError> {
+        self.change_wraps(&volume_path(volume, "/keys/rewrap"), request)
+    }
+
+    /// Has another KEK open a volume, too.
+    pub fn wrap_add(&self, volume: &str, request: &WrapAddRequest) -> Result<Rewrapped, ClientError> {
+        self.change_wraps(&volume_path(volume, "/keys/wrap-add"), request)
+    }
+
+    /// Takes a KEK's wraps away.
+    pub fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ClientError> {
+        self.change_wraps(&volume_path(volume, "/keys/wrap-remove"), request)
+    }
+
+    fn change_wraps(&self, path: &str, request: &impl Serialize) -> Result<Rewrapped, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.nonsense(error))?;
+        self.call(Method::POST, path, body.into(), REWRAP_PATIENCE)
     }
 
     /// Begins a check of a served volume.

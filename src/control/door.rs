@@ -146,7 +146,12 @@ impl Door {
         }
         ApiError::new(ErrorKind::Denied, format!("user {} may not {}", knock.actor.uid, knock.verb.name()))
             .at(knock.object.to_string())
-            .hint(format!("the policy is: {}", self.authorizer.describe()))
+            .hint(match knock.verb.takes_paths() {
+                true => {
+                    "it has the daemon open files that the request names, with the daemon's rights: ask as root".into()
+                }
+                false => format!("the policy is: {}", self.authorizer.describe()),
+            })
     }
 
     /// Records how an act ended. If that fails, the act has happened all the same; the log refuses the next one.
@@ -248,10 +253,11 @@ macro_rules! reasoned {
 
 use crate::control::api::{
     BreakGlassRequest, CheckRequest, DestroyRequest, KeyRequest, PaceRequest, ProofRequest, ReasonRequest,
-    ResizeRequest, RotateStart, ScheduleRequest, VerifyRequest,
+    ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest, VerifyRequest, WrapAddRequest, WrapRemoveRequest,
 };
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 reasoned!(KeyRequest, ScheduleRequest, DestroyRequest, BreakGlassRequest);
+reasoned!(RewrapRequest, WrapAddRequest, WrapRemoveRequest);
 
 impl Reasoned for ProofRequest {}
 

@@ -5,8 +5,9 @@
 
 use crate::control::api::{
     ActionResult, ApiError, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus, DestroyRequest, KeyActed,
-    KeyInfo, KeyRequest, PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RotateStart,
-    Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus,
+    KeyInfo, KeyRequest, PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest,
+    Rewrapped, RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
+    WrapRemoveRequest,
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.
@@ -87,6 +88,15 @@ pub trait Operations: Send + Sync {
 
     /// The check that runs, or the last one.
     fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError>;
+
+    /// Has another KEK take over: its wraps are added, proven, and the old ones removed. No data is touched.
+    fn rewrap(&self, volume: &str, request: &RewrapRequest) -> Result<Rewrapped, ApiError>;
+
+    /// Has another KEK open the volume, too.
+    fn wrap_add(&self, volume: &str, request: &WrapAddRequest) -> Result<Rewrapped, ApiError>;
+
+    /// Takes a KEK's wraps away, if what stays is proven to open every key.
+    fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError>;
 
     /// Whether clients can be served now; the answer of `/readyz`.
     fn ready(&self) -> Result<(), ApiError>;

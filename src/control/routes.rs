@@ -114,6 +114,15 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/volumes/{volume}/resize", Verb::VolumeResize, |c| {
         c.act(|ops, r| ops.resize(&c.volume, &r))
     }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/rewrap", Verb::KeyRewrap, |c| {
+        c.act(|ops, r| ops.rewrap(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/wrap-add", Verb::KeyWrapAdd, |c| {
+        c.act(|ops, r| ops.wrap_add(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/keys/wrap-remove", Verb::KeyWrapRemove, |c| {
+        c.act(|ops, r| ops.wrap_remove(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `suite` | names and ids of suites and engines, the tweak rule |
+//! | `standing` | which suites may be used, from when on |
 //! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
 //! | `xts` | the one narrow interface to all engines |
 //! | `vaes` | our own vector code, where the CPU has VAES: with AVX-512 as `vaes512`, with AVX2 as `vaes256` |
@@ -27,6 +28,7 @@ mod portable;
 mod secret;
 pub mod selftest;
 pub mod speed;
+mod standing;
 mod suite;
 #[cfg(target_arch = "x86_64")]
 mod vaes;
@@ -44,5 +46,6 @@ mod tests;
 pub use error::CryptoError;
 pub use locked::unlocked_bytes;
 pub use secret::Secret;
+pub use standing::{Standing, SuitePolicy, SuiteRule, Verdict};
 pub use suite::{EngineKind, Suite, TweakRule};
 pub use xts::{Xts, check_key, new_key};

@@ -42,21 +42,22 @@ pub trait Witness: Send + Sync {
     fn after(&self, number: u64, usage: &KeyUse<'_>, outcome: Result<Option<&str>, &KeyError>);
 }
 
-/// A KEK, ready to use.
+/// A KEK, ready to use. A clone is the same KEK, with the same keeper.
+#[derive(Clone)]
 pub struct Kek {
-    keeper: Box<dyn KekProvider>,
+    keeper: Arc<dyn KekProvider>,
     witness: Option<Arc<dyn Witness>>,
 }
 
 impl Kek {
     /// A KEK whose every use `witness` is told of, if there is one: a tool that keeps no record has none.
     pub fn new(keeper: Box<dyn KekProvider>, witness: Option<Arc<dyn Witness>>) -> Kek {
-        Kek { keeper, witness }
+        Kek { keeper: Arc::from(keeper), witness }
     }
 
     /// A KEK whose uses nobody is told of, for tests.
     pub fn unwitnessed(keeper: impl KekProvider + 'static) -> Kek {
-        Kek { keeper: Box::new(keeper), witness: None }
+        Kek { keeper: Arc::new(keeper), witness: None }
     }
 
     /// What it is.

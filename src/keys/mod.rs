@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `uri` | how an operator names a KEK: `file:PATH`, `passphrase:`, … |
 //! | `provider` | the small interface every keeper implements |
-//! | `kek` | a keeper and the witness of its every use: what the rest of the program has |
+//! | `kek`, `keks` | a keeper and the witness of its every use: what the rest of the program has; those of a volume in service |
 //! | `file`, `key_file` | a KEK in a file: the provider, and the file itself |
 //! | `passphrase`, `prompt` | a KEK from a passphrase: the provider, and asking for it on a terminal |
 //! | `seal` | what both have in common: AES-256-KWP under a KEK this process holds |
@@ -17,6 +17,7 @@
 mod error;
 mod file;
 mod kek;
+mod keks;
 mod key_file;
 mod passphrase;
 mod prompt;
@@ -30,6 +31,7 @@ mod tests;
 pub use error::{KeyError, KeyErrorClass};
 pub use file::FileKek;
 pub use kek::{Kek, KeyAct, KeyUse, Witness};
+pub use keks::Keks;
 pub use passphrase::{PassphraseKek, PassphraseUse};
 pub use provider::{Answer, Binding, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 pub use uri::{KekUri, PassphraseSource};

@@ -4,6 +4,8 @@
 //! never waits for the worker. A volume that asks for no approval finalizes itself when every extent has been moved and
 //! read back as its verification asks.
 
+mod wraps;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -11,7 +13,7 @@ use super::board::{Board, Progress};
 use super::worker::{End, Worker, unix_now};
 use crate::engine::{Engine, EngineError, Gentle, Restraint};
 use crate::format::generations::{Pace, Phase, Rotation};
-use crate::keys::Kek;
+use crate::keys::Keks;
 use crate::latency::Histogram;
 use crate::units::Generation;
 use crate::volume::life::By;
@@ -70,7 +72,7 @@ pub struct Status {
 /// Commands for one volume.
 pub struct Controller {
     pub(super) volume: Arc<Volume>,
-    pub(super) keks: Arc<Vec<Kek>>,
+    pub(super) keks: Arc<Keks>,
     make_engine: MakeEngine,
     probe: Probe,
     pub(super) board: Arc<Board>,
@@ -80,7 +82,7 @@ pub struct Controller {
 
 impl Controller {
     /// A controller for an open volume. Call [`Controller::go_on`] once it is served.
-    pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Kek>>, make_engine: MakeEngine, probe: Probe) -> Controller {
+    pub fn new(volume: Arc<Volume>, keks: Arc<Keks>, make_engine: MakeEngine, probe: Probe) -> Controller {
         Controller { volume, keks, make_engine, probe, board: Arc::default(), commands: Mutex::new(None) }
     }
 
@@ -104,7 +106,7 @@ impl Controller {
     /// Starts a rotation to a new generation. One may start while older generations still drain.
     pub fn start(&self, spec: &RotationSpec) -> Result<Generation, VolumeError> {
         let mut worker = self.commands();
-        let generation = self.volume.start_rotation(&self.keks, spec)?;
+        let generation = self.volume.start_rotation(&self.keks.now(), spec)?;
         self.fresh_figures();
         self.ensure_worker(&mut worker);
         Ok(generation)

@@ -65,7 +65,7 @@ impl Controller {
     /// The step is not allowed, or no KEK opens the key.
     pub fn restore(&self, generation: Generation, by: &By) -> Result<(), VolumeError> {
         let _worker = self.commands();
-        self.volume.restore(generation, &self.keks, by)
+        self.volume.restore(generation, &self.keks.now(), by)
     }
 
     /// Gives the destruction of a retired key a date, seconds since 1970.
@@ -128,7 +128,7 @@ impl Controller {
                     hold_finalize: false,
                     by: By { reason: because(generation, &by.reason), ..by.clone() },
                 };
-                let begun = self.volume.start_rotation(&self.keks, &spec);
+                let begun = self.volume.start_rotation(&self.keks.now(), &spec);
                 if begun.is_ok() {
                     self.fresh_figures();
                 }
@@ -178,7 +178,7 @@ impl Controller {
     /// The step is not allowed, or no KEK opens the key.
     pub fn reinstate(&self, generation: Generation, by: &By) -> Result<Reinstated, VolumeError> {
         let _worker = self.commands();
-        self.volume.reinstate(generation, &self.keks, by)
+        self.volume.reinstate(generation, &self.keks.now(), by)
     }
 
     /// Checks a statement of retirement; see [`Volume::verify_statement`].

@@ -315,7 +315,7 @@ pub fn create_on_disks(
         header: Arc::clone(header),
         superblock: (superblock, 0),
         table: (table.clone(), 0),
-        table_reach: 0,
+        table_used: [0; 2],
         pages,
         page_sequence: 0,
         log: IntentLog::empty(RING_SLOTS, 0),

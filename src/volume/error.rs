@@ -145,6 +145,14 @@ pub enum VolumeError {
         /// Why.
         source: Box<VolumeError>,
     },
+    /// A wrap that others would make way for could not be proven from the device.
+    #[error("{what}")]
+    Unproven {
+        /// Which wrap of which key, and what became of it.
+        what: String,
+        /// Why.
+        source: Box<VolumeError>,
+    },
     /// The generation table has no room.
     #[error("the generation table is full; retire and destroy old generations first")]
     TableFull,

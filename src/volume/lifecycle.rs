@@ -212,6 +212,7 @@ impl Volume {
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
         self.prove_canary(&entry, &key)?;
+        self.opened_by_first(&entry, keks);
         // Loaded first: whoever finds the generation in the table finds its key.
         self.keyring.insert(key);
         let committed = self.commit_table(|table| table.entries.push(entry));

@@ -47,8 +47,8 @@ pub struct Meta {
     group: Option<Arc<FlushGroup>>,
     copies: Copies,
     table_sequence: u64,
-    /// Bytes of a table copy that may hold something: what is written is as long, so that nothing older outlives it.
-    table_reach: u64,
+    /// Bytes of each table copy behind which all is zero.
+    table_used: [usize; 2],
     /// The pages of a checkpoint are being written, and no superblock names them yet.
     mid_checkpoint: bool,
     written: u64,
@@ -66,8 +66,8 @@ pub struct MetaParts {
     pub superblock: (Superblock, u64),
     /// The table that counts, and its sequence: its parity names its copy.
     pub table: (GenerationTable, u64),
-    /// Bytes of a table copy that may hold something.
-    pub table_reach: u64,
+    /// Bytes of each table copy behind which all is zero.
+    pub table_used: [usize; 2],
     /// Every tag page.
     pub pages: Vec<PageState>,
     /// The newest sequence seen on any copy of any page.
@@ -91,7 +91,7 @@ impl Meta {
             group: parts.group,
             copies: Copies::new(parts.superblock.1, parts.pages, parts.page_sequence),
             table_sequence: parts.table.1,
-            table_reach: parts.table_reach,
+            table_used: parts.table_used,
             mid_checkpoint: false,
             written: 0,
         }
@@ -179,31 +179,37 @@ impl Meta {
         self.put_table(&table)
     }
 
-    /// Writes `table` to the copy that does not count, and flushes.
+    /// Writes `table` to the copy that does not count, and flushes. What a longer table left there is zeroed with it: it may
+    /// be a wrap that was taken out.
     fn put_table(&mut self, table: &GenerationTable) -> Result<(), VolumeError> {
         let sequence = self.table_sequence + 1;
         let mut bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
-        self.table_reach = self.table_reach.max(bytes.len() as u64);
+        let (copy, used) = (copy_of(sequence), bytes.len());
+        let dirty = used.max(self.table_used[copy]);
         if rules::overwrites_longer_table() {
-            bytes.resize(self.table_reach as usize, 0);
+            bytes.resize(dirty, 0);
         }
-        let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
-        self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
+        self.table_used[copy] = dirty;
+        self.write(self.table_place(copy), &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
+        self.table_used[copy] = used;
         self.table_sequence = sequence;
         Ok(())
     }
 
-    /// Zeroes what older and longer tables may have left behind the present ones; durable on return.
-    pub fn wipe_table_slack(&mut self) -> Result<(), VolumeError> {
-        let slack = GENERATIONS_COPY.saturating_sub(self.table_reach);
-        for copy in [0, 1] {
-            if slack > 0 {
-                let place = self.superblock.zones.generations.offset + copy * GENERATIONS_COPY + self.table_reach;
-                self.write(place, &vec![0; slack as usize]).map_err(VolumeError::io("wipe the table's slack"))?;
-            }
-        }
-        self.flush()
+    fn table_place(&self, copy: usize) -> u64 {
+        self.superblock.zones.generations.offset + copy as u64 * GENERATIONS_COPY
+    }
+
+    /// Both copies of the table as the device has them, past its cache.
+    pub fn read_tables(&self) -> Result<[Vec<u8>; 2], VolumeError> {
+        self.header.drop_cache().map_err(VolumeError::io("drop the cache"))?;
+        let read = |copy| {
+            let mut bytes = vec![0; GENERATIONS_COPY as usize];
+            self.header.read_at(self.table_place(copy), &mut bytes).map(|()| bytes)
+        };
+        let [a, b] = [0, 1].map(|copy| read(copy).map_err(VolumeError::io("read the generation table back")));
+        Ok([a?, b?])
     }
 
     /// Writes the table's other copy again: a crash fell between the two, or the copy has rotted.

@@ -10,6 +10,7 @@
 //! | `pipeline`, `image`, `holes` | rewriting extents in batches |
 //! | `meta`, `checkpoint`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
+//! | `wraps` | who may open the volume: wraps added, proven, removed, while it is in use |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
 //! | `life` | what becomes of a key that nothing needs, or nobody may have |
 //! | `grow`, `shape` | more size for a volume in use; the size as of now |
@@ -46,6 +47,7 @@ mod rewrite;
 mod rules;
 mod shape;
 pub mod tags;
+pub mod wraps;
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +116,7 @@ pub struct Volume {
     gates: Gates,
     flushes: Arc<FlushGroup>,
     keyring: Keyring,
+    wraps: wraps::Wraps,
     prints: Fingerprinter,
     canary_key: crate::crypto::Secret,
     statement_key: MacKey,

@@ -7,7 +7,9 @@
 //! served at the size of before, and so it is on a poisoned volume.
 
 mod pages;
+mod unwrap;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,20 +25,23 @@ use super::recover::{self, Behind};
 use super::replay::{SlotContent, live_records, replay};
 use super::shape::LiveShape;
 use super::tags::TagTable;
+use super::wraps::Wraps;
 use crate::crypto::fingerprint::{Fingerprinter, SECRET_LEN};
 use crate::crypto::mac::MacKey;
 use crate::crypto::{EngineKind, Secret, Suite, kdf};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
-use crate::format::envelope::{GENERATIONS, HEAD, SUPERBLOCK, TAIL, Unverified, peek};
-use crate::format::generations::{Entry, GenerationTable};
+use crate::format::envelope::{GENERATIONS, SUPERBLOCK, Unverified, peek};
+use crate::format::generations::GenerationTable;
 use crate::format::intents::Record;
 use crate::format::layout::{GENERATIONS_COPY, SUPERBLOCK_A, SUPERBLOCK_B, Shape};
 use crate::format::superblock::Superblock;
 use crate::format::{Damage, Seal, canary, stamp};
-use crate::keys::{Kek, WrapPurpose};
+use crate::keys::Kek;
 use crate::sync::{AtomicBool, Mutex, OnceLock};
-use crate::units::{BLOCK, Generation, VolumeId, align_up};
+use crate::units::{BLOCK, Generation, VolumeId};
 use pages::{TagPages, check_tags, read_tags};
+pub use unwrap::Opening;
+pub(super) use unwrap::{Opened, purpose, unwrap};
 
 /// How to open a volume.
 pub struct OpenVolume<'a> {
@@ -109,9 +114,10 @@ pub fn open_disks(
     }
     let found = Found::read(&*header)?;
     found.fits(detached, &*header, &*data)?;
-    let (keys, superblock, table) = found.verify(keks)?;
+    let Verified { keys, superblock, table, opening } = found.verify(keks)?;
     let caps = data.caps();
-    let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine)?;
+    let mut openings = BTreeMap::from([(Generation::METADATA, opening)]);
+    let keyring = load_keys(&table.0, &superblock.0, &keys, &*header, keks, engine, &mut openings)?;
     let stamp = check_stamp(&keys.seal, &superblock.0, &*data)?;
     let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_lags() };
     let found_tags = read_tags(&keys, &superblock.0, &*header)?;
@@ -135,7 +141,7 @@ pub fn open_disks(
         header: Arc::clone(&header),
         superblock,
         table,
-        table_reach: found.table_reach(),
+        table_used: found.tables.each_ref().map(|copy| used(copy)),
         pages,
         page_sequence,
         log,
@@ -157,6 +163,7 @@ pub fn open_disks(
         gates: Gates::default(),
         flushes,
         keyring,
+        wraps: Wraps::new(openings),
         prints: Fingerprinter::new(keys.prints),
         canary_key: keys.canary,
         statement_key: keys.statement,
@@ -179,6 +186,23 @@ pub(super) fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError
         disk.flush().map_err(VolumeError::io("flush the backing before reading it"))?;
     }
     disk.drop_cache().map_err(VolumeError::io("drop the backing's cache"))
+}
+
+/// Bytes behind which all is zero; all of a copy that cannot be read.
+fn used(copy: &[u8]) -> usize {
+    if copy.is_empty() {
+        return GENERATIONS_COPY as usize;
+    }
+    copy.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).next_multiple_of(BLOCK as usize)
+}
+
+/// What has been verified with the metadata key.
+struct Verified {
+    keys: MetadataKeys,
+    superblock: (Superblock, u64),
+    table: (GenerationTable, u64),
+    /// Who opened the metadata key.
+    opening: Opening,
 }
 
 /// The unverified superblock and table copies.
@@ -211,16 +235,6 @@ impl Found {
     fn tables_differ(&self) -> bool {
         let [a, b] = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
         !matches!((a, b), (Ok(a), Ok(b)) if a.body == b.body)
-    }
-
-    /// Bytes of a table copy that may hold something: all of it where a copy cannot be read.
-    fn table_reach(&self) -> u64 {
-        let reach = |bytes: &Vec<u8>| match peek(GENERATIONS, bytes) {
-            Ok(copy) => align_up((HEAD + copy.body.len() + TAIL) as u64, BLOCK),
-            Err(Damage::Zero { .. }) => 0,
-            Err(_) => GENERATIONS_COPY,
-        };
-        self.tables.iter().map(reach).max().unwrap_or(GENERATIONS_COPY)
     }
 
     /// Whether one superblock copy stands for both: the other cannot be read, or is of an earlier step of a growth. Such a
@@ -256,8 +270,7 @@ impl Found {
     }
 
     /// Unwraps the metadata key from the unverified table, then verifies superblock and table with it.
-    #[allow(clippy::type_complexity)]
-    fn verify(&self, keks: &[Kek]) -> Result<(MetadataKeys, (Superblock, u64), (GenerationTable, u64)), VolumeError> {
+    fn verify(&self, keks: &[Kek]) -> Result<Verified, VolumeError> {
         let volume = self.superblock.volume;
         let copies = self.tables.each_ref().map(|bytes| peek(GENERATIONS, bytes));
         let Some(found) = newest(&copies) else {
@@ -267,14 +280,14 @@ impl Found {
         let place = "the generation table";
         let table = GenerationTable::decode(found).map_err(VolumeError::damaged(place))?;
         let entry = table.entry(Generation::METADATA).ok_or(VolumeError::TableFull)?;
-        let metadata_key = unwrap(volume, entry, keks)?;
-        let keys = MetadataKeys::derive(volume, &metadata_key);
+        let Opened { key, by } = unwrap(volume, entry, keks)?;
+        let keys = MetadataKeys::derive(volume, &key);
         let (sequence, _) = keys.seal.verify(found, 0).map_err(VolumeError::damaged(place))?;
         let table = (table, sequence);
         let copies = self.superblocks.each_ref().map(|bytes| peek(SUPERBLOCK, bytes));
         let Some(found) = newest(&copies) else { return Err(no_superblock(&copies)) };
         let (sequence, _) = keys.seal.verify(found, 0).map_err(VolumeError::damaged("the superblock"))?;
-        Ok((keys, (self.superblock.clone(), sequence), table))
+        Ok(Verified { keys, superblock: (self.superblock.clone(), sequence), table, opening: by })
     }
 }
 
@@ -300,30 +313,6 @@ pub(super) fn no_superblock(copies: &[Result<Unverified<'_>, Damage>; 2]) -> Vol
     }
 }
 
-/// Tries every KEK on every wrap it could open.
-pub(super) fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Kek]) -> Result<Secret, VolumeError> {
-    if entry.suite == Suite::None.id() {
-        return Ok(Secret::zeroed(0));
-    }
-    let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
-    let mut refusal = None;
-    for wrap in &entry.wraps {
-        for kek in keks.iter().filter(|kek| kek.could_open(wrap)) {
-            match kek.unwrap(&purpose, wrap) {
-                Ok(key) => return Ok(key),
-                Err(error) => refusal = Some(error),
-            }
-        }
-    }
-    match refusal {
-        Some(error) => Err(VolumeError::Key(error)),
-        None => {
-            let wanted: Vec<&str> = entry.wraps.iter().map(|wrap| wrap.kek_id.as_str()).collect();
-            Err(VolumeError::WrongKey { volume, wanted: wanted.join(", ") })
-        }
-    }
-}
-
 /// Unwraps every generation that may be needed and holds it against its canary.
 fn load_keys(
     table: &GenerationTable,
@@ -332,6 +321,7 @@ fn load_keys(
     header: &dyn Disk,
     keks: &[Kek],
     engine: EngineKind,
+    openings: &mut BTreeMap<Generation, Opening>,
 ) -> Result<Keyring, VolumeError> {
     let keyring = Keyring::default();
     for entry in
@@ -343,7 +333,14 @@ fn load_keys(
                 entry.generation, entry.suite
             ))
         })?;
-        let dek = unwrap(superblock.volume, entry, keks)?;
+        let dek = match suite {
+            Suite::None => Secret::zeroed(0),
+            _ => {
+                let Opened { key, by } = unwrap(superblock.volume, entry, keks)?;
+                openings.insert(entry.generation, by);
+                key
+            }
+        };
         let key = GenerationKey::new(engine, entry, suite, &dek)?;
         let place = superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
         let block = read_or_empty(header, place, canary::SLOT);

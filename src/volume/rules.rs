@@ -59,6 +59,10 @@ pub enum Rule {
     CanaryLast,
     /// A volume whose extents carry a revoked generation opens.
     RevokedTags,
+    /// A wrap is proven before others go.
+    WrapsProven,
+    /// A wrap is added before others go.
+    AddBeforeRemove,
 }
 
 #[cfg(test)]
@@ -181,6 +185,16 @@ pub fn zeroes_old_stamp() -> bool {
 /// Whether a growth forgets the ring's records: if the last extent was `short`, one of them may give its length of before.
 pub fn empties_ring(short: bool) -> bool {
     short && !dropped(Rule::RingEmptied)
+}
+
+/// Whether new wraps are read back from the device and opened before old ones are removed.
+pub fn proves_wraps() -> bool {
+    !dropped(Rule::WrapsProven)
+}
+
+/// Whether new wraps are durable before old ones are removed.
+pub fn adds_before_removing() -> bool {
+    !dropped(Rule::AddBeforeRemove)
 }
 
 /// Whether a worker that ends gives up its places at gates and its flushes.

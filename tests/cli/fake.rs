@@ -185,6 +185,12 @@ impl Operations for Fake {
                 granule_source: "logical block of vda".into(),
                 cache: "direct".into(),
                 poisoned: Some("a flush failed".into()),
+                alarms: vec![Alarm {
+                    kind: AlarmKind::FallbackKek,
+                    since: "2026-01-02T03:04:05Z".into(),
+                    count: 1,
+                    what: "the keys of generations 0 were opened by a fallback".into(),
+                }],
                 growing: Some(Growing { bytes_done: 1 << 20, bytes_total: 4 << 20 }),
                 active_generation: 2,
                 census: BTreeMap::from([(1, 3), (2, 1)]),
@@ -196,11 +202,12 @@ impl Operations for Fake {
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
         self.known(volume)?;
-        let wrap = Wrap { provider: "file".into(), kek_id: "ab12".into(), kek_version: 1 };
+        let wrap = wrap("ab12");
         let key = |generation, state| KeyInfo {
             generation,
             key_id: "00112233445566778899aabbccddeeff".into(),
             suite: "aes-256-xts".into(),
+            suite_standing: (generation == 1).then(|| "deprecated by policy.suites.aes-256-xts".into()),
             data_unit_bytes: 4096,
             state,
             compromised: generation == 1,
@@ -386,11 +393,57 @@ impl Operations for Fake {
         Ok(self.checking(volume, state, asked == Some(true)))
     }
 
+    fn rewrap(&self, volume: &str, request: &RewrapRequest) -> Result<Rewrapped, ApiError> {
+        self.known(volume)?;
+        let removed = if request.keep_old { Vec::new() } else { vec![wrap("ab12")] };
+        Ok(rewrapped(volume, Some(wrap("cd34")), removed, &request.to))
+    }
+
+    fn wrap_add(&self, volume: &str, request: &WrapAddRequest) -> Result<Rewrapped, ApiError> {
+        self.known(volume)?;
+        Ok(rewrapped(volume, Some(wrap("cd34")), Vec::new(), &request.to))
+    }
+
+    fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError> {
+        self.known(volume)?;
+        match request.from.as_str() {
+            "ab12" => Ok(rewrapped(volume, None, vec![wrap("ab12")], "file:/etc/keymoult/new")),
+            _ => Err(ApiError::new(ErrorKind::State, "no wrap is by that KEK")),
+        }
+    }
+
     fn ready(&self) -> Result<(), ApiError> {
         match self.not_ready {
             true => Err(ApiError::new(ErrorKind::Unavailable, "volumes are being opened")),
             false => Ok(()),
         }
+    }
+}
+
+fn wrap(kek_id: &str) -> Wrap {
+    Wrap { provider: "file".into(), kek_id: kek_id.into(), kek_version: 1, opened: kek_id == "ab12" }
+}
+
+fn rewrapped(volume: &str, added: Option<Wrap>, removed: Vec<Wrap>, kek: &str) -> Rewrapped {
+    let wraps = vec![wrap("cd34")];
+    Rewrapped {
+        volume: volume.into(),
+        changed: true,
+        keys: [0, 1]
+            .map(|generation| KeyRewrapped {
+                generation,
+                added: added.clone(),
+                removed: removed.clone(),
+                wraps: wraps.clone(),
+            })
+            .to_vec(),
+        keks: vec![kek.into()],
+        wrap_us: 250,
+        add_us: 4100,
+        prove_us: 900,
+        remove_us: 3950,
+        swept_bytes: if removed.is_empty() { 0 } else { 524_288 },
+        notes: vec!["change /etc/keymoult/keymoult.toml".into()],
     }
 }
 

@@ -53,6 +53,14 @@ fn resize() {
     with_daemon("tests/cli/cmd/daemon/resize.trycmd");
 }
 
+/// These name KEKs, so they are root's.
+#[test]
+fn rewrap() {
+    if nix::unistd::geteuid().is_root() {
+        with_daemon("tests/cli/cmd/daemon/rewrap.trycmd");
+    }
+}
+
 #[test]
 fn audit() {
     with_daemon("tests/cli/cmd/daemon/audit.trycmd");

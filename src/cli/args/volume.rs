@@ -108,6 +108,9 @@ pub struct CreateArgs {
     /// Allow --cipher none
     #[arg(long)]
     pub i_know_this_is_plaintext: bool,
+    /// Configuration whose [policy] says which cipher suites are allowed
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 impl CreateArgs {

@@ -1,10 +1,19 @@
-//! The `[policy]` of the configuration file: how long a key may encrypt, and how soon it may be destroyed.
+//! The `[policy]` of the configuration file: how long a key may encrypt, how soon it may be destroyed, where cipher suites
+//! stand.
+//!
+//! ```toml
+//! [policy]
+//! cryptoperiod = "365d"
+//! suites = { aes-128-xts = { status = "deprecated", since = "2026-01-01" } }
+//! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::limits::{Size, Time};
+use crate::crypto::{Standing, Suite, SuitePolicy, SuiteRule};
 
 /// Time between scheduling the destruction of a key and the destruction, unless the policy says otherwise.
 pub const DESTROY_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -33,11 +42,19 @@ pub struct FilePolicy {
     cryptoperiod: Option<Time>,
     key_bytes: Option<Size>,
     destroy_delay: Option<Time>,
+    suites: BTreeMap<String, FileRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileRule {
+    status: String,
+    since: Option<toml::Value>,
 }
 
 impl FilePolicy {
-    /// The policy, with the defaults for what is left out. `never` is for `cryptoperiod` alone.
-    pub fn policy(&self) -> Result<KeyPolicy, String> {
+    /// What it says of keys, with the defaults for what is left out. `never` is for `cryptoperiod` alone.
+    pub fn keys(&self) -> Result<KeyPolicy, String> {
         let destroy_delay = match self.destroy_delay {
             None => DESTROY_DELAY,
             Some(Time(Some(delay))) => delay,
@@ -51,4 +68,31 @@ impl FilePolicy {
             destroy_delay,
         })
     }
+
+    /// What it says of suites.
+    pub fn suites(&self) -> Result<SuitePolicy, String> {
+        let rules = self.suites.iter().map(|(name, rule)| {
+            let suite: Suite = name.parse().map_err(|error| format!("policy.suites: {error}"))?;
+            let standing = Standing::from_name(&rule.status).ok_or_else(|| {
+                format!("policy.suites.{name}: `{}` is none of allowed, deprecated, forbidden", rule.status)
+            })?;
+            let since = rule.since.as_ref().map(|since| day(name, since)).transpose()?;
+            Ok((suite, SuiteRule { standing, since }))
+        });
+        Ok(SuitePolicy::new(rules.collect::<Result<Vec<_>, String>>()?))
+    }
+}
+
+/// The beginning of a day (UTC), seconds since 1970.
+fn day(name: &str, value: &toml::Value) -> Result<u64, String> {
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Datetime(time) => time.to_string(),
+        _ => "something else".into(),
+    };
+    let date = text.parse::<jiff::civil::Date>().ok();
+    let start = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    start
+        .and_then(|start| u64::try_from(start.timestamp().as_second()).ok())
+        .ok_or_else(|| format!("policy.suites.{name}: since is a day such as 2026-01-31, not `{text}`"))
 }

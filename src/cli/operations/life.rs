@@ -20,6 +20,7 @@ use crate::rotation::Flight;
 use crate::units::Generation;
 use crate::volume::VolumeError;
 use crate::volume::life::{By, Destroyed, How, LostWrap, REVOKE_PATIENCE, Statement, SystemClock};
+use crate::volume::open::Opening;
 
 /// Where statements are kept, in the state directory.
 const PROOFS: &str = "proofs";
@@ -235,7 +236,7 @@ pub fn verify_proof(ops: &DaemonOperations, volume: &str, request: &ProofRequest
 }
 
 /// `key list`: what the table says of an entry, and what the policy makes of it.
-pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64) -> KeyInfo {
+pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64, opening: Option<&Opening>) -> KeyInfo {
     let life = &entry.life;
     let said = |text: &String| (!text.is_empty()).then(|| text.clone());
     let began = if entry.activated > 0 { entry.activated } else { entry.created };
@@ -255,7 +256,7 @@ pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64) -> KeyInfo {
         reason: said(&life.reason),
         scheduled: words::time(life.scheduled),
         evidence: evidence(entry),
-        ..words::key(entry, extents)
+        ..words::key(entry, extents, opening, &ops.suites)
     }
 }
 

@@ -36,6 +36,7 @@ pub fn created(made: &Created) -> String {
             .iter()
             .map(|file| ("new key file", format!("{file}: keep a copy elsewhere, no volume opens without it"))),
     );
+    pairs.extend(made.warnings.iter().map(|warning| ("warning", warning.clone())));
     format!("created {}\n{}", made.path, properties(&pairs))
 }
 

@@ -50,6 +50,9 @@ pub struct Wrap {
     pub kek_id: String,
     /// Version of that KEK.
     pub kek_version: u32,
+    /// Whether this is the wrap that opened the key for the daemon.
+    #[serde(default)]
+    pub opened: bool,
 }
 
 /// One key generation.
@@ -61,6 +64,9 @@ pub struct KeyInfo {
     pub key_id: String,
     /// Its cipher suite.
     pub suite: String,
+    /// Where policy has the suite, and since when, if it is not simply allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite_standing: Option<String>,
     /// Its data unit, bytes.
     pub data_unit_bytes: u32,
     /// Its state.

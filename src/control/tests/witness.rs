@@ -42,9 +42,9 @@ fn a_key_is_wrapped_and_opened_on_record_and_on_behalf_of_who_asked() {
     let house = house(|dir| AuditLog::open(dir).unwrap());
     let actor = Actor { uid: 998, pid: Some(4), process_start: Some(5) };
     let knock = Knock { actor, verb: Verb::RotateStart, object: Object::Volume("disk".into()) };
-    let wrapped = house.door.pass(&knock, b"", |_: ReasonRequest| {
-        Ok(house.kek.wrap(&PURPOSE, &key()).map_err(|error| error.to_string()))
-    });
+    let wrapped = house
+        .door
+        .pass(&knock, b"", |_: ReasonRequest| Ok(house.kek.wrap(&PURPOSE, &key()).map_err(|error| error.to_string())));
     let wrapped = wrapped.unwrap().unwrap();
     house.kek.unwrap(&PURPOSE, &wrapped).unwrap();
     let volume = PURPOSE.volume;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{CheckReport, OnlineOptions};
-use crate::keys::Kek;
+use crate::keys::{Kek, Keks};
 use crate::volume::{Volume, VolumeError};
 
 /// Where a check stands.
@@ -49,7 +49,7 @@ struct Board {
 /// Checks of one volume.
 pub struct Checker {
     volume: Arc<Volume>,
-    keks: Arc<Vec<Kek>>,
+    keks: Arc<Keks>,
     board: Arc<Mutex<Board>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,7 +60,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Checker {
     /// A checker of an open volume; `keks` are those it was opened with.
-    pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Kek>>) -> Checker {
+    pub fn new(volume: Arc<Volume>, keks: Arc<Keks>) -> Checker {
         Checker { volume, keks, board: Arc::default(), thread: Mutex::new(None) }
     }
 
@@ -77,7 +77,7 @@ impl Checker {
         if let Some(ended) = thread.take() {
             let _ = ended.join();
         }
-        let (volume, keks, board) = (Arc::clone(&self.volume), Arc::clone(&self.keks), Arc::clone(&self.board));
+        let (volume, keks, board) = (Arc::clone(&self.volume), self.keks.now(), Arc::clone(&self.board));
         let run = move || {
             let state = outcome(&volume, &keks, options, &board);
             lock(&board).status.state = state;

@@ -1,10 +1,10 @@
 //! Destroying a key: every local copy of it is overwritten, and what the device then holds is read back and searched.
 //!
-//! Order: (1) what older and longer tables left behind the present ones is zeroed; flush; (2) **the commit point**: a table
-//! in which the generation is *destroyed* and has no wraps, in one copy and then in the other, each as long as what it
-//! replaces; (3) its canary is zeroed, and what can be given back to the device is; flush; (4) cache dropped, the whole
-//! header read, and searched for every window of sixteen bytes of its wraps. A crash before (2) leaves it scheduled;
-//! in (2) opening the volume writes the other copy; behind it destroying once more does the rest.
+//! Order: (1) **the commit point**: a table in which the generation is *destroyed* and has no wraps, in one copy and then in
+//! the other, each as long as whatever stood there; (2) its canary is zeroed, and what can be given back to the device is;
+//! flush; (3) cache dropped, the whole header read, and searched for every window of sixteen bytes of its wraps. A crash
+//! before (1) leaves it scheduled; in (1) opening the volume writes the other copy; behind it destroying once more does the
+//! rest.
 //!
 //! What is reached is said, not more: copies that a thin or copy-on-write backing, a snapshot or a peer keeps are not.
 //! The key is gone for good only when the KEK version that wrapped it is gone too.
@@ -79,10 +79,8 @@ impl Volume {
         })
     }
 
-    /// Steps 1 to 3.
+    /// Steps 1 and 2.
     fn erase(self: &Arc<Self>, entry: &Entry, by: &By) -> Result<(), VolumeError> {
-        let wiped = self.meta().wipe_table_slack();
-        self.or_poison(wiped)?;
         if rules::erases_canary_last() {
             self.tombstone(entry, by)?;
         }
@@ -94,7 +92,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Step 2. The tombstone keeps date, evidence and, of the first destruction, who and why.
+    /// Step 1. The tombstone keeps date, evidence and, of the first destruction, who and why.
     fn tombstone(self: &Arc<Self>, entry: &Entry, by: &By) -> Result<(), VolumeError> {
         if entry.state == KeyState::Destroyed {
             return Ok(());
@@ -102,7 +100,7 @@ impl Volume {
         self.take(entry.generation, Step::Destroy, by, |entry| entry.wraps.clear())
     }
 
-    /// Step 3.
+    /// Step 2.
     fn erase_canary(&self, meta: &Meta, entry: &Entry) -> Result<(), VolumeError> {
         let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
         let zeros = vec![0; canary::SLOT as usize];
@@ -113,7 +111,7 @@ impl Volume {
         meta.flush()
     }
 
-    /// Step 4.
+    /// Step 3.
     fn read_back(&self, windows: &Windows) -> Result<Residue, VolumeError> {
         let meta = self.meta();
         self.header.drop_cache().map_err(VolumeError::io("drop the cache before reading the header back"))?;

@@ -167,7 +167,7 @@ impl Volume {
     fn unlocked(&self, entry: &Entry, keks: &[Kek]) -> Result<GenerationKey, VolumeError> {
         let unknown = || VolumeError::Refused(format!("suite {} is unknown to this build", entry.suite));
         let suite = Suite::from_id(entry.suite).ok_or_else(unknown)?;
-        let dek = unwrap(self.id, entry, keks)?;
+        let dek = unwrap(self.id, entry, keks)?.key;
         let key = GenerationKey::new(self.engine, entry, suite, &dek)?;
         let meta = self.meta();
         let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;

@@ -46,6 +46,11 @@ fn living(setting: Setting) -> Setting {
     Setting { lives: 2, ..in_place(setting) }
 }
 
+/// Where KEKs change all the time.
+fn rewrapping(setting: Setting) -> Setting {
+    Setting { rewraps: 3, ..in_place(setting) }
+}
+
 macro_rules! controls {
     ($($name:ident: $rule:ident, $depth:literal, $adapt:expr;)*) => {
         $(#[test]
@@ -75,6 +80,8 @@ controls! {
     with_the_end_of_a_longer_table_left_behind: LongerTable, 0, living;
     with_a_canary_erased_before_its_key: CanaryLast, 0, living;
     with_tags_of_a_revoked_generation_refused: RevokedTags, 0, living;
+    with_wraps_removed_before_others_are_proven: WrapsProven, 0, rewrapping;
+    with_wraps_removed_before_others_are_added: AddBeforeRemove, 0, |setting| Setting { slips: 0, ..rewrapping(setting) };
 }
 
 /// A granule that the device does not replace at once.

@@ -18,12 +18,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Workloads from `next` on, on this thread, until `images` have been looked at by all.
-fn look(next: &AtomicU64, seen: &AtomicU64, images: u64, (grows, lives): (u64, u64)) -> Result<Tally, String> {
+fn look(next: &AtomicU64, seen: &AtomicU64, images: u64, adapt: fn(Setting) -> Setting) -> Result<Tally, String> {
     let effort = Effort { per_operation: 1, depth: 2 };
     let mut tally = Tally::default();
     while seen.load(Relaxed) < images {
         let seed = next.fetch_add(1, Relaxed);
-        let more = every_crash(&record(Setting { grows, lives, ..Setting::new(seed) }), effort)
+        let more = every_crash(&record(adapt(Setting::new(seed))), effort)
             .map_err(|wrong| format!("KEYMOULT_CRASH_SEED={seed} KEYMOULT_CRASH_IMAGES=1: {wrong}"))?;
         let before = seen.fetch_add(more.images, Relaxed);
         if images > IMAGES && before / IMAGES < (before + more.images) / IMAGES {
@@ -35,14 +35,13 @@ fn look(next: &AtomicU64, seen: &AtomicU64, images: u64, (grows, lives): (u64, u
 }
 
 /// Looks at so many images or as many as the environment says; what was seen.
-fn look_at(images: u64, grows: u64, lives: u64) -> Tally {
+fn look_at(images: u64, adapt: fn(Setting) -> Setting) -> Tally {
     let (first, images) = (number("KEYMOULT_CRASH_SEED", 1), number("KEYMOULT_CRASH_IMAGES", images));
     let threads = if images == 1 { 1 } else { std::thread::available_parallelism().map_or(1, |count| count.get()) };
     let (next, seen) = (AtomicU64::new(first), AtomicU64::new(0));
     let began = Instant::now();
     let looked: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| look(&next, &seen, images, (grows, lives)))).collect();
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| look(&next, &seen, images, adapt))).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
     let mut tally = Tally::default();
@@ -61,14 +60,14 @@ fn look_at(images: u64, grows: u64, lives: u64) -> Tally {
 
 #[test]
 fn no_crash_loses_or_garbles_anything() {
-    look_at(IMAGES, 0, 0);
+    look_at(IMAGES, |setting| setting);
 }
 
 /// The same while the volume grows, again and again, in the middle of a rotation and between two. After every operation
 /// of it the volume opens at its old size or its new one, what it has gained reads as zeros, or as what clients wrote.
 #[test]
 fn no_crash_loses_or_garbles_anything_while_the_volume_grows() {
-    let tally = look_at(IMAGES / 2, 8, 0);
+    let tally = look_at(IMAGES / 2, |setting| Setting { grows: 8, ..setting });
     assert!(tally.half_grown > tally.images / 200, "hardly any growth was cut in the middle: {tally:?}");
 }
 
@@ -76,8 +75,18 @@ fn no_crash_loses_or_garbles_anything_while_the_volume_grows() {
 /// its new one, what was withdrawn or retired comes back whole, and of what is destroyed nothing is left.
 #[test]
 fn no_crash_loses_a_key_or_leaves_one_behind() {
-    let tally = look_at(IMAGES / 2, 0, 3);
+    let tally = look_at(IMAGES / 2, |setting| Setting { lives: 3, ..setting });
     assert!(tally.withdrawn > tally.images / 50, "hardly any key was withdrawn: {tally:?}");
+}
+
+/// The same while KEKs change, in the middle of a rotation and between two, some of them bad ones. After every operation of it
+/// the KEKs that must open the volume do, each alone: the old one until it is proven that the new one does, then the new
+/// one; what was removed opens it no more.
+#[test]
+fn no_crash_locks_anybody_out_while_keks_change() {
+    let tally = look_at(IMAGES / 2, |setting| Setting { rewraps: 8, ..setting });
+    let rare = tally.images / 200;
+    assert!(tally.between_keks > rare && tally.refused_keks > rare, "hardly any change of a KEK was cut: {tally:?}");
 }
 
 /// The device's own watch over the order of writes sees each rule of it that is dropped, without any crash.

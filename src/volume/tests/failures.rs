@@ -4,7 +4,6 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::kek::OpenKek;
 use super::rig::Client;
 use super::sim::engine::SimEngine;
 use super::sim::ledger::{End, Ledger};
@@ -91,7 +90,8 @@ fn look(
     what: &str,
 ) -> Result<(), String> {
     let world = World::new(image, 1 << 32);
-    let opened = disks_of(&world, setting.detached).open(&OpenKek::list(), EngineKind::AwsLc, false);
+    let keks = ledger.keks(&mut Rng::new(setting.seed));
+    let opened = disks_of(&world, setting.detached).open(&keks, EngineKind::AwsLc, false);
     let mut volume = Arc::new(opened.map_err(|error| format!("{what}: it cannot be opened: {}", in_full(&error)))?);
     let disks = disks_of(&world, setting.detached);
     let zones = volume.meta().superblock.zones;
@@ -101,7 +101,7 @@ fn look(
         judged.map_err(|wrong| format!("{what}: {wrong}"))?;
         if revive(&volume).map_err(|wrong| format!("{what}: {wrong}"))? {
             drop(volume);
-            let again = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
+            let again = disks.open(&keks, EngineKind::AwsLc, false);
             volume =
                 Arc::new(again.map_err(|error| format!("{what}: it cannot be opened again: {}", in_full(&error)))?);
         }
@@ -165,4 +165,9 @@ fn every_operation_may_fail_once_while_the_volume_grows() {
 #[test]
 fn every_operation_may_fail_once_while_keys_live_and_die() {
     fail_each((1..=6).map(|seed| Setting { actions: 10, lives: 2, ..short(seed) }).collect());
+}
+
+#[test]
+fn every_operation_may_fail_once_while_its_keks_change() {
+    fail_each((1..=6).map(|seed| Setting { actions: 8, rewraps: 3, ..short(seed) }).collect());
 }

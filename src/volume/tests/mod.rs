@@ -20,3 +20,4 @@ mod sim;
 mod tag_pages;
 mod threads;
 mod verify;
+mod wraps;

@@ -243,7 +243,7 @@ fn a_poisoned_volume_says_so() {
 fn one_check_at_a_time_and_it_can_be_cut_short() {
     let served = served();
     let keks: Keks = vec![Kek::unwitnessed(FileKek::open(&served.fixture.folder.path().join("kek0")).unwrap())];
-    let checker = Checker::new(Arc::clone(&served.volume), Arc::new(keks));
+    let checker = Checker::new(Arc::clone(&served.volume), Arc::new(crate::keys::Keks::new(keks)));
     assert_eq!(checker.status().state, JobState::None);
     // One byte a second: it would take weeks.
     checker.start(OnlineOptions { full: true, bytes_per_s: Some(1) }, 5).unwrap();

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::super::kek::OpenKek;
 use super::super::rig::Client;
 use super::engine::SimEngine;
 use super::ledger::{End, Ledger};
@@ -17,10 +16,11 @@ use crate::format::envelope::{SUPERBLOCK, peek};
 use crate::format::generations::KeyState;
 use crate::format::layout::{SUPERBLOCK_A, SUPERBLOCK_B};
 use crate::format::superblock::Superblock;
+use crate::keys::Kek;
 use crate::units::{BLOCK, Extent};
-use crate::volume::Volume;
 use crate::volume::background::kept;
 use crate::volume::check::{Depth, Severity, check_disks};
+use crate::volume::{Volume, VolumeError};
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,9 @@ pub struct Tally {
     pub half_grown: u64,
     /// Images in which a key was withdrawn.
     pub withdrawn: u64,
+    /// Images in the middle of a change of the KEK, and of KEKs that had to be refused.
+    pub between_keks: u64,
+    pub refused_keks: u64,
     /// Operations of the workloads.
     pub operations: u64,
 }
@@ -56,6 +59,8 @@ impl Tally {
         self.inspected += other.inspected;
         self.half_grown += other.half_grown;
         self.withdrawn += other.withdrawn;
+        self.between_keks += other.between_keks;
+        self.refused_keks += other.refused_keks;
         self.operations += other.operations;
     }
 }
@@ -120,14 +125,19 @@ impl Checker<'_> {
     fn check(&mut self, image: Vec<DiskState>, ledger: &Ledger, end: End, depth: u32) -> Result<(), String> {
         self.tally.images += 1;
         let base = 1 << (40 - depth); // attempts at recovery come one after another
-        self.inspect(&image, depth)?;
+        let keks = ledger.keks(&mut self.rng);
+        self.inspect(&image, depth, &keks)?;
+        self.tally.between_keks += u64::from(ledger.has_two_keks());
         self.tally.half_grown += u64::from(is_half_grown(&image));
         let world = World::new(image.clone(), base);
         let disks = disks_of(&world, self.recording.setting.detached);
-        let opened = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
+        let opened = disks.open(&keks, EngineKind::AwsLc, false);
         let volume = match opened {
             Ok(volume) => Arc::new(volume),
-            Err(error) => return Err(format!("it cannot be opened: {}", in_full(&error))),
+            Err(error) => {
+                let label = &keks[0].describe().label;
+                return Err(format!("it cannot be opened with {label}: {}", in_full(&error)));
+            }
         };
         let history = world.take_history();
         let (table, zones) = (volume.table(), volume.meta().superblock.zones);
@@ -137,7 +147,7 @@ impl Checker<'_> {
         let volume = match revive(&volume)? {
             true => {
                 drop(volume);
-                let again = disks.open(&OpenKek::list(), EngineKind::AwsLc, false);
+                let again = disks.open(&keks, EngineKind::AwsLc, false);
                 Arc::new(again.map_err(|error| format!("it cannot be opened again: {}", in_full(&error)))?)
             }
             false => volume,
@@ -149,14 +159,17 @@ impl Checker<'_> {
         ledger.judge_target(volume.rotation().target)?;
         let whole = table.entries.iter().all(|entry| entry.state != KeyState::Revoked);
         if self.rng.once_in(6) && end == End::Power && whole {
-            self.look_without_writing(&image, &found, ledger)?;
+            self.look_without_writing(&image, &found, ledger, &keks)?;
+        }
+        if self.rng.once_in(8) {
+            self.refuses(&image, ledger)?;
         }
         self.tally.rolled_forward += u64::from(volume.recovered().rolled_forward > 0);
         if depth > 0 && history.iter().any(|event| !matches!(event, Event::Flushed { .. })) {
             self.crash_recovery(image, base, &history, ledger, depth)?;
         }
         if self.rng.once_in(12) {
-            self.carry_on(&world, &volume, &mut client, &found)?;
+            self.carry_on(&world, &volume, &mut client, &found, &keks)?;
         }
         match world.wrongs().first() {
             Some(wrong) => Err(wrong.clone()),
@@ -164,15 +177,27 @@ impl Checker<'_> {
         }
     }
 
+    /// A KEK whose wraps were removed opens nothing any more.
+    fn refuses(&mut self, image: &[DiskState], ledger: &Ledger) -> Result<(), String> {
+        let Some(gone) = ledger.gone() else { return Ok(()) };
+        self.tally.refused_keks += 1;
+        let world = World::new(image.to_vec(), 0);
+        let opened = disks_of(&world, self.recording.setting.detached).open(&[gone], EngineKind::AwsLc, true);
+        match opened {
+            Err(VolumeError::WrongKey { .. }) => Ok(()),
+            Err(error) => Err(format!("with a KEK that was removed: {}", in_full(&error))),
+            Ok(_) => Err("a KEK that was removed still opens it".into()),
+        }
+    }
+
     /// `volume check` finds no fault with what a crash leaves, before anything has recovered it.
-    fn inspect(&mut self, image: &[DiskState], depth: u32) -> Result<(), String> {
+    fn inspect(&mut self, image: &[DiskState], depth: u32, keks: &[Kek]) -> Result<(), String> {
         if !self.rng.once_in(1 + u64::from(depth == 0)) {
             return Ok(());
         }
         self.tally.inspected += 1;
         let disks = disks_of(&World::new(image.to_vec(), 0), self.recording.setting.detached);
-        let keks = OpenKek::list();
-        let depth = Depth { keks: Some(&keks), full: false, repair: false };
+        let depth = Depth { keks: Some(keks), full: false, repair: false };
         let report = check_disks(disks.data, disks.header, depth, &mut |_, _| {});
         let report = report.map_err(|error| format!("it cannot be checked: {}", in_full(&error)))?;
         match report.findings.iter().find(|finding| finding.severity == Severity::Error) {
@@ -201,10 +226,15 @@ impl Checker<'_> {
     }
 
     /// Opened read-only, the volume shows the same, less of it if a growth is unfinished, and nothing is written.
-    fn look_without_writing(&self, image: &[DiskState], found: &[u8], ledger: &Ledger) -> Result<(), String> {
+    fn look_without_writing(
+        &self,
+        image: &[DiskState],
+        found: &[u8],
+        ledger: &Ledger,
+        keks: &[Kek],
+    ) -> Result<(), String> {
         let world = World::new(image.to_vec(), 0);
-        let opened =
-            disks_of(&world, self.recording.setting.detached).open(&OpenKek::list(), EngineKind::Portable, true);
+        let opened = disks_of(&world, self.recording.setting.detached).open(keks, EngineKind::Portable, true);
         let volume = opened.map_err(|error| format!("it cannot be opened read-only: {}", in_full(&error)))?;
         ledger.judge_size(volume.size()).map_err(|wrong| format!("read-only, {wrong}"))?;
         let mut client = Client::new(&Arc::new(volume), Box::new(SimEngine::new(0, false)));
@@ -224,6 +254,7 @@ impl Checker<'_> {
         volume: &Arc<Volume>,
         client: &mut Client,
         found: &[u8],
+        keks: &[Kek],
     ) -> Result<(), String> {
         self.tally.carried_on += 1;
         let target = volume.rotation().target;
@@ -243,7 +274,7 @@ impl Checker<'_> {
         let image = crash(&world.states(), &mut self.rng);
         let world = World::new(image, 0);
         let disks = disks_of(&world, self.recording.setting.detached);
-        let again = disks.open(&OpenKek::list(), EngineKind::AwsLc, true);
+        let again = disks.open(keks, EngineKind::AwsLc, true);
         let volume = Arc::new(again.map_err(|error| format!("it cannot be opened afterwards: {}", in_full(&error)))?);
         let mut client = Client::new(&volume, Box::new(SimEngine::new(0, false)));
         match client.content() == found {

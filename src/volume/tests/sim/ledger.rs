@@ -1,12 +1,15 @@
 //! What a client may find in every sector after a crash: the bytes it was told are durable, or any it has written since;
-//! and how many sectors.
+//! how many sectors; and which KEKs open it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::super::kek::{NamedKek, OpenKek};
+use super::rng::Rng;
 use crate::engine::Disk;
 use crate::format::generations::{GenerationTable, KeyState};
+use crate::keys::Kek;
 use crate::units::Generation;
 use crate::volume::life::{Windows, search};
 
@@ -41,6 +44,8 @@ pub enum Note {
     KeysChange,
     /// These wrapped copies of the generation are being erased.
     Erasing { generation: Generation, blobs: Vec<Vec<u8>> },
+    /// Each of these KEKs alone opens it; `gone` does not any more.
+    Keks { each: Vec<String>, gone: Option<String> },
 }
 
 /// How the machine went down.
@@ -118,6 +123,10 @@ pub struct Ledger {
     keys: BTreeMap<Generation, Vec<(KeyState, bool)>>,
     /// Wrapped copies of which nothing may be left once their generation is destroyed.
     erased: BTreeMap<Generation, Vec<Vec<u8>>>,
+    /// KEKs each of which must open the volume alone; none where one keeper opens everything.
+    keks: Vec<String>,
+    /// The KEK that opened it last and must not any more.
+    gone: Option<String>,
 }
 
 impl Ledger {
@@ -137,6 +146,8 @@ impl Ledger {
             sizes: vec![size],
             keys,
             erased,
+            keks: Vec::new(),
+            gone: None,
         }
     }
 
@@ -167,6 +178,7 @@ impl Ledger {
             Note::TargetDone { target } => self.target = Some(*target),
             Note::GrowBegun { size } => self.sizes.push(*size),
             Note::GrowDone { size } => self.sizes = vec![*size],
+            Note::Keks { each, gone } => (self.keks, self.gone) = (each.clone(), gone.clone()),
         }
     }
 
@@ -275,6 +287,24 @@ impl Ledger {
             0 => Ok(()),
             count => Err(format!("{count} sectors hold what they must not after {end:?}; {}", wrong[0])),
         }
+    }
+
+    /// KEKs that must open the volume: one of those that each do, chosen anew every time.
+    pub fn keks(&self, rng: &mut Rng) -> Vec<Kek> {
+        match self.keks.is_empty() {
+            true => OpenKek::list(),
+            false => vec![NamedKek::new(&self.keks[rng.below(self.keks.len() as u64) as usize], false)],
+        }
+    }
+
+    /// Whether two KEKs open the volume just now.
+    pub fn has_two_keks(&self) -> bool {
+        self.keks.len() > 1
+    }
+
+    /// The KEK that must not open the volume any more.
+    pub fn gone(&self) -> Option<Kek> {
+        self.gone.as_deref().map(|name| NamedKek::new(name, false))
     }
 
     /// Whether the volume may have this size.

@@ -24,6 +24,10 @@ pub struct Setting {
     pub grows: u64,
     /// Once in so many actions a key takes a step in its life; 0: never.
     pub lives: u64,
+    /// Once in so many actions another KEK takes over; 0: never.
+    pub rewraps: u64,
+    /// Once in so many times that KEK wraps wrongly; 0: never.
+    pub slips: u64,
 }
 
 impl Setting {
@@ -45,6 +49,8 @@ impl Setting {
             watched: true,
             grows: 0,
             lives: 0,
+            rewraps: 0,
+            slips: 4,
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::kek::OpenKek;
+use super::super::kek::{NamedKek, OpenKek};
 use super::super::rig::{Client, Disks, spec};
 use super::actor::Actor;
 use super::engine::SimEngine;
@@ -21,12 +21,14 @@ use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;
 use crate::format::generations::{KeyState, Phase};
 use crate::format::layout::{Shape, plan};
+use crate::keys::Kek;
 use crate::units::{Extent, Generation};
 use crate::volume::Volume;
 use crate::volume::VolumeError;
 use crate::volume::background::kept;
 use crate::volume::life::By;
 use crate::volume::pipeline::{Patience, Pipeline};
+use crate::volume::wraps::{Addition, Removal, Step, WrapChange};
 
 /// What a run leaves: where it started and all that happened.
 pub struct Recording {
@@ -53,6 +55,8 @@ pub struct Run {
     pub(super) actor: Rc<RefCell<Actor>>,
     pub world: Arc<World<Note>>,
     pub(super) rng: Rng,
+    /// The KEK that opens the volume, and how many there were before it.
+    kek: (Kek, u64),
     /// The disks and the ledger as the workload began.
     start: Vec<DiskState>,
     ledger: Ledger,
@@ -124,7 +128,7 @@ impl Run {
         }
         let world = World::new(states, 0);
         let disks = disks_of(&world, setting.detached);
-        let keks = OpenKek::list();
+        let keks = if setting.rewraps > 0 { vec![NamedKek::new("kek 0", false)] } else { OpenKek::list() };
         disks.create(&setting.shape, setting.suite, &keks);
         let volume = Arc::new(disks.open(&keks, EngineKind::AwsLc, false).expect("a new volume opens"));
         let client = Client::new(&volume, Box::new(SimEngine::new(rng.next(), true)));
@@ -140,12 +144,16 @@ impl Run {
             seldom: 4 + rng.below(8),
         };
         fill(&mut actor, &setting.shape);
+        if setting.rewraps > 0 {
+            actor.ledger.take(&Note::Keks { each: vec!["kek 0".into()], gone: None });
+        }
         let (start, ledger) = (world.start_over(), actor.ledger.clone());
         if setting.watched {
             world.watch_order(Order::of(&setting));
         }
         let pipeline = pipeline(&volume, rng.next());
-        Run { setting, volume, pipeline, actor: Rc::new(RefCell::new(actor)), world, rng, start, ledger }
+        let kek = (keks[0].clone(), 0);
+        Run { setting, volume, pipeline, actor: Rc::new(RefCell::new(actor)), world, rng, kek, start, ledger }
     }
 
     /// Calls `f` while the client acts in the middle of operations.
@@ -241,6 +249,9 @@ impl Run {
         if self.setting.lives > 0 && self.rng.once_in(self.setting.lives) {
             return self.live();
         }
+        if self.setting.rewraps > 0 && self.rng.once_in(self.setting.rewraps) {
+            return self.rewrap();
+        }
         if self.rng.once_in(self.setting.restless) {
             return match self.rng.below(6) {
                 0 if self.volume.table().entries.len() < 8 => self.start(),
@@ -313,9 +324,45 @@ impl Run {
     fn start(&mut self) -> Result<(), VolumeError> {
         let suite = self.rng.pick(&[Suite::Aes256Xts, Suite::Aes256Xts, Suite::Aes128Xts, Suite::None]);
         self.actor.borrow_mut().note(Note::TargetBegun);
-        let target = self.volume.start_rotation(&OpenKek::list(), &spec(suite))?;
+        let target = self.volume.start_rotation(std::slice::from_ref(&self.kek.0), &spec(suite))?;
         self.actor.borrow_mut().note(Note::TargetDone { target });
         Ok(())
+    }
+
+    /// Another KEK takes over, now and then a bad one, whose wraps must be noticed before it counts.
+    fn rewrap(&mut self) -> Result<(), VolumeError> {
+        let (old, number) = (self.kek.0.clone(), self.kek.1 + 1);
+        let name = |kek: &Kek| kek.describe().kek_id.clone().unwrap_or_default();
+        let slips = self.setting.slips > 0 && self.rng.once_in(self.setting.slips);
+        let new = NamedKek::new(&format!("kek {number}"), slips);
+        let actor = Rc::clone(&self.actor);
+        let note = |each: &[&Kek], gone: Option<&Kek>| {
+            let each = each.iter().map(|kek| name(kek)).collect();
+            actor.borrow_mut().note(Note::Keks { each, gone: gone.map(name) });
+        };
+        let add = Some(Addition { kek: &new, first: true });
+        let change = WrapChange { add, remove: Removal::InUse, generation: None };
+        let mut reached = Step::Wrapped;
+        let changed = self.volume.change_wraps(std::slice::from_ref(&old), &change, &mut |step| {
+            reached = step;
+            match step {
+                Step::Wrapped => note(&[&old], None),
+                Step::Added if slips => {}
+                Step::Added => note(&[&old, &new], None),
+                Step::Proven => note(&[&new], None),
+                Step::Removed => note(&[&new], Some(&old)),
+            }
+        });
+        self.kek.1 = number;
+        if matches!(reached, Step::Proven | Step::Removed) {
+            self.kek.0 = new.clone();
+        } else {
+            note(&[&old], None);
+        }
+        match changed {
+            Err(VolumeError::Unproven { .. }) if slips => Ok(()),
+            changed => changed.map(|_| ()),
+        }
     }
 
     fn roll_back(&mut self) -> Result<(), VolumeError> {
