@@ -45,7 +45,10 @@ pub(super) fn twins(survey: &Survey<'_>, found: &Found) -> Result<Vec<String>, V
     let first = superblock.zones.generations.offset;
     let places = [first, first + GENERATIONS_COPY];
     pair(survey, "generation table", places, GENERATIONS_COPY, table_twins, &mut done, |sequence| {
-        table.seal(seal, sequence).ok_or(VolumeError::TableFull)
+        let mut bytes = table.seal(seal, sequence).ok_or(VolumeError::TableFull)?;
+        // Over all of the copy: what is mended may have had wraps that are destroyed since.
+        bytes.resize(GENERATIONS_COPY as usize, 0);
+        Ok(bytes)
     })?;
     for (index, counting) in found.tags.iter().flat_map(|tags| &tags.bad_twins) {
         let places = tag_page_places(superblock, *index);

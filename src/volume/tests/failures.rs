@@ -164,7 +164,7 @@ fn every_operation_may_fail_once_while_the_volume_grows() {
 
 #[test]
 fn every_operation_may_fail_once_while_keys_live_and_die() {
-    fail_each((1..=6).map(|seed| Setting { actions: 10, lives: 2, ..short(seed) }).collect());
+    fail_each((1..=4).map(|seed| Setting { actions: 8, lives: 2, ..short(seed) }).collect());
 }
 
 #[test]
