@@ -197,6 +197,11 @@ impl Meta {
         Ok(())
     }
 
+    /// The next write of each table copy covers all of it, whatever is thought to stand there.
+    pub fn overwrite_whole_tables(&mut self) {
+        self.table_used = [GENERATIONS_COPY as usize; 2];
+    }
+
     fn table_place(&self, copy: usize) -> u64 {
         self.superblock.zones.generations.offset + copy as u64 * GENERATIONS_COPY
     }

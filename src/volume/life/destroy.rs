@@ -1,7 +1,7 @@
 //! Destroying a key: every local copy of it is overwritten, and what the device then holds is read back and searched.
 //!
 //! Order: (1) **the commit point**: a table in which the generation is *destroyed* and has no wraps, in one copy and then in
-//! the other, each as long as whatever stood there; (2) its canary is zeroed, and what can be given back to the device is;
+//! the other, each over all of its place; (2) its canary is zeroed, and what can be given back to the device is;
 //! flush; (3) cache dropped, the whole header read, and searched for every window of sixteen bytes of its wraps. A crash
 //! before (1) leaves it scheduled; in (1) opening the volume writes the other copy; behind it destroying once more does the
 //! rest.
@@ -97,6 +97,7 @@ impl Volume {
         if entry.state == KeyState::Destroyed {
             return Ok(());
         }
+        self.meta().overwrite_whole_tables();
         self.take(entry.generation, Step::Destroy, by, |entry| entry.wraps.clear())
     }
 
