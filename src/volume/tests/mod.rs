@@ -1,6 +1,7 @@
 //! Tests of the volume as a whole: against a plain vector, and against crashes and failing devices.
 
 mod answers;
+mod backup;
 mod controls;
 mod crashes;
 mod exhaustive;
@@ -11,6 +12,7 @@ mod kek;
 mod model;
 mod online;
 mod poison;
+mod restores;
 mod rig;
 mod rot;
 mod schedule;
