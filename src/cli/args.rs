@@ -3,6 +3,7 @@
 //! Invariants: `--json` and `--control` may stand anywhere on the line; no secret is ever an argument (a KEK URI names where
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
+mod backup;
 mod rotate;
 mod serve;
 mod volume;
@@ -11,6 +12,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use backup::{
+    DrillArgs, DrillCommand, ExportEscrowArgs, HeaderBackupArgs, HeaderRestoreArgs, HolderCommand, ImportEscrowArgs,
+    RecordArgs, VolumeArgs,
+};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
@@ -70,11 +75,17 @@ pub enum Command {
         #[command(subcommand)]
         command: RotateCommand,
     },
-    /// Show keys
+    /// Show keys, who holds them, and escrow
     Key {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Rehearse what must work one day
+    Drill {
+        /// What to rehearse.
+        #[command(subcommand)]
+        command: DrillCommand,
     },
     /// Read and check the audit log
     Audit {
@@ -112,6 +123,16 @@ pub enum KeyCommand {
         /// Export name of the volume
         volume: String,
     },
+    /// List and declare what holds keys of a volume outside it
+    Holder {
+        /// What to do.
+        #[command(subcommand)]
+        command: HolderCommand,
+    },
+    /// Seal the keys of a volume to recipients of another domain, any K of whom can open them
+    ExportEscrow(ExportEscrowArgs),
+    /// Take keys back from an escrow bundle, under a new KEK, restoring the header if need be
+    ImportEscrow(ImportEscrowArgs),
 }
 
 /// The verbs of `audit`.

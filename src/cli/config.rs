@@ -2,6 +2,7 @@
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
 //! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
+//! how old a restore drill may be in `[policy]` (`drill-max-age = "90d"`),
 //! TLS in `[tls]`, and an entry of `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs};
 use super::failure::{Failure, bad_input};
 use super::names::{Named, check_name, parse_control, stem};
+use super::size;
 use crate::control::DEFAULT_STATE_DIR;
 use crate::nbd::tls::Files;
 use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
@@ -74,6 +76,8 @@ pub struct ServePlan {
     pub workers: Option<usize>,
     /// Directory of the audit log.
     pub state_dir: PathBuf,
+    /// How old the last restore drill of a backup or bundle may be, seconds; None if policy does not say.
+    pub drill_max_age: Option<u64>,
 }
 
 /// The configuration file.
@@ -93,6 +97,20 @@ struct File {
     insecure: bool,
     read_only: bool,
     state_dir: Option<PathBuf>,
+    policy: FilePolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct FilePolicy {
+    drill_max_age: Option<String>,
+}
+
+impl FilePolicy {
+    fn drill_max_age(&self) -> Result<Option<u64>, String> {
+        let age = self.drill_max_age.as_deref().map_or(Ok(None), size::parse_time);
+        age.map(|age| age.map(|age| age.as_secs())).map_err(|why| format!("`drill-max-age`: {why}"))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,7 +161,9 @@ pub fn plan(
     }
     tls::check(tls.as_ref(), &nbd, &volumes).map_err(wrong)?;
     let bounds = bounds(args, &file).map_err(wrong)?;
+    let drill_max_age = file.policy.drill_max_age().map_err(wrong)?;
     Ok(ServePlan {
+        drill_max_age,
         volumes,
         nbd,
         tls,

@@ -90,6 +90,7 @@ pub fn serve(
                 header: planned.header.as_ref().map(|path| path.display().to_string()),
                 export,
                 checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
+                keks: Arc::clone(&keks),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })
         })
@@ -101,6 +102,7 @@ pub fn serve(
         crypto,
         lost: lost.clone(),
         started: words::time(words::now()).unwrap_or_default(),
+        drill_max_age: plan.drill_max_age,
     });
     let control = control::Server::start(&plan.control, Arc::clone(&door), operations)?;
     let said = ready(&Ready {
@@ -190,7 +192,7 @@ fn block_signals() -> Result<SigSet, Failure> {
 pub type Keks = Vec<Kek>;
 
 /// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too. `witness` is told of their
-/// uses; tools keep no record.
+/// uses: the daemon's log, or the tool's.
 pub fn open_keks(
     uris: &[String],
     new: NewKek,
@@ -230,7 +232,7 @@ fn open_volume<'a>(
         cache: cache_mode(plan.cache),
         engine,
     };
-    let volume = open_patiently(&how);
+    let volume = patiently(|| open(&how));
     let volume = volume.map_err(|error| failure_of::volume(&error).at(planned.path.display().to_string()))?;
     let recovered = volume.recovered();
     tracing::info!(
@@ -248,16 +250,16 @@ fn open_volume<'a>(
     Ok((planned, Arc::new(volume), Arc::new(keks)))
 }
 
-/// Opens a volume; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
+/// Opens something; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
 /// that was killed a moment ago.
-fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
+pub fn patiently<T>(open: impl Fn() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
     for _ in 0..LOCK_TRIES {
-        match open(how) {
+        match open() {
             Err(VolumeError::Backing(EngineError::InUse { .. })) => std::thread::sleep(LOCK_PAUSE),
             other => return other,
         }
     }
-    open(how)
+    open()
 }
 
 fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {

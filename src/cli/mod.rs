@@ -5,19 +5,25 @@
 
 pub mod args;
 mod audit;
+mod backup;
 pub mod config;
 mod daemon;
+mod drill;
+mod escrow;
 mod examine;
 pub mod exit;
 pub mod failure;
 mod failure_of;
+mod files;
 mod help;
+mod holders;
 mod local;
 mod names;
 mod notify;
 mod operations;
 pub mod output;
 pub mod progress;
+mod records;
 mod reload;
 mod remote;
 pub mod report;
@@ -63,6 +69,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command: KeyCommand::List { volume } } => status::keys(&volume, &global, &output),
+        Command::Key { command: KeyCommand::Holder { command } } => holders::run(&command, &global, &output),
+        Command::Key { command: KeyCommand::ExportEscrow(args) } => escrow::export(&args, &global, &output),
+        Command::Key { command: KeyCommand::ImportEscrow(args) } => escrow::import(&args, &output),
+        Command::Drill { command } => drill::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub mod holders;
+
 use super::{failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
-    self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, Growing, IoReport,
-    KeyInfo, PaceRequest, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan, VerifyRequest,
-    VolumeStatus,
+    self, ActionResult, ApiError, BackupRequest, BackupResult, CheckRequest, CheckState, CheckStatus, DaemonStatus,
+    ErrorKind, EscrowRequest, Growing, HolderList, HolderNamed, HolderRequest, HolderResult, IoReport, KeyInfo,
+    PaceRequest, ReasonRequest, ResizeRequest, Resized, RotateStart, RotationPlan, VerifyRequest, VolumeStatus,
 };
 use crate::crypto::{EngineKind, Suite};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
+use crate::keys::Kek;
 use crate::nbd::Export;
 use crate::rotation::Controller;
 use crate::units::Generation;
@@ -34,6 +37,8 @@ pub struct Served {
     pub controller: Controller,
     /// Its checks.
     pub checker: Checker,
+    /// Who wraps its keys.
+    pub keks: Arc<Vec<Kek>>,
 }
 
 /// What the control plane can do with this daemon.
@@ -48,6 +53,8 @@ pub struct DaemonOperations {
     pub lost: Vec<String>,
     /// When it started, RFC 3339.
     pub started: String,
+    /// How old the last drill of a backup or bundle may be, seconds, if policy says.
+    pub drill_max_age: Option<u64>,
 }
 
 impl DaemonOperations {
@@ -90,7 +97,7 @@ fn check_status_of(served: &Served) -> CheckStatus {
     }
 }
 
-fn volume_status(served: &Served) -> VolumeStatus {
+fn volume_status(served: &Served, drill_max_age: Option<u64>) -> VolumeStatus {
     let volume = served.controller.volume();
     let caps = volume.caps();
     let shape = volume.shape();
@@ -111,6 +118,7 @@ fn volume_status(served: &Served) -> VolumeStatus {
         cache: if caps.align > 1 { "direct".into() } else { "page".into() },
         poisoned: volume.poisoned().map(str::to_string),
         growing: status.progress.growing.map(|(bytes_done, bytes_total)| Growing { bytes_done, bytes_total }),
+        drills_overdue: holders::count_overdue(volume, drill_max_age),
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
         rotation: rotation_of(served),
@@ -146,13 +154,13 @@ impl Operations for DaemonOperations {
             crypto_engine: self.crypto.to_string(),
             unlocked_secret_bytes: crate::crypto::unlocked_bytes() as u64,
             lost: self.lost.clone(),
-            volumes: self.volumes.iter().map(|served| volume_status(served)).collect(),
+            volumes: self.volumes.iter().map(|served| volume_status(served, self.drill_max_age)).collect(),
             ..DaemonStatus::default()
         })
     }
 
     fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
-        Ok(volume_status(self.find(volume)?))
+        Ok(volume_status(self.find(volume)?, self.drill_max_age))
     }
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
@@ -306,6 +314,30 @@ impl Operations for DaemonOperations {
 
     fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError> {
         Ok(check_status_of(self.find(volume)?))
+    }
+
+    fn holders(&self, volume: &str) -> Result<HolderList, ApiError> {
+        Ok(holders::list(volume, self.find(volume)?.controller.volume(), self.drill_max_age))
+    }
+
+    fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ApiError> {
+        holders::add(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn release_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError> {
+        holders::release(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn drilled_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError> {
+        holders::drilled(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ApiError> {
+        holders::back_up(self.find(volume)?, request)
+    }
+
+    fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError> {
+        holders::export(self.find(volume)?, request)
     }
 
     fn ready(&self) -> Result<(), ApiError> {

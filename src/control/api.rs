@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod holders;
 mod keys;
 mod requests;
 mod resize;
@@ -19,6 +20,10 @@ use crate::control::audit::{Head, Record};
 
 pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
+pub use holders::{
+    BackupRequest, BackupResult, EscrowRequest, HolderInfo, HolderKind, HolderList, HolderNamed, HolderRequest,
+    HolderResult,
+};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};
@@ -117,6 +122,9 @@ pub struct VolumeStatus {
     /// How far a growth is that zeroes what it adds; absent when none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growing: Option<Growing>,
+    /// Header backups and escrow bundles whose restore drill is overdue, as policy says.
+    #[serde(default)]
+    pub drills_overdue: u64,
     /// The generation new writes are moving to.
     pub active_generation: u32,
     /// How many extents each generation encrypts.

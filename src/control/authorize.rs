@@ -115,6 +115,24 @@ verbs! {
     VolumeResize = "volume-resize", Act;
     /// Check a volume while it is served.
     VolumeCheck = "volume-check", Act;
+    /// List what holds keys outside the volume.
+    HolderShow = "holder-list", View;
+    /// Declare a snapshot that holds keys or ciphertext.
+    HolderAdd = "holder-add", Act;
+    /// Declare a holder gone.
+    HolderRelease = "holder-release", Act;
+    /// Note that a restore drill has proven a holder.
+    DrillRestore = "drill-restore", Act;
+    /// Back the header up.
+    HeaderBackup = "header-backup", Act;
+    /// Seal the keys to recipients elsewhere.
+    EscrowExport = "escrow-export", Act;
+    /// Make a volume; recorded by the tool, no route leads here.
+    VolumeCreate = "volume-create", Act;
+    /// Restore a header; recorded by the tool, no route leads here.
+    HeaderRestore = "header-restore", Act;
+    /// Take keys back from escrow; recorded by the tool, no route leads here.
+    EscrowImport = "escrow-import", Act;
     /// Start the daemon; recorded by the daemon itself, no route leads here.
     DaemonStart = "daemon-start", Act;
     /// Stop the daemon; recorded by the daemon itself, no route leads here.
@@ -131,8 +149,22 @@ verbs! {
 
 impl Verb {
     /// Verbs no route leads to: the daemon records them of its own accord.
-    pub const INTERNAL: &'static [Verb] =
-        &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen, Verb::KeyWrap, Verb::KeyUnwrap];
+    pub const INTERNAL: &'static [Verb] = &[
+        Verb::DaemonStart,
+        Verb::DaemonStop,
+        Verb::DaemonReload,
+        Verb::VolumeOpen,
+        Verb::KeyWrap,
+        Verb::KeyUnwrap,
+        Verb::VolumeCreate,
+        Verb::HeaderRestore,
+        Verb::EscrowImport,
+    ];
+
+    /// Whether it makes the daemon write a file that the request names: such verbs are root's.
+    pub const fn names_a_path(self) -> bool {
+        matches!(self, Verb::HeaderBackup | Verb::EscrowExport)
+    }
 }
 
 /// What a verb is done to.
@@ -197,10 +229,13 @@ impl Authorizer {
         }
     }
 
-    /// Decides. Verb and object do not matter to a solo operator; they will to roles.
-    pub fn authorize(&self, actor: &Actor, _verb: Verb, _object: &Object) -> Decision {
+    /// Decides. The object does not matter to a solo operator, and the verb only if it names a path; they will to roles.
+    pub fn authorize(&self, actor: &Actor, verb: Verb, _object: &Object) -> Decision {
         match self.policy {
             Policy::SoloOperator { .. } if actor.uid == 0 => Decision { allowed: true, rule: "solo-operator/root" },
+            Policy::SoloOperator { .. } if verb.names_a_path() => {
+                Decision { allowed: false, rule: "solo-operator/paths-are-roots" }
+            }
             Policy::SoloOperator { daemon_uid } if actor.uid == daemon_uid => {
                 Decision { allowed: true, rule: "solo-operator/daemon-user" }
             }
@@ -228,6 +263,10 @@ mod tests {
         for verb in Verb::ALL {
             for object in &objects {
                 for (uid, allowed, rule) in table {
+                    let (allowed, rule) = match verb.names_a_path() && uid != 0 {
+                        true => (false, "solo-operator/paths-are-roots"),
+                        false => (allowed, rule),
+                    };
                     let decision =
                         Authorizer::solo(DAEMON).authorize(&Actor { uid, ..Actor::default() }, *verb, object);
                     assert_eq!(decision, Decision { allowed, rule }, "{verb:?} by {uid} on {object}");

@@ -246,7 +246,11 @@ macro_rules! reasoned {
     )*};
 }
 
-use crate::control::api::{CheckRequest, PaceRequest, ReasonRequest, ResizeRequest, RotateStart, VerifyRequest};
+use crate::control::api::{
+    BackupRequest, CheckRequest, EscrowRequest, HolderNamed, HolderRequest, PaceRequest, ReasonRequest, ResizeRequest,
+    RotateStart, VerifyRequest,
+};
+reasoned!(BackupRequest, EscrowRequest, HolderNamed, HolderRequest);
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-    ActionResult, ApiError, CheckRequest, CheckStatus, DaemonStatus, KeyInfo, PaceRequest, ReasonRequest,
-    ResizeRequest, Resized, RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
+    ActionResult, ApiError, BackupRequest, BackupResult, CheckRequest, CheckStatus, DaemonStatus, EscrowRequest,
+    HolderList, HolderNamed, HolderRequest, HolderResult, KeyInfo, PaceRequest, ReasonRequest, ResizeRequest, Resized,
+    RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus,
 };
 
 /// What a daemon can do for an operator. `volume` is always an export name.
@@ -59,6 +60,24 @@ pub trait Operations: Send + Sync {
 
     /// The check that runs, or the last one.
     fn check_status(&self, volume: &str) -> Result<CheckStatus, ApiError>;
+
+    /// What holds keys of the volume outside it.
+    fn holders(&self, volume: &str) -> Result<HolderList, ApiError>;
+
+    /// Enters a snapshot that the operator declares.
+    fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ApiError>;
+
+    /// Notes that a holder is gone.
+    fn release_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError>;
+
+    /// Notes that a drill has proven a holder.
+    fn drilled_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError>;
+
+    /// Backs the header up into a file.
+    fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ApiError>;
+
+    /// Seals the keys to recipients, into a file.
+    fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError>;
 
     /// Whether clients can be served now; the answer of `/readyz`.
     fn ready(&self) -> Result<(), ApiError>;

@@ -12,7 +12,8 @@
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
 //! | `grow`, `shape` | more size for a volume in use; the size as of now |
-//! | `backup`, `restore`, `escrow`, `holders` | header backups, when one may be restored, keys in escrow, and who else holds any |
+//! | `backup`, `restore`, `drill` | header backups, when one may be restored, and rehearsing it |
+//! | `escrow`, `holders` | keys in escrow, and who else holds any |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
 //!
 //! Invariants: data are identity mapped; every extent is readable under the generation its tag names, or under the
@@ -23,6 +24,7 @@ pub mod backup;
 pub mod check;
 mod checkpoint;
 pub mod create;
+pub mod drill;
 pub mod error;
 mod escrow;
 pub mod executor;

@@ -40,6 +40,12 @@ fn body_of(schema: &str) -> Value {
         "VerifyRequest" => json!({"verify": "full", "reason": "why"}),
         "CheckRequest" => json!({"full": true, "bytes_per_s": 1 << 20, "reason": "why"}),
         "ResizeRequest" => json!({"size_bytes": 5 << 20, "reason": "why"}),
+        "HolderRequest" => json!({"label": "nightly", "first_generation": 1, "last_generation": 2, "reason": "why"}),
+        "HolderNamed" => json!({"holder": "0011", "reason": "why"}),
+        "BackupRequest" => json!({"path": "/srv/b", "label": "b", "reason": "why"}),
+        "EscrowRequest" => {
+            json!({"path": "/srv/b", "recipients": ["age1x"], "threshold": 1, "label": "b", "reason": "why"})
+        }
         "ReasonRequest" => json!({"reason": "why"}),
         other => panic!("no body for {other}"),
     }
