@@ -3,6 +3,7 @@
 //! Invariants: `--json` and `--control` may stand anywhere on the line; no secret is ever an argument (a KEK URI names where
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
+mod backup;
 mod life;
 mod rotate;
 mod serve;
@@ -13,6 +14,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use backup::{
+    DrillArgs, DrillCommand, ExportEscrowArgs, HeaderBackupArgs, HeaderRestoreArgs, HolderCommand, ImportEscrowArgs,
+    RecordArgs, VolumeArgs,
+};
 pub use life::{KeyArgs, LifeCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
@@ -74,11 +79,17 @@ pub enum Command {
         #[command(subcommand)]
         command: RotateCommand,
     },
-    /// Show keys, what becomes of them, and the KEKs that wrap them
+    /// Show keys, what becomes of them, the KEKs that wrap them, who else holds them
     Key {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Rehearse what must work one day
+    Drill {
+        /// What to rehearse.
+        #[command(subcommand)]
+        command: DrillCommand,
     },
     /// Read and check the audit log
     Audit {
@@ -125,6 +136,16 @@ pub enum KeyCommand {
     WrapAdd(WrapAddArgs),
     /// Take a KEK's wraps away, if others are proven
     WrapRemove(WrapRemoveArgs),
+    /// List and declare what holds keys of a volume outside it
+    Holder {
+        /// What to do.
+        #[command(subcommand)]
+        command: HolderCommand,
+    },
+    /// Seal the keys of a volume to recipients of another domain, any K of whom can open them
+    ExportEscrow(ExportEscrowArgs),
+    /// Take keys back from an escrow bundle, under a new KEK, restoring the header if need be
+    ImportEscrow(ImportEscrowArgs),
 }
 
 /// The verbs of `audit`.

@@ -93,6 +93,7 @@ pub fn serve(
                 export,
                 alarms,
                 checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
+                keks: Arc::clone(&keks),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })
         })
@@ -196,7 +197,7 @@ fn block_signals() -> Result<SigSet, Failure> {
 }
 
 /// Opens the KEKs a list of URIs names; gives the labels of key files made for it, too. `witness` is told of their
-/// uses; tools keep no record.
+/// uses: the daemon's log, or the tool's.
 pub fn open_keks(
     uris: &[String],
     new: NewKek,
@@ -243,7 +244,7 @@ fn open_volume<'a>(
         cache: cache_mode(plan.cache),
         engine,
     };
-    let volume = open_patiently(&how);
+    let volume = patiently(|| open(&how));
     let volume = volume.map_err(|error| {
         let mut failure = failure_of::volume(&error).at(planned.path.display().to_string());
         for keks::Missing { kek, why } in &missing {
@@ -274,16 +275,16 @@ fn open_volume<'a>(
     Ok(Opened { planned, volume: Arc::new(volume), keks: Arc::new(Keks::new(keks)), alarms })
 }
 
-/// Opens a volume; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
+/// Opens something; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
 /// that was killed a moment ago.
-fn open_patiently(how: &OpenVolume<'_>) -> Result<Volume, VolumeError> {
+pub fn patiently<T>(open: impl Fn() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
     for _ in 0..LOCK_TRIES {
-        match open(how) {
+        match open() {
             Err(VolumeError::Backing(EngineError::InUse { .. })) => std::thread::sleep(LOCK_PAUSE),
             other => return other,
         }
     }
-    open(how)
+    open()
 }
 
 fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {

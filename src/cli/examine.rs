@@ -12,8 +12,10 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, properties, row, table};
 use super::progress::Progress;
+use super::records::Records;
 use super::{failure_of, remote, size, words};
 use crate::control::api::{CheckRequest, CheckState};
+use crate::control::authorize::Verb;
 use crate::engine::{CacheMode, EngineError};
 use crate::keys::NewKek;
 use crate::volume::VolumeError;
@@ -30,7 +32,14 @@ pub fn info(args: &InfoArgs, output: &Output) -> Result<Exit, Failure> {
 
 /// Runs `volume check`.
 pub fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
-    let (keks, _) = open_keks(&args.keks, NewKek::Never, None)?;
+    let records = if args.keks.is_empty() { Records::none() } else { Records::wanted(&args.record, output)? };
+    let report = records.act(Verb::VolumeCheck, &args.path, None, || look(args, &records, output))?;
+    output.result(&report, |report| format!("{}: {}", args.path.display(), check_text(report, args.full)))?;
+    Ok(if report.passed { Exit::Ok } else { Exit::Damaged })
+}
+
+fn look(args: &CheckArgs, records: &Records, output: &Output) -> Result<CheckReport, Failure> {
+    let (keks, _) = open_keks(&args.keks, NewKek::Never, records.witness().as_ref())?;
     let options = CheckOptions { path: &args.path, header: args.header.as_deref(), cache: CacheMode::Auto };
     let keks = (!keks.is_empty()).then_some(keks);
     let depth = Depth { keks: keks.as_deref(), full: args.full, repair: args.repair };
@@ -44,9 +53,7 @@ pub fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
         progress.advance(done);
     });
     progress.end();
-    let report = report.map_err(|error| refused(&error).at(args.path.display().to_string()))?;
-    output.result(&report, |report| format!("{}: {}", args.path.display(), check_text(report, args.full)))?;
-    Ok(if report.passed { Exit::Ok } else { Exit::Damaged })
+    report.map_err(|error| refused(&error).at(args.path.display().to_string()))
 }
 
 /// A volume in use can be checked all the same: by whoever serves it.

@@ -61,6 +61,11 @@ impl Failure {
         self.exit
     }
 
+    /// What it says, in one line, for a record.
+    pub(super) fn summary(&self) -> String {
+        std::iter::once(self.what.as_str()).chain(self.places.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+    }
+
     /// Nobody reads stdout any more: the one failure that is none.
     pub(super) fn is_silent(&self) -> bool {
         self.exit == Exit::Ok

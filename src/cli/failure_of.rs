@@ -7,6 +7,7 @@ use super::failure::Failure;
 use crate::control::api::{ApiError, ErrorKind};
 use crate::crypto::CryptoError;
 use crate::engine::EngineError;
+use crate::keys::escrow::EscrowError;
 use crate::keys::{KeyError, KeyErrorClass};
 use crate::nbd::NbdError;
 use crate::nbd::tls::TlsError;
@@ -101,6 +102,30 @@ fn key_kind(error: &KeyError) -> ErrorKind {
     }
 }
 
+/// An escrow bundle's error as a failure of a command.
+pub fn escrow(error: &EscrowError) -> Failure {
+    let failure = Failure::from_error(Exit::of(escrow_kind(error)), error);
+    match error {
+        EscrowError::Identity(error) => error.hint().map_or(failure.clone(), |hint| failure.hint(hint)),
+        EscrowError::NotRecipient { .. } => failure.hint(
+            "a recipient is age1…, as age-keygen prints it; passphrases are refused, since a bundle may lie about for years",
+        ),
+        EscrowError::TooFew { .. } => failure.hint("give the identity file of another recipient, too: --identity FILE"),
+        EscrowError::NoIdentity(_) => failure.hint("age-keygen -o FILE makes one"),
+        _ => failure,
+    }
+}
+
+fn escrow_kind(error: &EscrowError) -> ErrorKind {
+    match error {
+        EscrowError::Identity(error) => key_kind(error),
+        EscrowError::TooFew { .. } => ErrorKind::WrongKey,
+        EscrowError::Bundle(_) | EscrowError::Tampered => ErrorKind::Damaged,
+        EscrowError::Crypto(_) => ErrorKind::Internal,
+        _ => ErrorKind::BadInput,
+    }
+}
+
 fn volume_kind(error: &VolumeError) -> ErrorKind {
     match error {
         VolumeError::Backing(error) => engine_kind(error),
@@ -109,6 +134,7 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
             _ => ErrorKind::Io,
         },
         VolumeError::NotReadBack { .. } => ErrorKind::Io,
+        VolumeError::Escrow(error) => escrow_kind(error),
         VolumeError::Shape(_) | VolumeError::NotAVolume { .. } | VolumeError::HeaderKind(_) => ErrorKind::BadInput,
         VolumeError::Newer { .. } => ErrorKind::Unsupported,
         VolumeError::WrongKey { .. } => ErrorKind::WrongKey,
@@ -125,7 +151,11 @@ fn volume_kind(error: &VolumeError) -> ErrorKind {
         | VolumeError::ReadBack { .. }
         | VolumeError::Ring(_) => ErrorKind::Damaged,
         VolumeError::Unproven { source, .. } => volume_kind(source),
-        VolumeError::Poisoned(_) | VolumeError::Refused(_) | VolumeError::TableFull => ErrorKind::State,
+        VolumeError::Poisoned(_)
+        | VolumeError::Refused(_)
+        | VolumeError::TableFull
+        | VolumeError::StaleBackup { .. }
+        | VolumeError::HoldersFull => ErrorKind::State,
     }
 }
 
@@ -154,6 +184,10 @@ fn hint(error: &VolumeError) -> Option<String> {
         VolumeError::NotReadBack { .. } => {
             "the device has lost it: mend or replace the device, then `rotate resume`, `rotate verify` and `rotate finalize`"
         }
+        VolumeError::StaleBackup { .. } => {
+            "nothing was changed; restored, it would decrypt to garbage: find a backup made after the last rotation"
+        }
+        VolumeError::HoldersFull => "`keymoult key holder list VOLUME` shows them, `key holder release` takes one off",
         VolumeError::NotAVolume { .. } => "is it the right path? `keymoult volume create` makes volumes",
         VolumeError::Io { source, .. } if io_kind(source) == ErrorKind::NoSpace => "free some space and try again",
         _ => return None,

@@ -14,6 +14,10 @@ Volumes on this machine:
   volume info PATH                            say what a volume is, with or without a key
   volume check PATH [--kek URI] [--full]      check a volume that nobody serves
   volume resize PATH --size 20GiB --kek URI   make a volume larger that nobody serves
+  volume header-backup PATH --to F --kek URI  back up the header of one that nobody serves
+  volume header-restore PATH --from F --kek … restore a header, unless it would decrypt to garbage
+  key import-escrow BUNDLE PATH --identity F  take keys back from escrow, under a new KEK
+  drill restore PATH --bundle FILE            rehearse a restore of a backup or bundle
   serve [NAME=]PATH… --kek URI                serve volumes over NBD until told to stop
   serve --config FILE                         the same, from a configuration file
 
@@ -21,6 +25,7 @@ A running daemon:
   status [VOLUME] [--watch]                   show the daemon and its volumes
   volume check VOLUME --online [--full]       check a volume while it is served
   volume resize VOLUME --size 20GiB           make it larger while it is served
+  volume header-backup VOLUME --to FILE       back up its header while it is served
   key list VOLUME                             list the keys of a volume
   key retire VOLUME GENERATION                prove that nothing needs a key, take it out of memory
   key restore VOLUME GENERATION               bring a retired key back
@@ -34,6 +39,11 @@ A running daemon:
   key rewrap VOLUME --to URI                  have another KEK open it instead
   key wrap-add VOLUME --to URI                have another KEK open it, too
   key wrap-remove VOLUME --from KEKID         take a KEK's wraps away
+  key holder list VOLUME                      list what holds its keys elsewhere
+  key holder add VOLUME --label TEXT          declare a snapshot that does
+  key holder release VOLUME --holder ID       declare a holder gone
+  key export-escrow VOLUME --recipient age1…  seal its keys to k of n recipients
+  drill restore VOLUME --bundle FILE          rehearse a restore while it is served
   rotate plan VOLUME                          say what a rotation would do
   rotate start VOLUME [--wait]                make a new key and re-encrypt with it
   rotate status VOLUME                        show where the rotation stands

@@ -11,6 +11,7 @@ use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Progress;
+use super::records::Records;
 use super::report::{Created, Speed, SpeedRow};
 use super::{config, failure_of, words};
 use crate::crypto::{Standing, Suite, speed};
@@ -21,12 +22,12 @@ use crate::volume::create::{self, CreateOptions};
 pub use super::daemon::serve;
 
 /// Makes a volume. Shows progress while it zeroes the data area.
-pub fn create(args: &CreateArgs, progress: &mut Progress) -> Result<Created, Failure> {
+pub fn create(args: &CreateArgs, records: &Records, progress: &mut Progress) -> Result<Created, Failure> {
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     refuse_early(args)?;
     let warnings = by_policy(args)?;
     let new = if args.new_kek { NewKek::IfMissing } else { NewKek::Never };
-    let (keks, new_key_files) = open_keks(&args.keks, new, None)?;
+    let (keks, new_key_files) = open_keks(&args.keks, new, records.witness().as_ref())?;
     let suite = suite(args.cipher);
     let options = CreateOptions {
         path: &args.path,

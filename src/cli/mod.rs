@@ -6,13 +6,18 @@
 mod alarms;
 pub mod args;
 mod audit;
+mod backup;
 pub mod config;
 mod daemon;
+mod drill;
+mod escrow;
 mod examine;
 pub mod exit;
 pub mod failure;
 mod failure_of;
+mod files;
 mod help;
+mod holders;
 mod keks;
 mod life;
 mod local;
@@ -21,6 +26,7 @@ mod notify;
 mod operations;
 pub mod output;
 pub mod progress;
+mod records;
 mod reload;
 mod remote;
 pub mod report;
@@ -67,6 +73,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command } => key(&command, &global, &output),
+        Command::Drill { command } => drill::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
         Command::Help(args) => help::run(&args, &output),
@@ -80,6 +87,9 @@ fn key(command: &KeyCommand, global: &args::Global, output: &Output) -> Result<E
         KeyCommand::Rewrap(args) => wraps::rewrap(args, global, output),
         KeyCommand::WrapAdd(args) => wraps::add(args, global, output),
         KeyCommand::WrapRemove(args) => wraps::remove(args, global, output),
+        KeyCommand::Holder { command } => holders::run(command, global, output),
+        KeyCommand::ExportEscrow(args) => escrow::export(args, global, output),
+        KeyCommand::ImportEscrow(args) => escrow::import(args, output),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The verbs of the control API on a running daemon: names in, controllers asked, words out.
 
+pub mod holders;
 mod life;
 mod wraps;
 
@@ -11,15 +12,16 @@ use super::config::KeyPolicy;
 use super::{alarms, failure_of, words};
 use crate::control::Operations;
 use crate::control::api::{
-    self, ActionResult, ApiError, CheckRequest, CheckState, CheckStatus, DaemonStatus, ErrorKind, Growing, IoReport,
-    KeyActed, KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
-    RotateStart, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
+    self, ActionResult, ApiError, BackupRequest, BackupResult, CheckRequest, CheckState, CheckStatus, DaemonStatus,
+    ErrorKind, EscrowRequest, Growing, HolderList, HolderNamed, HolderRequest, HolderResult, IoReport, KeyActed,
+    KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped, RotateStart,
+    RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 use crate::control::door::Door;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
-use crate::keys::Witness;
+use crate::keys::{Keks, Witness};
 use crate::nbd::Export;
 use crate::rotation::Controller;
 use crate::units::Generation;
@@ -43,6 +45,8 @@ pub struct Served {
     pub checker: Checker,
     /// Its alarms.
     pub alarms: alarms::Alarms,
+    /// Who wraps its keys.
+    pub keks: Arc<Keks>,
 }
 
 /// What the control plane can do with this daemon.
@@ -96,6 +100,10 @@ impl DaemonOperations {
         }
     }
 
+    fn volume_status(&self, served: &Served) -> VolumeStatus {
+        volume_status(served, &self.suites, self.policy.drill_max_age)
+    }
+
     fn result(&self, served: &Served, changed: bool, notes: Vec<String>) -> ActionResult {
         ActionResult { volume: served.name.clone(), changed, notes, rotation: rotation_of(served) }
     }
@@ -131,7 +139,7 @@ fn check_status_of(served: &Served) -> CheckStatus {
     }
 }
 
-fn volume_status(served: &Served, suites: &SuitePolicy) -> VolumeStatus {
+fn volume_status(served: &Served, suites: &SuitePolicy, drill_max_age: Option<u64>) -> VolumeStatus {
     let volume = served.controller.volume();
     let caps = volume.caps();
     let shape = volume.shape();
@@ -155,6 +163,7 @@ fn volume_status(served: &Served, suites: &SuitePolicy) -> VolumeStatus {
         poisoned: volume.poisoned().map(str::to_string),
         alarms: raised,
         growing: status.progress.growing.map(|(bytes_done, bytes_total)| Growing { bytes_done, bytes_total }),
+        drills_overdue: holders::count_overdue(volume, drill_max_age),
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
         rotation: rotation_of(served),
@@ -190,13 +199,13 @@ impl Operations for DaemonOperations {
             crypto_engine: self.crypto.to_string(),
             unlocked_secret_bytes: crate::crypto::unlocked_bytes() as u64,
             lost: self.lost.clone(),
-            volumes: self.volumes.iter().map(|served| volume_status(served, &self.suites)).collect(),
+            volumes: self.volumes.iter().map(|served| self.volume_status(served)).collect(),
             ..DaemonStatus::default()
         })
     }
 
     fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
-        Ok(volume_status(self.find(volume)?, &self.suites))
+        Ok(self.volume_status(self.find(volume)?))
     }
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
@@ -405,6 +414,30 @@ impl Operations for DaemonOperations {
 
     fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError> {
         wraps::remove(self, volume, request)
+    }
+
+    fn holders(&self, volume: &str) -> Result<HolderList, ApiError> {
+        Ok(holders::list(volume, self.find(volume)?.controller.volume(), self.policy.drill_max_age))
+    }
+
+    fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ApiError> {
+        holders::add(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn release_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError> {
+        holders::release(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn drilled_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError> {
+        holders::drilled(volume, self.find(volume)?.controller.volume(), request).map_err(failed)
+    }
+
+    fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ApiError> {
+        holders::back_up(self.find(volume)?, request)
+    }
+
+    fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError> {
+        holders::export(self.find(volume)?, request)
     }
 
     fn ready(&self) -> Result<(), ApiError> {

@@ -13,8 +13,10 @@ use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::output::Output;
 use super::progress::Progress;
+use super::records::Records;
 use super::{failure_of, remote, size};
 use crate::control::api::{ResizeRequest, Resized};
+use crate::control::authorize::Verb;
 use crate::crypto::EngineKind;
 use crate::engine::{CacheMode, EngineError};
 use crate::keys::NewKek;
@@ -26,7 +28,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs `volume resize`.
 pub fn run(args: &ResizeArgs, global: &Global, output: &Output) -> Result<Exit, Failure> {
-    let resized = if args.keks.is_empty() { served(args, global, output)? } else { alone(args, output)? };
+    let resized = match args.keks.is_empty() {
+        true => served(args, global, output)?,
+        false => {
+            let records = Records::wanted(&args.record, output)?;
+            let reason = args.reason.as_deref();
+            records.act(Verb::VolumeResize, &args.volume, reason, || alone(args, &records, output))?
+        }
+    };
     output.result(&resized, text)?;
     Ok(Exit::Ok)
 }
@@ -57,10 +66,10 @@ fn served(args: &ResizeArgs, global: &Global, output: &Output) -> Result<Resized
 }
 
 /// Nobody serves it: it is opened, which recovers it if need be, grown and closed.
-fn alone(args: &ResizeArgs, output: &Output) -> Result<Resized, Failure> {
+fn alone(args: &ResizeArgs, records: &Records, output: &Output) -> Result<Resized, Failure> {
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     let path = args.volume.display().to_string();
-    let (keks, _) = open_keks(&args.keks, NewKek::Never, None)?;
+    let (keks, _) = open_keks(&args.keks, NewKek::Never, records.witness().as_ref())?;
     let how = OpenVolume {
         path: &args.volume,
         header: args.header.as_deref(),

@@ -104,6 +104,11 @@ fn volume_text(volume: &VolumeStatus) -> String {
     pairs.extend(volume.poisoned.iter().map(|why| ("POISONED", format!("writes are refused: {why}"))));
     let alarm = |alarm: &Alarm| ("ALARM", format!("{}, since {}: {}", alarm.kind.name(), alarm.since, alarm.what));
     pairs.extend(volume.alarms.iter().map(alarm));
+    if volume.drills_overdue > 0 {
+        let what =
+            format!("{} of its backups and bundles: `keymoult key holder list {}`", volume.drills_overdue, volume.name);
+        pairs.push(("OVERDUE", format!("a restore drill of {what}")));
+    }
     pairs.push(("rotation", rotation_line(&volume.rotation)));
     format!("volume {}\n{}", volume.name, properties(&pairs))
 }

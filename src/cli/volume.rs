@@ -5,7 +5,9 @@ use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::output::Output;
 use super::progress::Progress;
-use super::{examine, local, report, resize};
+use super::records::Records;
+use super::{backup, examine, local, report, resize};
+use crate::control::authorize::Verb;
 
 /// Runs a `volume` command.
 pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -15,6 +17,8 @@ pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<
         VolumeCommand::Check(args) if args.online => examine::check_online(args, global, output),
         VolumeCommand::Check(args) => examine::check(args, output),
         VolumeCommand::Resize(args) => resize::run(args, global, output),
+        VolumeCommand::HeaderBackup(args) => backup::back_up(args, global, output),
+        VolumeCommand::HeaderRestore(args) => backup::restore(args, output),
     }
 }
 
@@ -25,8 +29,9 @@ fn create(args: &CreateArgs, output: &Output) -> Result<Exit, Failure> {
             .at(args.path.display().to_string())
             .hint("add --size 10GiB"));
     }
+    let records = Records::wanted(&args.record, output)?;
     let mut progress = Progress::new(output);
-    let made = local::create(args, &mut progress)?;
+    let made = records.act(Verb::VolumeCreate, &args.path, None, || local::create(args, &records, &mut progress))?;
     progress.end();
     output.result(&made, report::created)?;
     Ok(Exit::Ok)

@@ -7,6 +7,7 @@
 mod alarms;
 mod check;
 mod error;
+mod holders;
 mod keys;
 mod life;
 mod requests;
@@ -23,6 +24,10 @@ use crate::control::audit::{Head, Record};
 pub use alarms::{Alarm, AlarmKind};
 pub use check::{CheckReport, CheckRequest, CheckState, CheckStatus, Severity};
 pub use error::{ApiError, ErrorKind};
+pub use holders::{
+    BackupRequest, BackupResult, EscrowRequest, HolderInfo, HolderKind, HolderList, HolderNamed, HolderRequest,
+    HolderResult,
+};
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofRequest, ProofVerdict, ScheduleRequest};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
@@ -126,6 +131,9 @@ pub struct VolumeStatus {
     /// What needs an operator's eye.
     #[serde(default)]
     pub alarms: Vec<Alarm>,
+    /// Header backups and escrow bundles whose restore drill is overdue, as policy says.
+    #[serde(default)]
+    pub drills_overdue: u64,
     /// The generation new writes are moving to.
     pub active_generation: u32,
     /// How many extents each generation encrypts.

@@ -28,6 +28,8 @@ pub use verify::{Damage, Report, Why, read, verify};
 
 /// Name of the log in the state directory.
 pub const LOG_NAME: &str = "audit.jsonl";
+/// Name of the log of the tools that work without a daemon.
+pub const TOOLS_NAME: &str = "tools.jsonl";
 /// Longest line, bytes, its newline included.
 pub const LINE_MAX: u64 = 16 << 10;
 /// Space set aside beyond the end of the log for safety verbs, bytes.

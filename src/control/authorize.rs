@@ -139,6 +139,24 @@ verbs! {
     KeyWrapAdd = "key-wrap-add", Act;
     /// Take a KEK's wraps away.
     KeyWrapRemove = "key-wrap-remove", Act;
+    /// List what holds keys outside the volume.
+    HolderShow = "holder-list", View;
+    /// Declare a snapshot that holds keys or ciphertext.
+    HolderAdd = "holder-add", Act;
+    /// Declare a holder gone.
+    HolderRelease = "holder-release", Act;
+    /// Note that a restore drill has proven a holder.
+    DrillRestore = "drill-restore", Act;
+    /// Back the header up.
+    HeaderBackup = "header-backup", Act;
+    /// Seal the keys to recipients elsewhere.
+    EscrowExport = "escrow-export", Act;
+    /// Make a volume; recorded by the tool, no route leads here.
+    VolumeCreate = "volume-create", Act;
+    /// Restore a header; recorded by the tool, no route leads here.
+    HeaderRestore = "header-restore", Act;
+    /// Take keys back from escrow; recorded by the tool, no route leads here.
+    EscrowImport = "escrow-import", Act;
     /// Start the daemon; recorded by the daemon itself, no route leads here.
     DaemonStart = "daemon-start", Act;
     /// Stop the daemon; recorded by the daemon itself, no route leads here.
@@ -156,12 +174,21 @@ verbs! {
 impl Verb {
     /// Whether a request for it names files or keepers that the daemon then uses with its own rights: root's alone.
     pub const fn takes_paths(self) -> bool {
-        matches!(self, Verb::KeyRewrap | Verb::KeyWrapAdd)
+        matches!(self, Verb::KeyRewrap | Verb::KeyWrapAdd | Verb::HeaderBackup | Verb::EscrowExport)
     }
 
     /// Verbs no route leads to: the daemon records them of its own accord.
-    pub const INTERNAL: &'static [Verb] =
-        &[Verb::DaemonStart, Verb::DaemonStop, Verb::DaemonReload, Verb::VolumeOpen, Verb::KeyWrap, Verb::KeyUnwrap];
+    pub const INTERNAL: &'static [Verb] = &[
+        Verb::DaemonStart,
+        Verb::DaemonStop,
+        Verb::DaemonReload,
+        Verb::VolumeOpen,
+        Verb::KeyWrap,
+        Verb::KeyUnwrap,
+        Verb::VolumeCreate,
+        Verb::HeaderRestore,
+        Verb::EscrowImport,
+    ];
 }
 
 /// What a verb is done to.

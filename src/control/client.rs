@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{
-    ActionResult, ApiError, AuditPage, AuditQuery, CheckRequest, CheckStatus, DaemonStatus, KeyActed, KeyList,
-    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
-    RotateStart, Rotation, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
+    ActionResult, ApiError, AuditPage, AuditQuery, BackupRequest, BackupResult, CheckRequest, CheckStatus,
+    DaemonStatus, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyList, PaceRequest,
+    ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped, RotateStart, Rotation,
+    RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 
 /// How long one request may take.
@@ -186,6 +187,36 @@ impl Client {
     /// The check that runs, or the last one.
     pub fn check_status(&self, volume: &str) -> Result<CheckStatus, ClientError> {
         self.get(&volume_path(volume, "/check"))
+    }
+
+    /// What holds keys of the volume outside it.
+    pub fn holders(&self, volume: &str) -> Result<HolderList, ClientError> {
+        self.get(&volume_path(volume, "/holders"))
+    }
+
+    /// Enters a snapshot that the operator declares.
+    pub fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ClientError> {
+        self.post(&volume_path(volume, "/holders"), request)
+    }
+
+    /// Notes that a holder is gone.
+    pub fn release_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ClientError> {
+        self.post(&volume_path(volume, "/holders/release"), request)
+    }
+
+    /// Notes that a drill has proven a holder.
+    pub fn drilled_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ClientError> {
+        self.post(&volume_path(volume, "/holders/drilled"), request)
+    }
+
+    /// Has the header backed up.
+    pub fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ClientError> {
+        self.post(&volume_path(volume, "/header-backup"), request)
+    }
+
+    /// Has the keys sealed to recipients.
+    pub fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ClientError> {
+        self.post(&volume_path(volume, "/escrow"), request)
     }
 
     /// Records of the audit log.

@@ -252,9 +252,11 @@ macro_rules! reasoned {
 }
 
 use crate::control::api::{
-    BreakGlassRequest, CheckRequest, DestroyRequest, KeyRequest, PaceRequest, ProofRequest, ReasonRequest,
-    ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest, VerifyRequest, WrapAddRequest, WrapRemoveRequest,
+    BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, HolderNamed, HolderRequest,
+    KeyRequest, PaceRequest, ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest,
+    VerifyRequest, WrapAddRequest, WrapRemoveRequest,
 };
+reasoned!(BackupRequest, EscrowRequest, HolderNamed, HolderRequest);
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 reasoned!(KeyRequest, ScheduleRequest, DestroyRequest, BreakGlassRequest);
 reasoned!(RewrapRequest, WrapAddRequest, WrapRemoveRequest);

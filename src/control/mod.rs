@@ -13,6 +13,7 @@ pub mod operations;
 mod routes;
 pub mod server;
 mod socket;
+pub mod tools;
 pub mod witness;
 
 pub use authorize::{Actor, Authorizer, Object, Verb};
@@ -24,5 +25,5 @@ pub use socket::ensure_runtime_dir;
 
 /// Where the control socket is when nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/keymoult/control.sock";
-/// Where daemon state (the audit log) is when nobody says otherwise.
+/// Where state (the audit logs of daemon and tools) is when nobody says otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/keymoult";

@@ -4,9 +4,10 @@
 //! so it has been authorized and recorded already. A verb that finds nothing to do answers `changed: false`.
 
 use crate::control::api::{
-    ActionResult, ApiError, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus, DestroyRequest, KeyActed,
-    KeyInfo, KeyRequest, PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest,
-    Rewrapped, RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
+    ActionResult, ApiError, BackupRequest, BackupResult, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus,
+    DestroyRequest, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyInfo, KeyRequest,
+    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
     WrapRemoveRequest,
 };
 
@@ -97,6 +98,23 @@ pub trait Operations: Send + Sync {
 
     /// Takes a KEK's wraps away, if what stays is proven to open every key.
     fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError>;
+    /// What holds keys of the volume outside it.
+    fn holders(&self, volume: &str) -> Result<HolderList, ApiError>;
+
+    /// Enters a snapshot that the operator declares.
+    fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ApiError>;
+
+    /// Notes that a holder is gone.
+    fn release_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError>;
+
+    /// Notes that a drill has proven a holder.
+    fn drilled_holder(&self, volume: &str, request: &HolderNamed) -> Result<HolderResult, ApiError>;
+
+    /// Backs the header up into a file.
+    fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ApiError>;
+
+    /// Seals the keys to recipients, into a file.
+    fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError>;
 
     /// Whether clients can be served now; the answer of `/readyz`.
     fn ready(&self) -> Result<(), ApiError>;

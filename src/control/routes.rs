@@ -123,6 +123,22 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/volumes/{volume}/keys/wrap-remove", Verb::KeyWrapRemove, |c| {
         c.act(|ops, r| ops.wrap_remove(&c.volume, &r))
     }),
+    route(Method::Get, "/v1/volumes/{volume}/holders", Verb::HolderShow, |c| c.view(|ops| ops.holders(&c.volume))),
+    route(Method::Post, "/v1/volumes/{volume}/holders", Verb::HolderAdd, |c| {
+        c.act(|ops, r| ops.add_holder(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/holders/release", Verb::HolderRelease, |c| {
+        c.act(|ops, r| ops.release_holder(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/holders/drilled", Verb::DrillRestore, |c| {
+        c.act(|ops, r| ops.drilled_holder(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/header-backup", Verb::HeaderBackup, |c| {
+        c.act(|ops, r| ops.back_up(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/escrow", Verb::EscrowExport, |c| {
+        c.act(|ops, r| ops.export_escrow(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];

@@ -10,6 +10,7 @@
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
+//! | [`age`], `bech32`, `aead`, [`shamir`] | sealing a secret to recipients, and sharing it among them |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
 //! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
@@ -17,7 +18,10 @@
 //! AES-256 is AWS-LC's XTS against our `xex` over the `aes` crate; AES-128 (which AWS-LC's EVP lacks as XTS) is `xex`
 //! over AWS-LC's ECB against `xts-mode` over the `aes` crate.
 
+mod aead;
+pub mod age;
 mod awslc;
+mod bech32;
 mod contexts;
 mod error;
 pub mod fingerprint;
@@ -27,6 +31,7 @@ pub mod mac;
 mod portable;
 mod secret;
 pub mod selftest;
+pub mod shamir;
 pub mod speed;
 mod standing;
 mod suite;
@@ -43,6 +48,7 @@ mod xts;
 #[cfg(test)]
 mod tests;
 
+pub use aead::{open as aead_open, seal as aead_seal};
 pub use error::CryptoError;
 pub use locked::unlocked_bytes;
 pub use secret::Secret;

@@ -48,6 +48,8 @@ pub const TAG_PAGE: Kind = Kind { magic: *b"KMTAGPAG", name: "tag page" };
 pub const RECORD: Kind = Kind { magic: *b"KMINTENT", name: "intent record" };
 /// The epoch stamp at the end of the data backing.
 pub const STAMP: Kind = Kind { magic: *b"KMEPOCH\0", name: "epoch stamp" };
+/// A backup of the header, a file of its own.
+pub const BACKUP: Kind = Kind { magic: *b"KMBACKUP", name: "header backup" };
 
 /// What seals and opens envelopes of one volume.
 pub struct Seal {

@@ -4,6 +4,8 @@
 //! Bytes only: nothing in this layer does I/O. Decoders take length-checked slices and return [`Damage`];
 //! no input can make them panic or allocate beyond the bounds of [`crate::limits`].
 
+pub mod backup;
+pub mod bundle;
 pub mod canary;
 pub mod codec;
 pub mod envelope;

@@ -1,5 +1,6 @@
 //! Tests of the format: the document against the code, round trips, and everything a disk or an attacker may do to it.
 
+mod backup;
 mod bounds;
 mod damage;
 mod document;

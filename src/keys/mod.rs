@@ -7,6 +7,7 @@
 //! | `kek`, `keks` | a keeper and the witness of its every use: what the rest of the program has; those of a volume in service |
 //! | `file`, `key_file` | a KEK in a file: the provider, and the file itself |
 //! | `passphrase`, `prompt` | a KEK from a passphrase: the provider, and asking for it on a terminal |
+//! | `escrow` | keys sealed to recipients of another domain, and the keeper that gives them back |
 //! | `seal` | what both have in common: AES-256-KWP under a KEK this process holds |
 //! | `error` | every way it fails, in classes the daemon tells apart |
 //!
@@ -15,6 +16,7 @@
 //! data key additionally has Key_1 ≠ Key_2.
 
 mod error;
+pub mod escrow;
 mod file;
 mod kek;
 mod keks;

@@ -368,6 +368,6 @@ pub(super) fn new_entry(
     })
 }
 
-fn fill_random(bytes: &mut [u8]) -> Result<(), VolumeError> {
+pub(super) fn fill_random(bytes: &mut [u8]) -> Result<(), VolumeError> {
     getrandom::fill(bytes).map_err(|source| VolumeError::Crypto(crate::crypto::CryptoError::Random(source)))
 }

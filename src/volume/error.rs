@@ -7,6 +7,7 @@ use crate::engine::EngineError;
 use crate::format::Damage;
 use crate::format::layout::ShapeError;
 use crate::keys::KeyError;
+use crate::keys::escrow::EscrowError;
 use crate::units::{Extent, Generation, VolumeId};
 use crate::volume::log::Refused;
 use crate::volume::replay::ReplayError;
@@ -90,6 +91,18 @@ pub enum VolumeError {
         /// Which one is old, in words.
         meaning: &'static str,
     },
+    /// A header backup that would decrypt to garbage, or may.
+    #[error("the header backup is stale: {why}")]
+    StaleBackup {
+        /// What shows it.
+        why: String,
+    },
+    /// Keys could not be put into escrow.
+    #[error("the keys cannot be put into escrow")]
+    Escrow(#[from] EscrowError),
+    /// Everything that may hold keys of the volume is on record, and there is no room for more.
+    #[error("the volume has as many holders on record as it can: release those that are gone first")]
+    HoldersFull,
     /// A header was given for an attached volume, or none for a detached one.
     #[error("{0}")]
     HeaderKind(&'static str),

@@ -14,20 +14,26 @@
 //! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
 //! | `life` | what becomes of a key that nothing needs, or nobody may have |
 //! | `grow`, `shape` | more size for a volume in use; the size as of now |
+//! | `backup`, `restore`, `drill` | header backups, when one may be restored, and rehearsing it |
+//! | `escrow`, `holders` | keys in escrow, and who else holds any |
 //! | `check`, `info` | what can be said of a volume, with and without a key |
 //!
 //! Invariants: data are identity mapped; every extent is readable under the generation its tag names, or under the
 //! two its live intent names, granule by granule; a failed flush or metadata write poisons the volume for writes.
 
 mod background;
+pub mod backup;
 pub mod check;
 mod checkpoint;
 pub mod create;
+pub mod drill;
 pub mod error;
+mod escrow;
 pub mod executor;
 pub mod flush;
 pub mod gates;
 mod grow;
+pub mod holders;
 pub mod holes;
 pub mod image;
 pub mod inbox;
@@ -43,6 +49,7 @@ pub mod pipeline;
 mod read_back;
 mod recover;
 pub mod replay;
+pub mod restore;
 mod rewrite;
 mod rules;
 mod shape;

@@ -351,7 +351,7 @@ fn load_keys(
 }
 
 /// Whether the stamp is one epoch behind (a crash fell between header and stamp) and must be rewritten.
-fn check_stamp(seal: &Seal, superblock: &Superblock, data: &dyn Disk) -> Result<bool, VolumeError> {
+pub(super) fn check_stamp(seal: &Seal, superblock: &Superblock, data: &dyn Disk) -> Result<bool, VolumeError> {
     let zone = superblock.zones.stamp;
     if zone.length == 0 {
         return Ok(false);

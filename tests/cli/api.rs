@@ -44,6 +44,12 @@ fn body_of(schema: &str) -> Value {
             "generation": 1, "reason": "why"}),
         "WrapAddRequest" => json!({"to": "file:/new", "new_kek": true, "generation": 1, "reason": "why"}),
         "WrapRemoveRequest" => json!({"from": "ab12", "generation": 1, "reason": "why"}),
+        "HolderRequest" => json!({"label": "nightly", "first_generation": 1, "last_generation": 2, "reason": "why"}),
+        "HolderNamed" => json!({"holder": "0011", "reason": "why"}),
+        "BackupRequest" => json!({"path": "/srv/b", "label": "b", "reason": "why"}),
+        "EscrowRequest" => {
+            json!({"path": "/srv/b", "recipients": ["age1x"], "threshold": 1, "label": "b", "reason": "why"})
+        }
         "ReasonRequest" => json!({"reason": "why"}),
         "KeyRequest" => json!({"generation": 1, "reason": "why"}),
         "ScheduleRequest" => json!({"generation": 1, "after_s": 60, "break_glass": true, "reason": "why"}),

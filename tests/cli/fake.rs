@@ -23,6 +23,21 @@ pub struct Fake {
     pub check: Mutex<Option<bool>>,
 }
 
+/// A holder, made, drilled and released.
+fn holder(kind: HolderKind) -> HolderInfo {
+    HolderInfo {
+        id: "00112233445566778899aabbccddeeff".into(),
+        kind,
+        label: "/srv/backup/disk0.kmb".into(),
+        first_generation: 1,
+        last_generation: 2,
+        made: "2026-01-02T03:04:05Z".into(),
+        drilled: Some("2026-01-03T03:04:05Z".into()),
+        released: Some("2026-01-04T03:04:05Z".into()),
+        overdue: false,
+    }
+}
+
 /// A report with something of everything.
 fn report() -> CheckReport {
     let finding = |severity: &str, name: &str, hint: bool| {
@@ -410,6 +425,44 @@ impl Operations for Fake {
             "ab12" => Ok(rewrapped(volume, None, vec![wrap("ab12")], "file:/etc/keymoult/new")),
             _ => Err(ApiError::new(ErrorKind::State, "no wrap is by that KEK")),
         }
+    }
+
+    fn holders(&self, volume: &str) -> Result<HolderList, ApiError> {
+        self.known(volume)?;
+        let holders = vec![
+            holder(HolderKind::Escrow),
+            HolderInfo { overdue: true, released: None, ..holder(HolderKind::HeaderBackup) },
+        ];
+        Ok(HolderList { volume: volume.into(), drill_max_age_s: Some(86_400), holders })
+    }
+
+    fn add_holder(&self, volume: &str, request: &HolderRequest) -> Result<HolderResult, ApiError> {
+        self.known(volume)?;
+        let holder =
+            HolderInfo { label: request.label.clone(), drilled: None, released: None, ..holder(HolderKind::Snapshot) };
+        Ok(HolderResult { volume: volume.into(), changed: true, holder })
+    }
+
+    fn release_holder(&self, volume: &str, _: &HolderNamed) -> Result<HolderResult, ApiError> {
+        self.known(volume)?;
+        Ok(HolderResult { volume: volume.into(), changed: true, holder: holder(HolderKind::Snapshot) })
+    }
+
+    fn drilled_holder(&self, volume: &str, _: &HolderNamed) -> Result<HolderResult, ApiError> {
+        self.known(volume)?;
+        Ok(HolderResult { volume: volume.into(), changed: true, holder: holder(HolderKind::Escrow) })
+    }
+
+    fn back_up(&self, volume: &str, request: &BackupRequest) -> Result<BackupResult, ApiError> {
+        self.known(volume)?;
+        let holder = HolderInfo { drilled: None, released: None, ..holder(HolderKind::HeaderBackup) };
+        let (volume, path) = (volume.into(), request.path.clone());
+        Ok(BackupResult { volume, path, size_bytes: 4096, epoch: 3, settled: true, holder })
+    }
+
+    fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError> {
+        let path = request.path.clone();
+        self.back_up(volume, &BackupRequest { path, ..BackupRequest::default() })
     }
 
     fn ready(&self) -> Result<(), ApiError> {

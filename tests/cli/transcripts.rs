@@ -5,6 +5,7 @@ use super::fake::Daemon;
 fn cases() -> trycmd::TestCases {
     let cases = trycmd::TestCases::new();
     cases.env("COLUMNS", "100").env("KEYMOULT_CONTROL", "unix:/nonexistent/control.sock");
+    cases.env("KEYMOULT_STATE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
     cases
 }
 

@@ -24,8 +24,12 @@ pub use process::{run, succeed, tool, wait};
 pub use volume::{Store, Volume, VolumeOptions};
 
 /// A command for the binary under test: the one just built, or what `KEYMOULT_BIN` names (an installed one).
+/// Commands that work without a daemon leave their record in a folder of the build, not in the system's.
 pub fn keymoult() -> std::process::Command {
-    std::process::Command::new(std::env::var_os("KEYMOULT_BIN").unwrap_or(env!("CARGO_BIN_EXE_keymoult").into()))
+    let binary = std::env::var_os("KEYMOULT_BIN").unwrap_or(env!("CARGO_BIN_EXE_keymoult").into());
+    let mut command = std::process::Command::new(binary);
+    command.env("KEYMOULT_STATE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
+    command
 }
 
 /// One mebibyte, in bytes.

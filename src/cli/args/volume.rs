@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use super::backup::{HeaderBackupArgs, HeaderRestoreArgs, RecordArgs};
 use crate::cli::failure::{Failure, bad_input};
 use crate::cli::size;
 use crate::limits::{EXTENT_DEFAULT, EXTENT_MAX, EXTENT_MIN, EXTENTS_MAX, VOLUME_MIN};
@@ -23,6 +24,10 @@ pub enum VolumeCommand {
     Check(CheckArgs),
     /// Make a volume larger, served or not; it never shrinks
     Resize(ResizeArgs),
+    /// Back the header up into a file, catalogued among the holders of the volume's keys
+    HeaderBackup(HeaderBackupArgs),
+    /// Restore a header from a backup, unless that would decrypt to garbage
+    HeaderRestore(HeaderRestoreArgs),
 }
 
 /// Cipher suites.
@@ -111,6 +116,9 @@ pub struct CreateArgs {
     /// Configuration whose [policy] says which cipher suites are allowed
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Where it is recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 impl CreateArgs {
@@ -216,6 +224,9 @@ pub struct CheckArgs {
     /// With --online: read at most so much per second, or unlimited [default: 200MiB]
     #[arg(long, value_name = "RATE", requires = "online", value_parser = size::parse_rate)]
     pub rate: Option<size::Rate>,
+    /// Where it is recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// Arguments of `volume resize`.
@@ -233,9 +244,12 @@ pub struct ResizeArgs {
     /// Its detached header
     #[arg(long, value_name = "FILE", requires = "keks")]
     pub header: Option<PathBuf>,
-    /// Why; recorded by the daemon
-    #[arg(long, conflicts_with = "keks")]
+    /// Why; recorded
+    #[arg(long)]
     pub reason: Option<String>,
+    /// Where it is recorded without a daemon.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// A size, or a difference.

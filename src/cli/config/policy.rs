@@ -1,9 +1,10 @@
-//! The `[policy]` of the configuration file: how long a key may encrypt, how soon it may be destroyed, where cipher suites
-//! stand.
+//! The `[policy]` of the configuration file: how long a key may encrypt, how soon it may be destroyed, how old a
+//! restore drill may be, where cipher suites stand.
 //!
 //! ```toml
 //! [policy]
 //! cryptoperiod = "365d"
+//! drill-max-age = "90d"
 //! suites = { aes-128-xts = { status = "deprecated", since = "2026-01-01" } }
 //! ```
 
@@ -27,11 +28,13 @@ pub struct KeyPolicy {
     pub bytes: Option<u64>,
     /// The least time between scheduling a destruction and the destruction.
     pub destroy_delay: Duration,
+    /// How old the last restore drill of a backup or bundle may be, seconds; none: no limit.
+    pub drill_max_age: Option<u64>,
 }
 
 impl Default for KeyPolicy {
     fn default() -> KeyPolicy {
-        KeyPolicy { cryptoperiod: None, bytes: None, destroy_delay: DESTROY_DELAY }
+        KeyPolicy { cryptoperiod: None, bytes: None, destroy_delay: DESTROY_DELAY, drill_max_age: None }
     }
 }
 
@@ -42,6 +45,7 @@ pub struct FilePolicy {
     cryptoperiod: Option<Time>,
     key_bytes: Option<Size>,
     destroy_delay: Option<Time>,
+    drill_max_age: Option<Time>,
     suites: BTreeMap<String, FileRule>,
 }
 
@@ -53,7 +57,8 @@ struct FileRule {
 }
 
 impl FilePolicy {
-    /// What it says of keys, with the defaults for what is left out. `never` is for `cryptoperiod` alone.
+    /// What it says of keys, with the defaults for what is left out. `never` is for `cryptoperiod` and
+    /// `drill-max-age` alone.
     pub fn keys(&self) -> Result<KeyPolicy, String> {
         let destroy_delay = match self.destroy_delay {
             None => DESTROY_DELAY,
@@ -66,6 +71,7 @@ impl FilePolicy {
             cryptoperiod: self.cryptoperiod.and_then(|time| time.0),
             bytes: self.key_bytes.map(|size| size.0),
             destroy_delay,
+            drill_max_age: self.drill_max_age.and_then(|time| time.0).map(|age| age.as_secs()),
         })
     }
 

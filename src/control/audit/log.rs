@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::record::{Head, Kind, Record, encode};
 use super::sink::{self, FileSink, Sink};
 use super::verify::{Report, walk};
-use super::{AuditError, LINE_MAX, LOG_NAME, RESERVE};
+use super::{AuditError, LINE_MAX, LOG_NAME, RESERVE, TOOLS_NAME};
 use crate::control::authorize::{Actor, Decision, Object, Verb};
 
 /// What a record says, before it has a place in the chain.
@@ -70,7 +70,18 @@ impl AuditLog {
     /// Opens or makes the log in `state_dir`, checks its whole chain, and records what a crash left behind.
     /// The directory is made (0700) if only its last component is missing.
     pub fn open(state_dir: &Path) -> Result<AuditLog, AuditError> {
-        let path = state_dir.join(LOG_NAME);
+        let (log, report) = AuditLog::open_named(state_dir, LOG_NAME)?;
+        log.recover(&report)?;
+        Ok(log)
+    }
+
+    /// The same for the log of the tools, which many processes hold in turns: what is without an outcome may still be under way.
+    pub(in crate::control) fn open_tools(state_dir: &Path) -> Result<AuditLog, AuditError> {
+        AuditLog::open_named(state_dir, TOOLS_NAME).map(|(log, _)| log)
+    }
+
+    fn open_named(state_dir: &Path, name: &str) -> Result<(AuditLog, Report), AuditError> {
+        let path = state_dir.join(name);
         let fail = |source| AuditError::Open { path: path.clone(), source };
         match DirBuilder::new().mode(0o700).create(state_dir) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),
@@ -83,9 +94,7 @@ impl AuditLog {
         if report.torn_bytes > 0 {
             sink.cut(report.bytes).map_err(fail)?;
         }
-        let log = AuditLog::with_sink(path, Box::new(sink), &report);
-        log.recover(&report)?;
-        Ok(log)
+        Ok((AuditLog::with_sink(path, Box::new(sink), &report), report))
     }
 
     /// A log that takes nothing and says `why`: for a daemon that serves its volumes although its log is damaged.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::*;
-use crate::control::api::{CheckState, KeyState, RewriteMode, RotationState, Severity};
+use crate::control::api::{CheckState, HolderKind, KeyState, RewriteMode, RotationState, Severity};
 
 fn description() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
@@ -63,6 +63,7 @@ fn words_are_described_as_they_are() {
     assert_eq!(words::<KeyState>(), described("KeyInfo", "state"));
     assert_eq!(words::<RewriteMode>(), described("VolumeStatus", "mode"));
     assert_eq!(words::<CheckState>(), described("CheckStatus", "state"));
+    assert_eq!(words::<HolderKind>(), described("HolderInfo", "kind"));
     assert_eq!(words::<Severity>(), described("Finding", "severity"));
     assert_eq!(words::<audit::Kind>(), described("Record", "kind"));
     let errors = ErrorKind::ALL

@@ -14,14 +14,14 @@ use crate::units::{BLOCK, Generation};
 const TEXT: &str = include_str!("../FORMAT.md");
 
 /// The text of section `number`.
-fn section(number: u32) -> &'static str {
+pub fn section(number: u32) -> &'static str {
     let start = TEXT.find(&format!("\n## {number}. ")).unwrap_or_else(|| panic!("no section {number}")) + 1;
     let rest = &TEXT[start..];
     &rest[..rest[3..].find("\n## ").map_or(rest.len(), |end| end + 3)]
 }
 
 /// The tables of a section, without their heads and rules: rows of cells.
-fn tables(number: u32) -> Vec<Vec<Vec<String>>> {
+pub fn tables(number: u32) -> Vec<Vec<Vec<String>>> {
     let mut tables = vec![Vec::new()];
     for line in section(number).lines() {
         match line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) {
@@ -55,7 +55,7 @@ fn value(text: &str, letters: &[(char, usize)]) -> usize {
 
 /// Lays a table over bytes: fields follow each other without a gap and fill the bytes; each holds what `wanted` says.
 #[track_caller]
-fn lay_over(rows: &[Vec<String>], letters: &[(char, usize)], bytes: &[u8], wanted: &[(&str, &[u8])]) {
+pub fn lay_over(rows: &[Vec<String>], letters: &[(char, usize)], bytes: &[u8], wanted: &[(&str, &[u8])]) {
     assert_eq!(rows.len(), wanted.len(), "fields of the table");
     let mut end = 0;
     for (row, (name, expected)) in rows.iter().zip(wanted) {
@@ -100,6 +100,7 @@ fn envelope_and_magics() {
         envelope::TAG_PAGE,
         envelope::RECORD,
         envelope::STAMP,
+        envelope::BACKUP,
     ];
     assert_eq!(tables[1].len(), kinds.len());
     for (row, kind) in tables[1].iter().zip(kinds) {

@@ -1,5 +1,6 @@
 //! Tests of the key layer as a whole.
 
+mod escrow;
 mod file;
 mod kek;
 mod passphrase;

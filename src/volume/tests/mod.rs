@@ -1,6 +1,7 @@
 //! Tests of the volume as a whole: against a plain vector, and against crashes and failing devices.
 
 mod answers;
+mod backup;
 mod controls;
 mod crashes;
 mod exhaustive;
@@ -12,6 +13,7 @@ mod life;
 mod model;
 mod online;
 mod poison;
+mod restores;
 mod rig;
 mod rot;
 mod schedule;
