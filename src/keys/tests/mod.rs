@@ -1,7 +1,10 @@
 //! Tests of the key layer as a whole.
 
+mod credential;
 mod file;
 mod passphrase;
+mod pkcs11;
+mod softhsm;
 mod uri;
 
 use std::error::Error;
