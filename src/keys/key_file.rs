@@ -144,13 +144,16 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Where systemd puts the credentials of its units.
+const CREDENTIALS: &str = "/run/credentials";
 /// Longest passphrase or PIN, bytes.
 pub(super) const LINE_MAX: usize = PASSPHRASE_MAX;
 
 /// Reads a file of one line, a passphrase or a PIN: its contents without one newline at the end.
 pub(super) fn read_line_of(what: &'static str, path: &Path) -> Result<Secret, KeyError> {
     // Two bytes more than fit: one for the newline, one to tell a longer file.
-    let text = read_secret(what, path, LINE_MAX + 2, Privacy::OfFile)?;
+    let privacy = if path.starts_with(CREDENTIALS) { Privacy::OfCredential } else { Privacy::OfFile };
+    let text = read_secret(what, path, LINE_MAX + 2, privacy)?;
     line_of(what, path, &text)
 }
 

@@ -262,3 +262,60 @@ pub(super) fn may_be_the_wrap(error: &Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What SoftHSM does not do by itself: codes of real tokens, and what each is taken for.
+    #[test]
+    fn codes_of_a_token_mean_what_the_standard_says() {
+        use KeyErrorClass as Class;
+        let login = |code| problem(&Error::Pkcs11(code, Function::Login), "AES-GCM");
+        let encrypt = |code| problem(&Error::Pkcs11(code, Function::EncryptInit), "AES-GCM");
+        for (found, class, said) in [
+            (login(RvError::PinIncorrect), Class::Denied, "the token refuses the PIN"),
+            (login(RvError::PinLenRange), Class::Denied, "the token refuses the PIN"),
+            (login(RvError::PinLocked), Class::Denied, "the PIN is locked after too many wrong ones"),
+            (login(RvError::PinExpired), Class::Denied, "the PIN has to be set first"),
+            (login(RvError::UserPinNotInitialized), Class::Denied, "the PIN has to be set first"),
+            (encrypt(RvError::DeviceRemoved), Class::Unreachable, "the token does not answer"),
+            (encrypt(RvError::DeviceError), Class::Unreachable, "the token does not answer"),
+            (encrypt(RvError::TokenNotPresent), Class::Unreachable, "the token does not answer"),
+            (encrypt(RvError::GeneralError), Class::Unreachable, "the token fails"),
+            (encrypt(RvError::MechanismInvalid), Class::Usage, "the token does not do AES-GCM"),
+            (
+                encrypt(RvError::KeyFunctionNotPermitted),
+                Class::Disabled,
+                "the key may not be used: its CKA_ENCRYPT is false",
+            ),
+        ] {
+            assert_eq!((found.class(), found.to_string().as_str()), (class, said));
+            assert!(found.hint().is_some(), "{said}");
+        }
+    }
+
+    /// A refused PIN must never be taken for a lost session, which is begun again, nor a lost session for a changed wrap.
+    #[test]
+    fn what_is_tried_again_is_neither_a_pin_nor_a_wrap() {
+        let of = |code| Error::Pkcs11(code, Function::Decrypt);
+        for code in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinInvalid, RvError::PinLenRange] {
+            assert!(!is_lost(&of(code)) && !may_be_the_wrap(&of(code)), "{code:?}");
+        }
+        for code in
+            [RvError::SessionHandleInvalid, RvError::UserNotLoggedIn, RvError::DeviceRemoved, RvError::DeviceError]
+        {
+            assert!(is_lost(&of(code)) && !may_be_the_wrap(&of(code)), "{code:?}");
+        }
+        for code in [RvError::GeneralError, RvError::EncryptedDataInvalid, RvError::WrappedKeyInvalid] {
+            assert!(!is_lost(&of(code)) && may_be_the_wrap(&of(code)), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn codes_are_told_by_their_names() {
+        let said = |code, function| Said::of(Error::Pkcs11(code, function)).to_string();
+        assert_eq!(said(RvError::PinIncorrect, Function::Login), "C_Login returned CKR_PIN_INCORRECT");
+        assert_eq!(said(RvError::VendorDefined(0x8000_0001), Function::Decrypt), "C_Decrypt returned code 0x80000001");
+    }
+}

@@ -87,3 +87,27 @@ systemd-cred:kek: CREDENTIALS_DIRECTORY is not set, so there are no credentials
         assert_eq!(story(&open(dir.path(), name).err().unwrap(), dir.path()), said);
     }
 }
+
+/// Systemd takes credentials away when the unit stops, and the KEK is held until then.
+#[test]
+fn a_held_kek_needs_its_credential_no_more() {
+    let dir = credentials(0o400);
+    let kek = Kek::unwitnessed(open(dir.path(), "kek").unwrap());
+    let key = data_key();
+    let wrapped = kek.wrap(&PURPOSE, &key).unwrap();
+    drop(dir);
+    kek.probe().unwrap();
+    assert!(kek.unwrap(&PURPOSE, &wrapped).unwrap().ct_eq(&key));
+}
+
+#[test]
+fn another_key_file_in_the_credential_is_told_from_tampering() {
+    let dir = credentials(0o400);
+    let kek = Kek::unwitnessed(open(dir.path(), "kek").unwrap());
+    let wrapped = kek.wrap(&PURPOSE, &data_key()).unwrap();
+    fs::write(dir.path().join("new"), LINE.replace("00", "ff")).unwrap();
+    fs::set_permissions(dir.path().join("new"), Permissions::from_mode(0o400)).unwrap();
+    let other = Kek::unwitnessed(open(dir.path(), "new").unwrap());
+    assert_eq!(other.unwrap(&PURPOSE, &wrapped).err().unwrap().class(), KeyErrorClass::WrongKey);
+    assert!(!other.could_open(&wrapped));
+}
