@@ -8,6 +8,8 @@
 mod model;
 #[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/secrets.rs"]
+mod secrets;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -230,4 +232,40 @@ fn every_rule_has_a_control_canary() {
         File::fake("src/volume/pipeline.rs", "if r0_holds() {}"),
     ];
     assert_caught(model::every_rule_has_a_control(&files), 2);
+}
+
+#[test]
+fn secrets_stay_where_they_are() {
+    assert_none(secrets::secrets_stay(&rust(&["src"])));
+}
+
+#[test]
+fn secrets_stay_where_they_are_canary() {
+    let bad = [
+        File::fake("src/keys/a.rs", "#[derive(Debug)]\npub struct A {\n    kek: Secret,\n}"),
+        File::fake("src/keys/b.rs", "pub struct B(Arc<A>);\nimpl<T> fmt::Debug for B {}"),
+        File::fake("src/crypto/c.rs", "struct D;\n#[derive(PartialEq, Clone)]\nenum C { Key(Locked<u8>), None }"),
+        File::fake("src/crypto/d.rs", "impl std::fmt::Display for Secret { }"),
+    ];
+    assert_caught(secrets::secrets_stay(&bad), bad.len());
+    let good = [
+        File::fake("src/keys/a.rs", "#[derive(Debug)]\nstruct A { name: String }\nstruct B { kek: Secret }"),
+        File::fake("src/crypto/c.rs", "#[derive(Clone, Debug)]\nenum Kind { Secret, Other(u8) }"),
+        File::fake("src/keys/b.rs", "impl Drop for B {}\nimpl fmt::Debug for A { fn f(x: Secret) {} }"),
+    ];
+    assert_caught(secrets::secrets_stay(&good), 0);
+}
+
+#[test]
+fn every_key_fault_has_a_test() {
+    let table = committed().into_iter().find(|file| file.path == "kernel-notes/key-faults.md").unwrap();
+    assert!(table.text.lines().filter(|line| line.starts_with("| ")).count() > 20, "the table is too short to be true");
+    assert_none(secrets::fault_rows(&table));
+}
+
+#[test]
+fn every_key_fault_has_a_test_canary() {
+    let text = "| provider | a | b | c | d |\n|---|\n| file | open | gone | text |\n| file | open | gone | text | by eye |\n\
+                | file | open | gone | text | `a::b` |\n";
+    assert_caught(secrets::fault_rows(&File::fake("kernel-notes/key-faults.md", text)), 2);
 }

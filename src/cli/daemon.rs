@@ -15,6 +15,7 @@ use super::config::{ServePlan, VolumePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
+use super::harden::harden;
 use super::keks;
 use super::notify;
 use super::operations::{DaemonOperations, Served, census_line};
@@ -145,19 +146,6 @@ fn export(name: &str, volume: &Arc<Volume>) -> Result<Export<Volume>, ExportErro
     let export = Export::new(name, volume.size(), volume.data_unit(), Arc::clone(volume))?;
     let export = export.with_description(&format!("keymoult volume {}", volume.id()))?;
     Ok(export.with_read_only(volume.read_only()).with_fast_zero(caps.punches).with_rotational(caps.rotational))
-}
-
-/// No core dumps, no ptrace by the same user: keys are in memory. Says what could not be had.
-fn harden() -> Vec<String> {
-    let mut lost = Vec::new();
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        lost.push(format!("core dumps could not be forbidden: {error}"));
-    }
-    let none = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    if let Err(error) = none {
-        lost.push(format!("the core size limit could not be set to 0: {error}"));
-    }
-    lost
 }
 
 /// Allows as many descriptors as `connections` need. Says what could not be had.

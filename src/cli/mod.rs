@@ -16,6 +16,7 @@ pub mod exit;
 pub mod failure;
 mod failure_of;
 mod files;
+mod harden;
 mod help;
 mod holders;
 mod keks;
@@ -53,6 +54,8 @@ use output::Output;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    // Commands open KEKs, too; `serve` tells what is lost.
+    let _ = harden::harden();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Looked for by hand, since it also decides how a usage error is worded.
     let json = arguments.iter().any(|argument| argument == "--json");

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use zeroize::Zeroize;
 
 use crate::crypto::error::CryptoError;
+use crate::crypto::scrub::scrub_stack;
 use crate::crypto::secret::Secret;
 
 /// Length of an Argon2id salt, bytes.
@@ -78,12 +79,17 @@ const _: () = assert!(M_KIB_MIN >= 8 * P_MAX, "RFC 9106 §3.1 wants 8 KiB per la
 /// If `len` exceeds [`DERIVE_MAX`].
 pub fn derive(key: &Secret, salt: &[u8], info: &[u8], len: usize) -> Secret {
     assert!(len <= DERIVE_MAX, "HKDF-SHA256 gives at most {DERIVE_MAX} bytes");
-    Secret::filled(len, |out| {
-        let hkdf = Hkdf::<Sha256>::new(Some(salt), key.expose());
-        if hkdf.expand(info, out).is_err() {
-            unreachable!("the length was checked");
-        }
-    })
+    let derived = Secret::filled(len, |out| expand(key, salt, info, out));
+    scrub_stack();
+    derived
+}
+
+#[inline(never)]
+fn expand(key: &Secret, salt: &[u8], info: &[u8], out: &mut [u8]) {
+    let hkdf = Hkdf::<Sha256>::new(Some(salt), key.expose());
+    if hkdf.expand(info, out).is_err() {
+        unreachable!("the length was checked");
+    }
 }
 
 /// The 32-byte key of a passphrase. Takes as long as `params` ask for: tenths of a second by default.
@@ -100,6 +106,7 @@ pub fn passphrase(passphrase: &Secret, salt: &[u8; SALT_LEN], params: Argon2Para
         argon2.hash_password_into_with_memory(passphrase.expose(), salt, out, &mut memory)
     });
     memory.zeroize();
+    scrub_stack();
     key.map_err(CryptoError::Argon2)
 }
 

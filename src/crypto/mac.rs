@@ -7,6 +7,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::crypto::locked::Locked;
+use crate::crypto::scrub::scrub_stack;
 use crate::crypto::secret::Secret;
 
 /// Length of a tag, bytes.
@@ -18,6 +19,13 @@ pub struct MacKey(Locked<Hmac<Sha256>>);
 impl MacKey {
     /// Expands `key`, of any length (ours are 32 bytes).
     pub fn new(key: &Secret) -> MacKey {
+        let made = MacKey::keyed(key);
+        scrub_stack();
+        made
+    }
+
+    #[inline(never)]
+    fn keyed(key: &Secret) -> MacKey {
         MacKey(Locked::new(keyed(key.expose())))
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `suite` | names and ids of suites and engines, the tweak rule |
 //! | `standing` | which suites may be used, from when on |
-//! | `secret`, `locked` | secrets in locked, undumpable, wiped memory |
+//! | `secret`, `locked`, `scrub` | secrets in locked, undumpable, wiped memory, and off the stack |
 //! | `xts` | the one narrow interface to all engines |
 //! | `vaes` | our own vector code, where the CPU has VAES: with AVX-512 as `vaes512`, with AVX2 as `vaes256` |
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
@@ -29,6 +29,7 @@ pub mod kdf;
 mod locked;
 pub mod mac;
 mod portable;
+mod scrub;
 mod secret;
 pub mod selftest;
 pub mod shamir;

@@ -19,6 +19,7 @@ use aes_kw::{Error as KwpError, KeyInit, KwpAes256};
 
 use crate::crypto::error::CryptoError;
 use crate::crypto::kdf;
+use crate::crypto::scrub::scrub_stack;
 use crate::crypto::secret::Secret;
 use crate::units::{Generation, VolumeId};
 
@@ -69,6 +70,13 @@ impl WrapContext<'_> {
 /// # Errors
 /// A KEK of another length, a KEK id too long, or an empty key.
 pub fn kwp_wrap(kek: &Secret, context: &WrapContext<'_>, dek: &Secret) -> Result<Vec<u8>, CryptoError> {
+    let blob = wrap(kek, context, dek);
+    scrub_stack();
+    blob
+}
+
+#[inline(never)]
+fn wrap(kek: &Secret, context: &WrapContext<'_>, dek: &Secret) -> Result<Vec<u8>, CryptoError> {
     let kwp = bound(kek, context)?;
     if dek.is_empty() {
         return Err(CryptoError::WrapLength(0));
@@ -86,6 +94,13 @@ pub fn kwp_wrap(kek: &Secret, context: &WrapContext<'_>, dek: &Secret) -> Result
 /// [`CryptoError::WrapLength`] for a blob no key gives; [`CryptoError::Unwrap`] when it does not authenticate: the wrong KEK,
 /// another context, or changed bytes, which cannot be told apart from here.
 pub fn kwp_unwrap(kek: &Secret, context: &WrapContext<'_>, blob: &[u8]) -> Result<Secret, CryptoError> {
+    let dek = unwrap(kek, context, blob);
+    scrub_stack();
+    dek
+}
+
+#[inline(never)]
+fn unwrap(kek: &Secret, context: &WrapContext<'_>, blob: &[u8]) -> Result<Secret, CryptoError> {
     let kwp = bound(kek, context)?;
     if blob.len() < 2 * SEMIBLOCK || !blob.len().is_multiple_of(SEMIBLOCK) {
         return Err(CryptoError::WrapLength(blob.len()));

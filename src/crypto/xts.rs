@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::crypto::contexts::AwsLc;
 use crate::crypto::error::CryptoError;
 use crate::crypto::portable::Portable;
+use crate::crypto::scrub::scrub_stack;
 use crate::crypto::secret::Secret;
 use crate::crypto::suite::{EngineKind, Suite, TweakRule};
 use crate::crypto::vaes::Vaes;
@@ -40,7 +41,9 @@ impl Xts {
             return Err(CryptoError::DataUnit(data_unit));
         }
         tweak.check(data_unit)?;
-        let cipher = Cipher::new(engine, suite, key)?;
+        let cipher = Cipher::new(engine, suite, key);
+        scrub_stack();
+        let cipher = cipher?;
         Ok(Xts { suite, engine, data_unit, tweak, cipher })
     }
 
@@ -130,6 +133,7 @@ pub(super) enum Cipher {
 
 impl Cipher {
     /// Checks and expands a key.
+    #[inline(never)]
     pub(super) fn new(engine: EngineKind, suite: Suite, key: &Secret) -> Result<Cipher, CryptoError> {
         check_key(suite, key)?;
         let vaes = |width| Vaes::new(width, suite, key).ok_or(CryptoError::EngineMissing(engine));

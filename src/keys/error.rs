@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypto::CryptoError;
+use crate::keys::pkcs11::{self, Said, TokenProblem};
 
 /// How the daemon behaves about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +216,22 @@ pub enum KeyError {
         /// What it was made of.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// Something is the matter with a token, its key or its module.
+    #[error("{kek}: {problem}")]
+    Token {
+        /// The KEK.
+        kek: String,
+        /// What.
+        problem: TokenProblem,
+        /// What the token said.
+        source: Option<Said>,
+    },
+    /// There are no credentials to read one of.
+    #[error("systemd-cred:{name}: CREDENTIALS_DIRECTORY is not set, so there are no credentials")]
+    NoCredentials {
+        /// The credential's name.
+        name: String,
+    },
     /// The use of a key could not be recorded, so it did not happen.
     #[error("a key is not used, for it cannot be recorded")]
     Unrecorded {
@@ -235,6 +252,7 @@ impl KeyError {
             Self::Tampered { .. } | Self::BadWrap { .. } | Self::Work { .. } => Class::Tampered,
             Self::OtherProvider { .. } | Self::WrongKek { .. } | Self::WrongPassphrase { .. } => Class::WrongKey,
             Self::Remote { class, .. } => *class,
+            Self::Token { problem, .. } => problem.class(),
             _ => Class::Local,
         }
     }
@@ -245,16 +263,30 @@ impl KeyError {
             Self::NotUri { shown } if shown.starts_with(['/', '.']) => {
                 format!("a key file is named file:{shown}")
             }
-            Self::NotUri { .. } => "a KEK is file:PATH, passphrase: or passphrase:file=PATH".into(),
+            Self::NotUri { .. } => {
+                "a KEK is file:PATH, passphrase:, passphrase:file=PATH, systemd-cred:NAME or pkcs11:…".into()
+            }
             Self::BadUri { scheme: "passphrase", .. } => {
-                "write passphrase: to be asked, or passphrase:file=PATH; a passphrase in an \
+                "write passphrase: to be asked, or passphrase:file=PATH or passphrase:fd=N; a passphrase in an \
                  argument is seen by every user of the machine and kept in shell histories"
                     .into()
             }
+            Self::BadUri { scheme: "pkcs11", .. } => pkcs11::HINT.into(),
+            Self::BadUri { scheme: "systemd-cred", .. } => {
+                "a credential is named systemd-cred:NAME, by the name it has in the unit".into()
+            }
+            Self::Token { problem, .. } => return problem.hint(),
+            Self::NoCredentials { name } => format!(
+                "run it as a systemd service whose unit says LoadCredentialEncrypted={name}:/etc/keymoult/{name}.cred"
+            ),
             Self::BadUri { .. } => "a key file is named file:PATH".into(),
             Self::NotInBuild { instead, .. } => (*instead).into(),
             Self::Missing { what: "key file", path } => {
                 format!("check the path; for a new volume, --new-kek makes the key file {}", path.display())
+            }
+            Self::Missing { what: "descriptor", .. } => "pass it to this program: keymoult … 3</path/to/it".into(),
+            Self::Missing { what: "credential", .. } => {
+                "the unit has to load it: LoadCredentialEncrypted=NAME:PATH, with this NAME".into()
             }
             Self::Missing { .. } => "check the path".into(),
             Self::Exposed { path, .. } => format!("chmod 600 {}", quoted(path)),
@@ -268,10 +300,17 @@ impl KeyError {
                  from its backup"
                     .into()
             }
+            Self::Malformed { what: "credential", .. } => {
+                "the credential has to hold a key file: systemd-creds encrypt --name=NAME KEYFILE NAME.cred".into()
+            }
+            Self::Malformed { what: "descriptor", .. } => {
+                "pass one that gives one line of text and ends: keymoult … 3</path/to/it".into()
+            }
+            Self::Malformed { what: "PIN file", .. } => "a PIN file is one line of text".into(),
             Self::Malformed { .. } => "a passphrase file is one line of text".into(),
             Self::Exists { .. } => "use it as it is, or name another path for the new key".into(),
             Self::Create { .. } => "the directory must exist and be writable".into(),
-            Self::Terminal(_) => "without a terminal, use passphrase:file=PATH or a key file".into(),
+            Self::Terminal(_) => "without a terminal, use passphrase:file=PATH, passphrase:fd=N or a key file".into(),
             Self::Mismatch | Self::Cancelled => "run the command again".into(),
             Self::TooLong { .. } => "use a shorter passphrase, or a key file".into(),
             Self::OtherProvider { .. } => "give a KEK of that kind with --kek".into(),

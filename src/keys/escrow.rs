@@ -208,7 +208,7 @@ fn unpack(volume: VolumeId, packed: &Secret) -> Option<Vec<EscrowKey>> {
 /// # Errors
 /// It cannot be read or trusted, or holds none.
 pub fn identities(path: &Path) -> Result<Vec<Identity>, EscrowError> {
-    let text = key_file::read_secret("identity file", path, IDENTITIES_MAX)?;
+    let text = key_file::read_secret("identity file", path, IDENTITIES_MAX, key_file::Privacy::OfFile)?;
     let lines = text.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let found: Vec<Identity> = lines.filter_map(Identity::parse).collect();
     match found.is_empty() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::crypto::Secret;
 use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
-use crate::keys::key_file;
+use crate::keys::key_file::{self, Privacy};
 use crate::keys::provider::{Answer, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 use crate::keys::seal::{HeldKek, KEK_VERSION};
 
@@ -22,7 +22,7 @@ impl FileKek {
     /// The file is missing, unreadable, no regular file, open to others than its owner, owned by someone else than root or
     /// the running user, or no key file.
     pub fn open(path: &Path) -> Result<FileKek, KeyError> {
-        Ok(FileKek::of(path, key_file::read_kek(path)?))
+        Ok(FileKek::of(path, key_file::read_kek("key file", path, Privacy::OfFile)?))
     }
 
     /// Makes a key file at `path` with a fresh random KEK; durable when this returns.
@@ -70,13 +70,7 @@ impl KekProvider for FileKek {
 
     fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Answer<Secret>, KeyError> {
         ProviderKind::File.check(wrapped, purpose, &self.description.label)?;
-        if wrapped.kek_id != self.held.id {
-            return Err(KeyError::WrongKek {
-                kek: self.description.label.clone(),
-                have: self.held.id.clone(),
-                want: wrapped.kek_id.clone(),
-            });
-        }
+        self.held.check(wrapped, &self.description.label)?;
         Ok(self.held.open(purpose, &wrapped.blob, &self.description.label)?.into())
     }
 

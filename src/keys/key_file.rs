@@ -20,11 +20,19 @@ use crate::keys::passphrase::PASSPHRASE_MAX;
 const PREFIX: &[u8] = b"keymoult-kek-v1:";
 const LINE_LEN: usize = PREFIX.len() + 2 * KEK_LEN;
 
-/// Reads the KEK of a key file.
-pub(super) fn read_kek(path: &Path) -> Result<Secret, KeyError> {
-    let what = "key file";
+/// Whom a file must be closed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Everybody but its owner.
+    OfFile,
+    /// The same, or everybody but root's group: what systemd leaves where it lets a user in by an access list.
+    OfCredential,
+}
+
+/// Reads the KEK of a key file, which messages call `what`.
+pub(super) fn read_kek(what: &'static str, path: &Path, privacy: Privacy) -> Result<Secret, KeyError> {
     // A byte more than fits tells a longer file.
-    let text = read_secret(what, path, LINE_LEN + 2)?;
+    let text = read_secret(what, path, LINE_LEN + 2, privacy)?;
     let malformed = |reason| KeyError::Malformed { what, path: path.to_owned(), reason };
     let text = text.expose();
     let line = text.strip_suffix(b"\n").unwrap_or(text);
@@ -49,7 +57,7 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// Reads a file that holds a secret, at most `most` bytes of it.
-pub(super) fn read_secret(what: &'static str, path: &Path, most: usize) -> Result<Secret, KeyError> {
+pub(super) fn read_secret(what: &'static str, path: &Path, most: usize, privacy: Privacy) -> Result<Secret, KeyError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyError::Missing { what, path: path.to_owned() },
         _ => KeyError::Unreadable { what, path: path.to_owned(), source },
@@ -57,12 +65,12 @@ pub(super) fn read_secret(what: &'static str, path: &Path, most: usize) -> Resul
     // Without O_NONBLOCK, a pipe at this path would hang the daemon.
     let options = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
     let mut file = options.open(path).map_err(unreadable)?;
-    check_private(what, path, &file)?;
+    check_private(what, path, &file, privacy)?;
     Secret::read_up_to(most, |buffer| read_all(&mut file, buffer)).map_err(unreadable)
 }
 
 /// Reads until `buffer` is full or the file ends; returns how much.
-fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
@@ -75,7 +83,7 @@ fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn check_private(what: &'static str, path: &Path, file: &File) -> Result<(), KeyError> {
+fn check_private(what: &'static str, path: &Path, file: &File, privacy: Privacy) -> Result<(), KeyError> {
     let path = || path.to_owned();
     let metadata = file.metadata().map_err(|source| KeyError::Unreadable { what, path: path(), source })?;
     if !metadata.is_file() {
@@ -86,7 +94,9 @@ fn check_private(what: &'static str, path: &Path, file: &File) -> Result<(), Key
         return Err(KeyError::Owner { what, path: path(), owner, running });
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let by_list = privacy == Privacy::OfCredential && owner == 0 && metadata.gid() == 0;
+    let closed_to = if by_list { 0o037 } else { 0o077 };
+    if mode & closed_to != 0 {
         return Err(KeyError::Exposed { what, path: path(), mode });
     }
     Ok(())
@@ -134,11 +144,21 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Reads the passphrase of a passphrase file: its contents without one newline at the end.
-pub(super) fn read_passphrase(path: &Path) -> Result<Secret, KeyError> {
-    let what = "passphrase file";
+/// Where systemd puts the credentials of its units.
+const CREDENTIALS: &str = "/run/credentials";
+/// Longest passphrase or PIN, bytes.
+pub(super) const LINE_MAX: usize = PASSPHRASE_MAX;
+
+/// Reads a file of one line, a passphrase or a PIN: its contents without one newline at the end.
+pub(super) fn read_line_of(what: &'static str, path: &Path) -> Result<Secret, KeyError> {
     // Two bytes more than fit: one for the newline, one to tell a longer file.
-    let text = read_secret(what, path, PASSPHRASE_MAX + 2)?;
+    let privacy = if path.starts_with(CREDENTIALS) { Privacy::OfCredential } else { Privacy::OfFile };
+    let text = read_secret(what, path, LINE_MAX + 2, privacy)?;
+    line_of(what, path, &text)
+}
+
+/// The one line that `text` is, read from `path`.
+pub(super) fn line_of(what: &'static str, path: &Path, text: &Secret) -> Result<Secret, KeyError> {
     let line = text.expose();
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -149,8 +169,8 @@ pub(super) fn read_passphrase(path: &Path) -> Result<Secret, KeyError> {
     if line.contains(&b'\n') {
         return malformed("it has more than one line");
     }
-    if line.len() > PASSPHRASE_MAX {
-        return Err(KeyError::TooLong { most: PASSPHRASE_MAX });
+    if line.len() > LINE_MAX {
+        return Err(KeyError::TooLong { most: LINE_MAX });
     }
     Ok(Secret::filled(line.len(), |bytes| bytes.copy_from_slice(line)))
 }

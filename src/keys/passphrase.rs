@@ -22,6 +22,7 @@ use crate::crypto::{CryptoError, Secret};
 use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
 use crate::keys::key_file;
+use crate::keys::passed;
 use crate::keys::prompt;
 use crate::keys::provider::{Answer, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 use crate::keys::seal::{HeldKek, KEK_VERSION};
@@ -67,14 +68,15 @@ pub struct PassphraseKek {
 }
 
 impl PassphraseKek {
-    /// Asks for the passphrase, or reads it from its file; nothing is derived yet.
+    /// Asks for the passphrase, or reads it from its file or descriptor; nothing is derived yet.
     ///
     /// # Errors
-    /// No terminal, two different entries, an empty or overlong passphrase, or a file that cannot be trusted or read.
+    /// No terminal, two different entries, an empty or overlong passphrase, or a file that cannot be trusted or read, or a descriptor that was not passed to us.
     pub fn open(source: &PassphraseSource, usage: PassphraseUse) -> Result<PassphraseKek, KeyError> {
         let passphrase = match source {
             PassphraseSource::Prompt => prompt::passphrase(usage)?,
-            PassphraseSource::File(path) => key_file::read_passphrase(path)?,
+            PassphraseSource::File(path) => key_file::read_line_of("passphrase file", path)?,
+            PassphraseSource::Descriptor(number) => passed::read(*number)?,
         };
         Ok(PassphraseKek::with(passphrase, source.to_string(), Argon2Params::DEFAULT))
     }

@@ -21,6 +21,12 @@ pub(super) fn passphrase(usage: PassphraseUse) -> Result<Secret, KeyError> {
     ask(&mut tty, usage)
 }
 
+/// Asks for the PIN of the token with the KEK `kek`.
+pub(super) fn pin(kek: &str) -> Result<Secret, KeyError> {
+    let tty = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    line(&mut tty.map_err(KeyError::Terminal)?, &format!("PIN for {}: ", kek.escape_debug()))
+}
+
 /// Asks on `tty`: once to open something, twice to protect something new. Empty answers are asked for again.
 fn ask(tty: &mut File, usage: PassphraseUse) -> Result<Secret, KeyError> {
     let question = match usage {

@@ -5,6 +5,7 @@
 
 use crate::crypto::wrap::{self, KEK_LEN};
 use crate::crypto::{CryptoError, Secret, Suite, check_key, kdf};
+use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
 use crate::keys::provider::WrapPurpose;
 
@@ -33,6 +34,14 @@ impl HeldKek {
         Ok(wrap::kwp_wrap(&self.kek, &purpose.context(&self.id), key)?)
     }
 
+    /// Refuses a wrap by another KEK than this one, which messages call `label`.
+    pub(super) fn check(&self, wrapped: &Wrapped, label: &str) -> Result<(), KeyError> {
+        if wrapped.kek_id == self.id {
+            return Ok(());
+        }
+        Err(KeyError::WrongKek { kek: label.to_owned(), have: self.id.clone(), want: wrapped.kek_id.clone() })
+    }
+
     /// Opens a wrap that claims to be made by this very KEK, named `label` in messages.
     pub(super) fn open(&self, purpose: &WrapPurpose, blob: &[u8], label: &str) -> Result<Secret, KeyError> {
         let tampered = || KeyError::Tampered { kek: label.to_owned(), generation: purpose.generation.0 };
@@ -47,7 +56,7 @@ impl HeldKek {
 }
 
 /// Refuses a data key that its suite cannot use; other keys (suite 0) are free.
-fn check_if_data_key(purpose: &WrapPurpose, key: &Secret) -> Result<(), KeyError> {
+pub(super) fn check_if_data_key(purpose: &WrapPurpose, key: &Secret) -> Result<(), KeyError> {
     match Suite::from_id(purpose.suite) {
         Some(suite) => Ok(check_key(suite, key)?),
         None => Ok(()),

@@ -7,15 +7,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::keys::credential;
 use crate::keys::error::KeyError;
+use crate::keys::pkcs11::Pkcs11Uri;
 
 /// A KEK that this build can open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KekUri {
     /// `file:PATH`: a key file.
     File(PathBuf),
-    /// `passphrase:` or `passphrase:file=PATH`.
+    /// `passphrase:`, `passphrase:file=PATH` or `passphrase:fd=N`.
     Passphrase(PassphraseSource),
+    /// `systemd-cred:NAME`: a credential of the unit.
+    SystemdCred(String),
+    /// `pkcs11:…`: a key in a token.
+    Pkcs11(Box<Pkcs11Uri>),
 }
 
 /// Where a passphrase comes from.
@@ -25,15 +31,15 @@ pub enum PassphraseSource {
     Prompt,
     /// The first line of a file.
     File(PathBuf),
+    /// The first line from a descriptor that was passed to this program.
+    Descriptor(i32),
 }
 
 /// Schemes of later builds, and what serves today.
 const LATER: &[(&str, &str)] = &[
-    ("pkcs11", "an HSM key cannot be used yet; use file: or passphrase:"),
     ("vault", "Vault Transit cannot be used yet; have its agent write a key file, and use file:"),
     ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
     ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
-    ("systemd-cred", "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME"),
     ("tpm2", "a TPM cannot be used yet; use file: or passphrase:"),
 ];
 
@@ -47,6 +53,8 @@ impl FromStr for KekUri {
         match scheme {
             "file" => file(rest),
             "passphrase" => passphrase(rest),
+            "systemd-cred" => systemd_cred(rest),
+            "pkcs11" => Ok(KekUri::Pkcs11(Box::new(rest.parse()?))),
             _ => match LATER.iter().find(|(name, _)| *name == scheme) {
                 Some((scheme, instead)) => Err(KeyError::NotInBuild { scheme, instead }),
                 None => Err(not_uri(uri)),
@@ -71,13 +79,27 @@ fn file(rest: &str) -> Result<KekUri, KeyError> {
 
 fn passphrase(rest: &str) -> Result<KekUri, KeyError> {
     let bad = |reason| Err(KeyError::BadUri { scheme: "passphrase", reason });
+    if let Some(number) = rest.strip_prefix("fd=") {
+        let number = number.parse().ok().filter(|number| *number >= 0);
+        return match number {
+            Some(number) => Ok(KekUri::Passphrase(PassphraseSource::Descriptor(number))),
+            None => bad("fd= is not followed by the number of a descriptor"),
+        };
+    }
     match (rest, rest.strip_prefix("file=")) {
         ("", _) => Ok(KekUri::Passphrase(PassphraseSource::Prompt)),
         (_, Some("")) => bad("no path is given"),
         (_, Some(path)) if path.contains('\0') => bad("the path contains a NUL byte"),
         (_, Some(path)) => Ok(KekUri::Passphrase(PassphraseSource::File(path.into()))),
-        (_, None) => bad("nothing or file=PATH may follow"),
+        (_, None) => bad("nothing, file=PATH or fd=N may follow"),
     }
+}
+
+fn systemd_cred(rest: &str) -> Result<KekUri, KeyError> {
+    if !credential::is_name(rest) {
+        return Err(KeyError::BadUri { scheme: "systemd-cred", reason: "the name of a credential has to follow" });
+    }
+    Ok(KekUri::SystemdCred(rest.to_owned()))
 }
 
 /// Shows a path whole; of anything else what stands before the first separator, in case the rest is secret.
@@ -105,6 +127,8 @@ impl fmt::Display for KekUri {
             }
             KekUri::File(path) => write!(f, "file:{}", path.display()),
             KekUri::Passphrase(source) => source.fmt(f),
+            KekUri::SystemdCred(name) => write!(f, "systemd-cred:{name}"),
+            KekUri::Pkcs11(uri) => uri.fmt(f),
         }
     }
 }
@@ -114,6 +138,7 @@ impl fmt::Display for PassphraseSource {
         match self {
             PassphraseSource::Prompt => f.write_str("passphrase:"),
             PassphraseSource::File(path) => write!(f, "passphrase:file={}", path.display()),
+            PassphraseSource::Descriptor(number) => write!(f, "passphrase:fd={number}"),
         }
     }
 }

@@ -141,6 +141,13 @@ impl<'s> Daemon<'s> {
         }
     }
 
+    /// Waits for a daemon that was sent a signal to end, and says how.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        wait(&mut child, LEAVE_LIMIT).unwrap_or_else(|| panic!("the daemon did not end within {LEAVE_LIMIT:?}"))
+    }
+
     /// Process id of the running daemon.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()

@@ -219,6 +219,19 @@ fn another_key_file_is_told_from_tampering() {
     );
 }
 
+/// What is read once is held: whoever takes the file away afterwards takes away the next start, not this one.
+#[test]
+fn a_held_kek_needs_its_file_no_more() {
+    let dir = dir();
+    let kek = Kek::unwitnessed(FileKek::create(&dir.path().join("kek")).unwrap());
+    let key = data_key();
+    let wrapped = kek.wrap(&PURPOSE, &key).unwrap();
+    fs::remove_file(dir.path().join("kek")).unwrap();
+    kek.probe().unwrap();
+    assert!(kek.unwrap(&PURPOSE, &wrapped).unwrap().ct_eq(&key));
+    assert!(matches!(FileKek::open(&dir.path().join("kek")), Err(KeyError::Missing { .. })));
+}
+
 /// A key whose halves are equal is refused both ways, even if someone managed to wrap it.
 #[test]
 fn equal_halves_pass_neither_way() {

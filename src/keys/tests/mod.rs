@@ -1,9 +1,12 @@
 //! Tests of the key layer as a whole.
 
+mod credential;
 mod escrow;
 mod file;
 mod kek;
 mod passphrase;
+mod pkcs11;
+mod softhsm;
 mod uri;
 
 use std::error::Error;

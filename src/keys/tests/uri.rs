@@ -19,6 +19,8 @@ fn what_this_build_opens_reads_and_prints() {
             KekUri::Passphrase(PassphraseSource::File("/run/p".into())),
             "passphrase:file=/run/p",
         ),
+        ("passphrase:fd=3", KekUri::Passphrase(PassphraseSource::Descriptor(3)), "passphrase:fd=3"),
+        ("systemd-cred:kek", KekUri::SystemdCred("kek".into()), "systemd-cred:kek"),
     ] {
         assert_eq!(text.parse::<KekUri>().unwrap(), uri);
         assert_eq!(uri.to_string(), printed);
@@ -37,19 +39,22 @@ KEK URI file: a host is named; only local files can be opened
   hint: a key file is named file:PATH
 > passphrase:file=
 KEK URI passphrase: no path is given
-  hint: write passphrase: to be asked, or passphrase:file=PATH; a passphrase in an argument is seen by every user of the machine and kept in shell histories
+  hint: write passphrase: to be asked, or passphrase:file=PATH or passphrase:fd=N; a passphrase in an argument is seen by every user of the machine and kept in shell histories
 > /etc/keymoult/kek
 not a KEK URI: \"/etc/keymoult/kek\"
   hint: a key file is named file:/etc/keymoult/kek
 > kek
 not a KEK URI: \"…\"
-  hint: a KEK is file:PATH, passphrase: or passphrase:file=PATH
+  hint: a KEK is file:PATH, passphrase:, passphrase:file=PATH, systemd-cred:NAME or pkcs11:…
 > gcpkms:projects/p
 not a KEK URI: \"gcpkms:…\"
-  hint: a KEK is file:PATH, passphrase: or passphrase:file=PATH
+  hint: a KEK is file:PATH, passphrase:, passphrase:file=PATH, systemd-cred:NAME or pkcs11:…
+> passphrase:fd=three
+KEK URI passphrase: fd= is not followed by the number of a descriptor
+  hint: write passphrase: to be asked, or passphrase:file=PATH or passphrase:fd=N; a passphrase in an argument is seen by every user of the machine and kept in shell histories
 > pkcs11:token=kek;object=kek-g1
-KEK URI pkcs11: not in this build
-  hint: an HSM key cannot be used yet; use file: or passphrase:
+KEK URI pkcs11: it names no module: ?module-path= or ?module-name= is missing
+  hint: an HSM key is named pkcs11:token=LABEL;object=LABEL?module-path=/usr/lib/…/module.so&pin-source=file:PATH; the token also by serial= or slot-id=, the key by id=%01
 > vault://127.0.0.1:8200/transit/k
 KEK URI vault: not in this build
   hint: Vault Transit cannot be used yet; have its agent write a key file, and use file:
@@ -59,9 +64,12 @@ KEK URI kmip: not in this build
 > awskms:arn:aws:kms:eu-west-1:1:key/k
 KEK URI awskms: not in this build
   hint: AWS KMS cannot be used yet; use file: or passphrase:
-> systemd-cred:kek
-KEK URI systemd-cred: not in this build
-  hint: put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME
+> systemd-cred:
+KEK URI systemd-cred: the name of a credential has to follow
+  hint: a credential is named systemd-cred:NAME, by the name it has in the unit
+> systemd-cred:../kek
+KEK URI systemd-cred: the name of a credential has to follow
+  hint: a credential is named systemd-cred:NAME, by the name it has in the unit
 > tpm2:
 KEK URI tpm2: not in this build
   hint: a TPM cannot be used yet; use file: or passphrase:
@@ -83,7 +91,10 @@ fn what_may_be_secret_is_not_repeated() {
         "passphrase:File=hunter2",
         "hunter2",
         "hunter2 and more:x",
+        "passphrase:fd=hunter2",
+        "systemd-cred:hunter2/x",
         "pkcs11:token=t?pin-value=hunter2",
+        "pkcs11:token=t;object=o?module-path=/m&PIN-VALUE=hunter2",
         "vault://hunter2@host/transit/k",
         "unknown:hunter2",
         "file://hunter2",
