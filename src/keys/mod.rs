@@ -7,6 +7,10 @@
 //! | `kek` | a keeper and the witness of its every use: what the rest of the program has |
 //! | `file`, `key_file` | a KEK in a file: the provider, and the file itself |
 //! | `passphrase`, `prompt` | a KEK from a passphrase: the provider, and asking for it on a terminal |
+//! | `vault` | a KEK in Vault's or OpenBao's Transit engine |
+//! | `kmip` | a KEK in a KMIP server |
+//! | `net` | what both have in common: addresses, TLS, deadlines |
+//! | `patience` | trying again, where that can help |
 //! | `seal` | what both have in common: AES-256-KWP under a KEK this process holds |
 //! | `error` | every way it fails, in classes the daemon tells apart |
 //!
@@ -18,11 +22,14 @@ mod error;
 mod file;
 mod kek;
 mod key_file;
+mod net;
 mod passphrase;
+mod patience;
 mod prompt;
 mod provider;
 mod seal;
 mod uri;
+pub mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +38,10 @@ pub use error::{KeyError, KeyErrorClass};
 pub use file::FileKek;
 pub use kek::{Kek, KeyAct, KeyUse, Witness};
 pub use passphrase::{PassphraseKek, PassphraseUse};
+pub use patience::{Backoff, Clock, Patience};
 pub use provider::{Answer, Binding, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 pub use uri::{KekUri, PassphraseSource};
+use vault::VaultKek;
 
 /// What to do about a KEK that does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,5 +79,6 @@ pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
             let keeper = Box::new(PassphraseKek::open(source, usage)?);
             Ok(OpenedKek { keeper, created: false })
         }
+        (KekUri::Vault(uri), _) => Ok(OpenedKek { keeper: Box::new(VaultKek::open(uri)?), created: false }),
     }
 }

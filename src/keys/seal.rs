@@ -47,7 +47,7 @@ impl HeldKek {
 }
 
 /// Refuses a data key that its suite cannot use; other keys (suite 0) are free.
-fn check_if_data_key(purpose: &WrapPurpose, key: &Secret) -> Result<(), KeyError> {
+pub(super) fn check_if_data_key(purpose: &WrapPurpose, key: &Secret) -> Result<(), KeyError> {
     match Suite::from_id(purpose.suite) {
         Some(suite) => Ok(check_key(suite, key)?),
         None => Ok(()),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::keys::error::KeyError;
+use crate::keys::vault::VaultUri;
 
 /// A KEK that this build can open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum KekUri {
     File(PathBuf),
     /// `passphrase:` or `passphrase:file=PATH`.
     Passphrase(PassphraseSource),
+    /// `vault://HOST:PORT/MOUNT/KEY?…`: Vault or OpenBao Transit.
+    Vault(VaultUri),
 }
 
 /// Where a passphrase comes from.
@@ -30,7 +33,6 @@ pub enum PassphraseSource {
 /// Schemes of later builds, and what serves today.
 const LATER: &[(&str, &str)] = &[
     ("pkcs11", "an HSM key cannot be used yet; use file: or passphrase:"),
-    ("vault", "Vault Transit cannot be used yet; have its agent write a key file, and use file:"),
     ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
     ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
     ("systemd-cred", "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME"),
@@ -47,6 +49,8 @@ impl FromStr for KekUri {
         match scheme {
             "file" => file(rest),
             "passphrase" => passphrase(rest),
+            "vault" => VaultUri::parse("vault", rest).map(KekUri::Vault),
+            "vault+http" => VaultUri::parse("vault+http", rest).map(KekUri::Vault),
             _ => match LATER.iter().find(|(name, _)| *name == scheme) {
                 Some((scheme, instead)) => Err(KeyError::NotInBuild { scheme, instead }),
                 None => Err(not_uri(uri)),
@@ -105,6 +109,7 @@ impl fmt::Display for KekUri {
             }
             KekUri::File(path) => write!(f, "file:{}", path.display()),
             KekUri::Passphrase(source) => source.fmt(f),
+            KekUri::Vault(uri) => uri.fmt(f),
         }
     }
 }

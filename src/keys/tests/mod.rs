@@ -3,6 +3,7 @@
 mod file;
 mod passphrase;
 mod uri;
+mod vault_answers;
 
 use std::error::Error;
 use std::path::Path;

@@ -5,6 +5,39 @@ use std::path::Path;
 use crate::keys::tests::story;
 use crate::keys::{KekUri, KeyErrorClass, PassphraseSource};
 
+/// Each way to log in, as written and as printed.
+#[test]
+fn keys_of_transit_read_and_print() {
+    for (text, printed) in [
+        ("vault://kms/transit/k?token-file=/t", "vault://kms:8200/transit/k?token-file=/t"),
+        ("vault+http://[::1]:1/a/b/k?token-file=/t", "vault+http://[::1]:1/a/b/k?token-file=/t"),
+        (
+            "vault://kms:1/transit/k?role=km&key=/k&cert=/c&ca=/ca",
+            "vault://kms:1/transit/k?ca=/ca&cert=/c&key=/k&role=km",
+        ),
+        (
+            "vault://kms:1/t/k?role-id-file=/r&secret-id-file=/s&auth=approle2&namespace=a/b&timeout=3",
+            "vault://kms:1/t/k?role-id-file=/r&secret-id-file=/s&auth=approle2&namespace=a/b&timeout=3",
+        ),
+    ] {
+        let uri = text.parse::<KekUri>().unwrap();
+        assert_eq!(uri.to_string(), printed);
+        assert_eq!(printed.parse::<KekUri>().unwrap(), uri);
+    }
+    for wrong in [
+        "vault://kms/transit/k?cert=/c",
+        "vault://kms/transit/k?token-file=/t&role=r",
+        "vault://kms/transit/k?token-file=/t&auth=m",
+        "vault://kms/transit/k?token-file=/t&role-id-file=/r&secret-id-file=/s",
+        "vault://kms/transit/../k?token-file=/t",
+        "vault://kms/transit/k?token-file=/t&namespace=a%0d%0ab",
+        "vault://kms/transit/k?token-file=/t&timeout=0",
+        "vault+http://127.0.0.1/transit/k?token-file=/t&ca=/ca",
+    ] {
+        assert_eq!(wrong.parse::<KekUri>().unwrap_err().class(), KeyErrorClass::Usage, "{wrong}");
+    }
+}
+
 #[test]
 fn what_this_build_opens_reads_and_prints() {
     for (text, uri, printed) in [
@@ -50,9 +83,21 @@ not a KEK URI: \"gcpkms:…\"
 > pkcs11:token=kek;object=kek-g1
 KEK URI pkcs11: not in this build
   hint: an HSM key cannot be used yet; use file: or passphrase:
+> vault:transit/k
+KEK URI vault: behind the scheme belongs //HOST:PORT/MOUNT/KEY
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault://127.0.0.1:8200/k
+KEK URI vault: it names no key: //HOST:PORT/MOUNT/KEY
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
 > vault://127.0.0.1:8200/transit/k
-KEK URI vault: not in this build
-  hint: Vault Transit cannot be used yet; have its agent write a key file, and use file:
+KEK URI vault: it says no way to log in: token-file=FILE, cert=FILE&key=FILE, or role-id-file=FILE&secret-id-file=FILE behind ?
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault+http://kms/transit/k?token-file=/t
+KEK URI vault+http: without TLS only this machine can be named; use vault:
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault://kms/transit/k?token=s.abc
+KEK URI vault: a setting behind ? is unknown
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
 > kmip://host
 KEK URI kmip: not in this build
   hint: a KMIP server cannot be used yet; use file: or passphrase:
@@ -85,6 +130,9 @@ fn what_may_be_secret_is_not_repeated() {
         "hunter2 and more:x",
         "pkcs11:token=t?pin-value=hunter2",
         "vault://hunter2@host/transit/k",
+        "vault://u:hunter2@host/transit/k?token-file=/t",
+        "vault://host/transit/k?token=hunter2",
+        "vault://host/transit/hunter2 x?token-file=/t",
         "unknown:hunter2",
         "file://hunter2",
     ] {
