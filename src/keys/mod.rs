@@ -22,6 +22,7 @@ mod error;
 mod file;
 mod kek;
 mod key_file;
+pub mod kmip;
 mod net;
 mod passphrase;
 mod patience;
@@ -37,6 +38,7 @@ mod tests;
 pub use error::{KeyError, KeyErrorClass};
 pub use file::FileKek;
 pub use kek::{Kek, KeyAct, KeyUse, Witness};
+use kmip::KmipKek;
 pub use passphrase::{PassphraseKek, PassphraseUse};
 pub use patience::{Backoff, Clock, Patience};
 pub use provider::{Answer, Binding, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
@@ -79,6 +81,7 @@ pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
             let keeper = Box::new(PassphraseKek::open(source, usage)?);
             Ok(OpenedKek { keeper, created: false })
         }
+        (KekUri::Kmip(uri), _) => Ok(OpenedKek { keeper: Box::new(KmipKek::open(uri)?), created: false }),
         (KekUri::Vault(uri), _) => Ok(OpenedKek { keeper: Box::new(VaultKek::open(uri)?), created: false }),
     }
 }

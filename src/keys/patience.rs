@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::keys::error::KeyError;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(15);
 /// How long one use of a KEK is tried.
 const BRIEF: Duration = Duration::from_secs(3);
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::keys::error::KeyError;
+use crate::keys::kmip::KmipUri;
 use crate::keys::vault::VaultUri;
 
 /// A KEK that this build can open.
@@ -19,6 +20,8 @@ pub enum KekUri {
     Passphrase(PassphraseSource),
     /// `vault://HOST:PORT/MOUNT/KEY?…`: Vault or OpenBao Transit.
     Vault(VaultUri),
+    /// `kmip://HOST:PORT/KEY-ID?…`: a KMIP server.
+    Kmip(KmipUri),
 }
 
 /// Where a passphrase comes from.
@@ -33,7 +36,6 @@ pub enum PassphraseSource {
 /// Schemes of later builds, and what serves today.
 const LATER: &[(&str, &str)] = &[
     ("pkcs11", "an HSM key cannot be used yet; use file: or passphrase:"),
-    ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
     ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
     ("systemd-cred", "put a key file into the credential and use file:$CREDENTIALS_DIRECTORY/NAME"),
     ("tpm2", "a TPM cannot be used yet; use file: or passphrase:"),
@@ -49,6 +51,7 @@ impl FromStr for KekUri {
         match scheme {
             "file" => file(rest),
             "passphrase" => passphrase(rest),
+            "kmip" => KmipUri::parse(rest).map(KekUri::Kmip),
             "vault" => VaultUri::parse("vault", rest).map(KekUri::Vault),
             "vault+http" => VaultUri::parse("vault+http", rest).map(KekUri::Vault),
             _ => match LATER.iter().find(|(name, _)| *name == scheme) {
@@ -110,6 +113,7 @@ impl fmt::Display for KekUri {
             KekUri::File(path) => write!(f, "file:{}", path.display()),
             KekUri::Passphrase(source) => source.fmt(f),
             KekUri::Vault(uri) => uri.fmt(f),
+            KekUri::Kmip(uri) => uri.fmt(f),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::keys::{KekUri, KeyErrorClass, PassphraseSource};
 
 /// Each way to log in, as written and as printed.
 #[test]
-fn keys_of_transit_read_and_print() {
+fn keys_of_keepers_elsewhere_read_and_print() {
     for (text, printed) in [
         ("vault://kms/transit/k?token-file=/t", "vault://kms:8200/transit/k?token-file=/t"),
         ("vault+http://[::1]:1/a/b/k?token-file=/t", "vault+http://[::1]:1/a/b/k?token-file=/t"),
@@ -24,7 +24,14 @@ fn keys_of_transit_read_and_print() {
         assert_eq!(uri.to_string(), printed);
         assert_eq!(printed.parse::<KekUri>().unwrap(), uri);
     }
+    let text = "kmip://kms/7?ca=/ca&cert=/c&key=/k";
+    let uri = text.parse::<KekUri>().unwrap();
+    assert_eq!(uri.to_string(), "kmip://kms:5696/7?ca=/ca&cert=/c&key=/k");
+    assert_eq!(uri.to_string().parse::<KekUri>().unwrap(), uri);
     for wrong in [
+        "kmip://kms/7?cert=/c",
+        "kmip://kms/a/b?cert=/c&key=/k",
+        "kmip://kms/7?cert=/c&key=/k&password=x",
         "vault://kms/transit/k?cert=/c",
         "vault://kms/transit/k?token-file=/t&role=r",
         "vault://kms/transit/k?token-file=/t&auth=m",
@@ -99,8 +106,11 @@ KEK URI vault+http: without TLS only this machine can be named; use vault:
 KEK URI vault: a setting behind ? is unknown
   hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
 > kmip://host
-KEK URI kmip: not in this build
-  hint: a KMIP server cannot be used yet; use file: or passphrase:
+KEK URI kmip: it names no key: //HOST:PORT/KEY-ID
+  hint: write kmip://HOST:PORT/KEY-ID?ca=FILE&cert=FILE&key=FILE; a password does not belong into it
+> kmip://host/7
+KEK URI kmip: a client certificate is needed: cert=FILE&key=FILE behind ?
+  hint: write kmip://HOST:PORT/KEY-ID?ca=FILE&cert=FILE&key=FILE; a password does not belong into it
 > awskms:arn:aws:kms:eu-west-1:1:key/k
 KEK URI awskms: not in this build
   hint: AWS KMS cannot be used yet; use file: or passphrase:
@@ -132,6 +142,8 @@ fn what_may_be_secret_is_not_repeated() {
         "vault://hunter2@host/transit/k",
         "vault://u:hunter2@host/transit/k?token-file=/t",
         "vault://host/transit/k?token=hunter2",
+        "kmip://hunter2@host/7?cert=/c&key=/k",
+        "kmip://host/hunter2/7?cert=/c&key=/k&password=hunter2",
         "vault://host/transit/hunter2 x?token-file=/t",
         "unknown:hunter2",
         "file://hunter2",

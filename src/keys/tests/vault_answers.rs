@@ -28,6 +28,8 @@ fn refusals_are_told_apart() {
         (Asked::Decrypt, 501, "", Class::Sealed),
         (Asked::Decrypt, 429, "request path \"transit/decrypt/k\": rate limit quota exceeded", Class::Throttled),
         (Asked::Decrypt, 500, "internal error", Class::Unreachable),
+        (Asked::Decrypt, 500, "failed to RSA decrypt: crypto/rsa: decryption error", Class::Tampered),
+        (Asked::Encrypt, 500, "crypto/rsa: message too long for RSA key size", Class::Unreachable),
         (Asked::Decrypt, 502, "", Class::Unreachable),
         (Asked::Decrypt, 307, "", Class::Unreachable),
     ] {
@@ -44,6 +46,7 @@ fn a_keepers_words_are_cut_short_and_printable() {
         refusal(Asked::Decrypt, 500, body.as_bytes()).words
     };
     assert_eq!(words("a\u{1b}[31m\r\nb\u{202e}c  d"), "a [31m b c d");
+    assert_eq!(words("1 error occurred:\n\t* permission denied\n\n"), "permission denied");
     assert!(words(&"x".repeat(10_000)).len() <= 200);
     assert_eq!(refusal(Asked::Decrypt, 500, b"<html>").to_string(), "it has trouble of its own");
     let told = refusal(Asked::Decrypt, 500, br#"{"errors":["internal error"]}"#).to_string();

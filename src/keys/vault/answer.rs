@@ -202,6 +202,8 @@ pub fn refusal(asked: Asked, status: u16, body: &[u8]) -> Refusal {
         404 => (Class::Disabled, "it has no such key: deleted, or the path is wrong"),
         412 | 429 => (Class::Throttled, "it asks to come back later"),
         503 if says("sealed") => (Class::Sealed, "it is sealed, and waits for its own operators"),
+        // What an RSA key does not decrypt, Transit calls an error of its own.
+        500 if asked == Asked::Decrypt && says("crypto/rsa") => (Class::Tampered, "the wrap does not open"),
         501 => (Class::Sealed, "it has not been initialized"),
         300..400 => (Class::Unreachable, "it points to another node; name the active one, or have it forward"),
         500.. => (Class::Unreachable, "it has trouble of its own"),
@@ -245,6 +247,9 @@ fn words(body: &[u8]) -> String {
     }
     let Ok(Errors { errors }) = serde_json::from_slice(body) else { return String::new() };
     let joined = errors.join("; ");
+    let joined = joined
+        .strip_prefix("1 error occurred:")
+        .map_or(joined.as_str(), |rest| rest.trim_start_matches([' ', '\n', '\t', '*']));
     let printable = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
     let spaced: String = joined.chars().take(WORDS_MAX).map(printable).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -202,5 +202,5 @@ fn dechunk(bytes: &mut [u8]) -> Result<Option<usize>, &'static str> {
 }
 
 #[cfg(test)]
-#[path = "../tests/vault_http.rs"]
+#[path = "tests/http.rs"]
 mod tests;

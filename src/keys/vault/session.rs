@@ -71,6 +71,16 @@ impl Session {
         read.map_err(|why| NetError::Nonsense(why).for_kek(&self.label))
     }
 
+    /// The KEK as messages name it.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// A refusal of ours, in the keeper's stead.
+    pub(super) fn refuse(&self, class: KeyErrorClass, reason: impl Into<String>) -> KeyError {
+        KeyError::Remote { kek: self.label.clone(), class, reason: reason.into(), source: None }
+    }
+
     fn refused(&self, refusal: &Refusal) -> KeyError {
         let (kek, class, reason) = (self.label.clone(), refusal.class, refusal.to_string());
         KeyError::Remote { kek, class, reason, source: None }
@@ -158,18 +168,5 @@ fn identifier(what: &'static str, path: &std::path::Path) -> Result<Secret, KeyE
     match !line.is_empty() && line.len() <= CREDENTIAL_MAX && line.expose().iter().all(sensible) {
         true => Ok(line),
         false => Err(KeyError::Malformed { what, path: path.to_owned(), reason: "it holds no id" }),
-    }
-}
-
-/// What the session's errors say it is.
-impl Session {
-    /// The KEK as messages name it.
-    pub(super) fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// A refusal of ours, in the keeper's stead.
-    pub(super) fn refuse(&self, class: KeyErrorClass, reason: impl Into<String>) -> KeyError {
-        KeyError::Remote { kek: self.label.clone(), class, reason: reason.into(), source: None }
     }
 }
