@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "tidy/faults.rs"]
+mod faults;
 #[path = "tidy/model.rs"]
 mod model;
 #[path = "tidy/rules.rs"]
@@ -196,6 +198,33 @@ fn named_tests_canary() {
     let notes = [File::fake("kernel-notes/a.md", "see `nbd::tests::gone`, `nbd::tests::here` and `session`")];
     let files = [File::fake("src/nbd/tests/session.rs", "fn here() {} // gone")];
     assert_caught(rules::named_tests(&notes, &files), 1);
+}
+
+#[test]
+fn key_faults_are_tested() {
+    let notes = committed();
+    let note = notes.iter().find(|file| file.path == "kernel-notes/key-faults.md").unwrap();
+    assert_none(faults::fault_rows(note, &rust(&["src", "tests"])));
+}
+
+#[test]
+fn key_faults_canary() {
+    let row =
+        |class: &str, exit: &str, test: &str| format!("| file | open | fault | {class} | {exit} | told | {test} |\n");
+    let good = row("tampered", "5", "`transit::opens`, `rules::opens`");
+    let text = good
+        + &row("lost", "5", "`transit::opens`")
+        + &row("denied", "9", "`transit::opens`")
+        + &row("denied", "4", "by hand")
+        + &row("denied", "4", "`kmip::opens`");
+    let files = [
+        File::fake("tests/keepers/transit.rs", "fn opens() {}"),
+        File::fake("tests/keepers/rules.rs", "fn opens() {}"),
+        File::fake("tests/keepers/kmip.rs", "// fn opens() {}\nfn other() { opens() }"),
+    ];
+    let wrong = faults::fault_rows(&File::fake("kernel-notes/key-faults.md", &text), &files);
+    // And no row of the keepers elsewhere: nine and eight classes.
+    assert_caught(wrong, 4 + 9 + 8);
 }
 
 #[test]

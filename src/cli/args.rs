@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
-pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs, TlsChoice};
+pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
 pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
 
 use super::help;

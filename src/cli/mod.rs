@@ -15,6 +15,7 @@ mod help;
 mod local;
 mod names;
 mod notify;
+mod opening;
 mod operations;
 pub mod output;
 pub mod progress;

@@ -73,6 +73,8 @@ pub struct Controller {
     make_engine: MakeEngine,
     probe: Probe,
     board: Arc<Board>,
+    /// Serializes starts, of which each asks the keepers of KEKs; taken before `commands`.
+    starts: Mutex<()>,
     /// Serializes commands, and holds the worker thread.
     commands: Mutex<Option<JoinHandle<()>>>,
 }
@@ -80,7 +82,8 @@ pub struct Controller {
 impl Controller {
     /// A controller for an open volume. Call [`Controller::go_on`] once it is served.
     pub fn new(volume: Arc<Volume>, keks: Arc<Vec<Kek>>, make_engine: MakeEngine, probe: Probe) -> Controller {
-        Controller { volume, keks, make_engine, probe, board: Arc::default(), commands: Mutex::new(None) }
+        let (starts, commands) = (Mutex::new(()), Mutex::new(None));
+        Controller { volume, keks, make_engine, probe, board: Arc::default(), starts, commands }
     }
 
     /// The volume.
@@ -100,10 +103,13 @@ impl Controller {
         }
     }
 
-    /// Starts a rotation to a new generation. One may start while older generations still drain.
+    /// Starts a rotation to a new generation. One may start while older generations still drain. Other commands do not
+    /// wait for the keepers of KEKs: pausing must work while one of them hangs.
     pub fn start(&self, spec: &RotationSpec) -> Result<Generation, VolumeError> {
+        let _start = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = self.volume.make_key(&self.keks, spec)?;
         let mut worker = self.commands();
-        let generation = self.volume.start_rotation(&self.keks, spec)?;
+        let generation = self.volume.start_rotation_to(new, spec)?;
         self.fresh_figures();
         self.ensure_worker(&mut worker);
         Ok(generation)

@@ -43,6 +43,12 @@ pub struct RotationSpec {
     pub now: u64,
 }
 
+/// A key that is wrapped, and of no generation yet.
+pub struct NewKey {
+    entry: Entry,
+    key: GenerationKey,
+}
+
 /// Wraps `key` for every KEK and proves each wrap by opening it again.
 pub(super) fn wrap_for_all(
     keks: &[Kek],
@@ -188,8 +194,11 @@ impl Volume {
         committed
     }
 
-    /// Makes a generation, wraps it for every KEK of `keks`, proves wraps and canary, and enters it as *prepared*.
-    fn prepare(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
+    /// Makes a key and wraps it for every KEK of `keks`. Keepers are asked here, and here alone: this may take long, and
+    /// changes nothing.
+    pub fn make_key(&self, keks: &[Kek], spec: &RotationSpec) -> Result<NewKey, VolumeError> {
+        self.writable()?;
+        self.may_rewrite()?;
         let (generation, slot) = {
             let meta = self.meta();
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
@@ -199,6 +208,20 @@ impl Volume {
         entry.reason.clone_from(&spec.reason);
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
+        Ok(NewKey { entry, key })
+    }
+
+    /// Proves the canary of a new key, and enters it as the *prepared* generation that it was made for.
+    fn prepare(self: &Arc<Self>, new: NewKey) -> Result<Generation, VolumeError> {
+        let NewKey { entry, key } = new;
+        let generation = entry.generation;
+        let is_next = {
+            let table = &self.meta().table;
+            table.next_generation() == generation && table.free_slot() == Some(entry.canary_slot)
+        };
+        if !is_next {
+            return Err(Error::Refused("another generation was made meanwhile; nothing was changed".into()));
+        }
         self.prove_canary(&entry, &key)?;
         // Loaded first: whoever finds the generation in the table finds its key.
         self.keyring.insert(key);
@@ -253,9 +276,14 @@ impl Volume {
 
     /// Starts a rotation to a new generation, which becomes the target of every extent. Older ones drain.
     pub fn start_rotation(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
+        self.start_rotation_to(self.make_key(keks, spec)?, spec)
+    }
+
+    /// Starts a rotation to the generation of a key that [`Volume::make_key`] made just now.
+    pub fn start_rotation_to(self: &Arc<Self>, new: NewKey, spec: &RotationSpec) -> Result<Generation, VolumeError> {
         self.writable()?;
         self.may_rewrite()?;
-        let generation = self.prepare(keks, spec)?;
+        let generation = self.prepare(new)?;
         self.next_epoch()?;
         self.commit_table(|table| {
             let previous = table.rotation.target;
