@@ -62,6 +62,12 @@ impl Kek {
         Kek::new(Box::new(keeper), None)
     }
 
+    /// The same KEK, tried as long as `patience` says.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Kek {
+        Kek { patience, ..self }
+    }
+
     /// What it is.
     pub fn describe(&self) -> &KekDescription {
         self.keeper.describe()

@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::bao::{free_port, keeper};
 use crate::support::certificates::{Authority, Says, write};
@@ -50,7 +54,7 @@ impl PyKmip {
         let log = File::options().create(true).append(true).open(self.path("out")).unwrap();
         let mut command = keeper("pykmip-server");
         command.arg("-f").arg(self.path("server.conf")).arg("-l").arg(self.path("log"));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
@@ -59,10 +63,10 @@ impl PyKmip {
         }
     }
 
-    /// Ends the process at once.
+    /// Ends it at once: a group of processes of its own, since it starts another that would outlive it.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
+            killpg(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
             child.wait().unwrap();
         }
     }

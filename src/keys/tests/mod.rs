@@ -1,6 +1,7 @@
 //! Tests of the key layer as a whole.
 
 mod file;
+mod kek;
 mod kmip_messages;
 mod passphrase;
 mod uri;
