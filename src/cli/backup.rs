@@ -11,9 +11,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::args::{Global, HeaderBackupArgs, HeaderRestoreArgs, VolumeArgs};
-use super::daemon::{open_keks, patiently};
+use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::opening::patiently;
 use super::operations::holders;
 use super::output::{Output, properties};
 use super::records::Records;

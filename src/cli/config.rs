@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, ServeArgs};
+use super::args::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, Unavailable};
 use super::failure::{Failure, bad_input};
 use super::names::{Named, check_name, parse_control, stem};
 use crate::control::DEFAULT_STATE_DIR;
@@ -59,6 +59,10 @@ pub struct VolumePlan {
 pub struct ServePlan {
     /// The volumes; at least one, names distinct.
     pub volumes: Vec<VolumePlan>,
+    /// How long to wait for KEKs.
+    pub kek_patience: KekPatience,
+    /// What becomes of a volume whose KEK cannot be had.
+    pub kek_unavailable: Unavailable,
     /// Where NBD is served, and for whom; at least one.
     pub nbd: Vec<Entrance>,
     /// What TLS is made of, if any listener offers it.
@@ -93,6 +97,8 @@ pub struct ServePlan {
 struct File {
     volume: Vec<FileVolume>,
     kek: Vec<String>,
+    kek_patience: Option<KekPatience>,
+    kek_unavailable: Option<Unavailable>,
     nbd: Vec<FileEntry>,
     limits: FileLimits,
     tls: FileTls,
@@ -158,6 +164,8 @@ pub fn plan(
     let bounds = bounds(args, &file).map_err(wrong)?;
     Ok(ServePlan {
         volumes,
+        kek_patience: args.kek_patience.or(file.kek_patience).unwrap_or_default(),
+        kek_unavailable: args.kek_unavailable.or(file.kek_unavailable).unwrap_or_default(),
         nbd,
         tls,
         bounds,

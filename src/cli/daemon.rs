@@ -5,20 +5,18 @@
 //! in flight finish), volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use super::alarms::{self, Alarms};
 use super::args::{CacheChoice, CryptoChoice, IoChoice};
-use super::config::{ServePlan, VolumePlan};
+use super::config::ServePlan;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::failure_of;
 use super::harden::harden;
-use super::keks;
 use super::notify;
-use super::operations::{DaemonOperations, Served, census_line};
+use super::opening::{Opened, Opening, open_all};
+use super::operations::{DaemonOperations, Served};
 use super::reload::{self, Reload};
 use super::report::Ready;
 use super::words;
@@ -27,16 +25,15 @@ use crate::control::authorize::{Object, Verb};
 use crate::control::witness::AuditWitness;
 use crate::control::{self, door::Door};
 use crate::crypto::EngineKind;
-use crate::engine::{self, CacheMode, EngineError, EngineOptions, IoKind, Pool};
-use crate::keys::{Kek, KekUri, Keks, NewKek, Witness};
+use crate::engine::{self, CacheMode, EngineOptions, IoKind, Pool};
+use crate::keys::{Kek, KekUri, NewKek, Witness};
 use crate::latency::Histogram;
 use crate::nbd::{self, Export, ExportError, Exports};
 use crate::rotation::Controller;
 use crate::rotation::controller::{MakeEngine, Probe};
+use crate::volume::Volume;
 use crate::volume::check::Checker;
 use crate::volume::executor::Executor;
-use crate::volume::open::{OpenVolume, open};
-use crate::volume::{Volume, VolumeError};
 
 /// Descriptors a process needs besides its connections: volumes, sockets, rings, files of a check.
 const DESCRIPTORS: u64 = 256;
@@ -59,10 +56,16 @@ pub fn serve(
     let door = Door::open(&plan.state_dir)?;
     door.note(Verb::DaemonStart, &Object::Daemon, concat!("keymoult ", env!("CARGO_PKG_VERSION")));
     let witness: Arc<dyn Witness> = Arc::new(AuditWitness::new(Arc::clone(&door)));
-    let mut opened = Vec::new();
-    for volume in &plan.volumes {
-        opened.push(open_volume(volume, plan, crypto, &witness, &door)?);
-    }
+    let opened = match open_all(plan, crypto, &door, &witness, &signals)? {
+        Opening::Done(opened, left_out) => {
+            lost.extend(left_out);
+            opened
+        }
+        Opening::Stopped => {
+            door.note(Verb::DaemonStop, &Object::Daemon, "stopped before it served");
+            return Ok(());
+        }
+    };
     let exports: Arc<Exports<Volume>> = Arc::new(Exports::new());
     let mut offered = Vec::new();
     for Opened { planned, volume, .. } in &opened {
@@ -202,77 +205,6 @@ pub fn open_keks(
         keks.push(Kek::new(opened.keeper, witness.cloned()));
     }
     Ok((keks, made))
-}
-
-/// How often, and how long apart, a held lock is tried again: three seconds in all.
-const LOCK_TRIES: u32 = 30;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
-
-/// A volume that was opened to be served.
-struct Opened<'a> {
-    planned: &'a VolumePlan,
-    volume: Arc<Volume>,
-    keks: Arc<Keks>,
-    alarms: Alarms,
-}
-
-fn open_volume<'a>(
-    planned: &'a VolumePlan,
-    plan: &ServePlan,
-    engine: EngineKind,
-    witness: &Arc<dyn Witness>,
-    door: &Door,
-) -> Result<Opened<'a>, Failure> {
-    let (keks, missing) = keks::open_each(&planned.keks, witness)?;
-    let how = OpenVolume {
-        path: &planned.path,
-        header: planned.header.as_deref(),
-        keks: &keks,
-        read_only: planned.read_only,
-        cache: cache_mode(plan.cache),
-        engine,
-    };
-    let volume = patiently(|| open(&how));
-    let volume = volume.map_err(|error| {
-        let mut failure = failure_of::volume(&error).at(planned.path.display().to_string());
-        for keks::Missing { kek, why } in &missing {
-            failure = failure.at(format!("{kek} was not tried: {why}"));
-        }
-        let changed = matches!(error, VolumeError::WrongKey { .. } | VolumeError::Key(_))
-            .then(|| keks::last_change(door.audit().path(), &planned.name));
-        match changed.flatten() {
-            Some(change) => failure.at(format!("its KEK was changed while it was served: {change}")),
-            None => failure,
-        }
-    })?;
-    let recovered = volume.recovered();
-    tracing::info!(
-        name = planned.name,
-        id = %volume.id(),
-        backing = volume.caps().describe,
-        census = census_line(&volume.census()),
-        records = recovered.records,
-        rolled_forward = recovered.rolled_forward,
-        "volume opened"
-    );
-    if let Some(reason) = volume.poisoned() {
-        tracing::error!(name = planned.name, reason, "the volume is poisoned: it is served for reading only");
-    }
-    let alarms = Alarms::default();
-    alarms::of_opening(&alarms, &planned.name, &volume, &missing, door);
-    Ok(Opened { planned, volume: Arc::new(volume), keks: Arc::new(Keks::new(keks)), alarms })
-}
-
-/// Opens something; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
-/// that was killed a moment ago.
-pub fn patiently<T>(open: impl Fn() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
-    for _ in 0..LOCK_TRIES {
-        match open() {
-            Err(VolumeError::Backing(EngineError::InUse { .. })) => std::thread::sleep(LOCK_PAUSE),
-            other => return other,
-        }
-    }
-    open()
 }
 
 fn nbd_config(plan: &ServePlan, passed: &nbd::Passed) -> Result<nbd::Config, Failure> {

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::args::{ExportEscrowArgs, Global, ImportEscrowArgs};
 use super::backup::{Restored, alone, in_use, made_text, name, opened, restore_to, restored_text, selftest};
-use super::daemon::{open_keks, patiently};
+use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::opening::patiently;
 use super::operations::holders;
 use super::output::Output;
 use super::records::Records;

@@ -38,12 +38,12 @@ exits! {
     Internal = 1, "internal", "a fault of keymoult itself; please report it";
     Usage = 2, "usage", "the command line cannot be read";
     BadInput = 3, "bad-input", "bad input: a value, a configuration or a file that will not do, or no such thing";
-    WrongKey = 4, "wrong-key", "no given key opens the volume";
+    WrongKey = 4, "wrong-key", "no given key opens the volume, or its keeper does not give it";
     Damaged = 5, "damaged", "on-disk structures or a log are damaged or fail authentication";
     InUse = 6, "in-use", "the volume, socket, port or log is in use by someone else";
     Io = 7, "io", "a device failed or is full";
     Refused = 8, "refused", "refused by the state, by policy, or because it cannot be recorded";
-    Unreachable = 9, "unreachable", "the daemon does not answer or is not ready";
+    Unreachable = 9, "unreachable", "the daemon, or the keeper of a KEK, does not answer or is not ready";
     NotReached = 10, "not-reached", "what was waited for did not come to pass";
     Unsupported = 11, "unsupported", "this build or this machine cannot do it";
 }

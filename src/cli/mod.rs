@@ -24,6 +24,7 @@ mod life;
 mod local;
 mod names;
 mod notify;
+mod opening;
 mod operations;
 pub mod output;
 pub mod progress;

@@ -70,6 +70,8 @@ fn plan_with(file: &str, line: &str) -> Result<ServePlan, Failure> {
 /// A file that says everything a flag can say.
 const FILE: &str = r#"
 kek = ["file:/everyone"]
+kek-patience = "2min"
+kek-unavailable = "skip"
 nbd = ["unix:/nbd.sock", { address = "tcp:192.0.2.1:10809" }]
 control = "unix:/control.sock"
 io = "posix"
@@ -100,7 +102,8 @@ read-only = true
 "#;
 
 /// The same as flags, as far as flags speak of single volumes.
-const FLAGS: &str = "/a.img second=/b.img --header second=/b.header --kek file:/everyone --nbd unix:/nbd.sock \
+const FLAGS: &str = "/a.img second=/b.img --header second=/b.header --kek file:/everyone --kek-patience 120s \
+    --kek-unavailable skip --nbd unix:/nbd.sock \
     --nbd tcp:192.0.2.1:10809 --control unix:/control.sock --io posix --crypto-engine portable --cache page --workers 3 \
     --insecure --state-dir /state --connections 9 --connections-per-peer 4 --idle-time 1800s \
     --tls-certificate /cert --tls-key /key --tls-client-ca /ca --tls-client-crl /crl --tls allowed";

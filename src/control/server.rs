@@ -30,8 +30,8 @@ use super::operations::Operations;
 use super::routes::{Answer, Call, Method, ROUTES, Route, Shared};
 use super::socket::{self, BoundPath};
 
-/// Threads on which handlers may block.
-const BLOCKING_THREADS: usize = 4;
+/// Threads on which handlers may block. Some may wait for keepers of KEKs, and the others must not wait for them.
+const BLOCKING_THREADS: usize = 16;
 /// How long requests under way may take when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 

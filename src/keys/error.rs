@@ -232,6 +232,12 @@ pub enum KeyError {
         /// The credential's name.
         name: String,
     },
+    /// The keeper refuses the token that an earlier login brought; it is dropped, and the next try logs in again.
+    #[error("{kek}: it no longer takes the token of our login")]
+    LoginExpired {
+        /// The KEK.
+        kek: String,
+    },
     /// The use of a key could not be recorded, so it did not happen.
     #[error("a key is not used, for it cannot be recorded")]
     Unrecorded {
@@ -253,6 +259,7 @@ impl KeyError {
             Self::OtherProvider { .. } | Self::WrongKek { .. } | Self::WrongPassphrase { .. } => Class::WrongKey,
             Self::Remote { class, .. } => *class,
             Self::Token { problem, .. } => problem.class(),
+            Self::LoginExpired { .. } => Class::Denied,
             _ => Class::Local,
         }
     }
@@ -279,6 +286,13 @@ impl KeyError {
             Self::NoCredentials { name } => format!(
                 "run it as a systemd service whose unit says LoadCredentialEncrypted={name}:/etc/keymoult/{name}.cred"
             ),
+            Self::BadUri { scheme: "vault" | "vault+http", .. } => {
+                "write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it"
+                    .into()
+            }
+            Self::BadUri { scheme: "kmip", .. } => {
+                "write kmip://HOST:PORT/KEY-ID?ca=FILE&cert=FILE&key=FILE; a password does not belong into it".into()
+            }
             Self::BadUri { .. } => "a key file is named file:PATH".into(),
             Self::NotInBuild { instead, .. } => (*instead).into(),
             Self::Missing { what: "key file", path } => {
@@ -324,9 +338,30 @@ impl KeyError {
                     .into()
             }
             Self::Unrecorded { .. } => "the audit log must take records: see `keymoult status`".into(),
-            Self::Remote { .. } | Self::Crypto(_) => return None,
+            Self::Remote { class, .. } => remote_hint(*class)?.into(),
+            Self::LoginExpired { .. } => remote_hint(KeyErrorClass::Denied)?.into(),
+            Self::Crypto(_) => return None,
         })
     }
+}
+
+/// What to do about a keeper elsewhere.
+fn remote_hint(class: KeyErrorClass) -> Option<&'static str> {
+    use KeyErrorClass as Class;
+    Some(match class {
+        Class::Unreachable => "is it running, and is its address right? what is open goes on without it",
+        Class::Sealed => "its operators have to unseal it; what is open goes on without it",
+        Class::Throttled => "try again later; what is open goes on without it",
+        Class::Denied => "what this identity needs is in kernel-notes/key-faults.md; its administrator can grant it",
+        Class::Disabled => "enable or restore the KEK at its keeper, or open with another KEK of the volume",
+        Class::Tampered => {
+            "restore the header from a backup, or open with another KEK of the volume; find out who changed it, or \
+             whether the keeper now has another KEK under this name"
+        }
+        Class::Local => "check the certificates that the KEK URI names, and that its host is the one meant",
+        Class::Usage => "name another KEK",
+        Class::WrongKey => return None,
+    })
 }
 
 /// The path as one shell word.

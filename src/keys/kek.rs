@@ -1,13 +1,15 @@
 //! A KEK as the rest of the program has it: its keeper, and a witness of every use.
 //!
 //! Invariants: there is no way to a keeper's `wrap` and `unwrap` but through here, so no key is used unseen; the witness is
-//! told before the keeper is asked, and may refuse; afterwards it learns how it went, with the keeper's request id.
+//! told before the keeper is asked, and may refuse; afterwards it learns how it went, with the keeper's request id. What is
+//! tried again (`patience`) is witnessed again: one request to a keeper, one record.
 
 use std::sync::Arc;
 
 use crate::crypto::Secret;
 use crate::format::wrapped::Wrapped;
 use crate::keys::error::KeyError;
+use crate::keys::patience::Patience;
 use crate::keys::provider::{Answer, Capabilities, KekDescription, KekProvider, WrapPurpose};
 
 /// What is done with a KEK.
@@ -47,17 +49,24 @@ pub trait Witness: Send + Sync {
 pub struct Kek {
     keeper: Arc<dyn KekProvider>,
     witness: Option<Arc<dyn Witness>>,
+    patience: Arc<Patience>,
 }
 
 impl Kek {
     /// A KEK whose every use `witness` is told of, if there is one: a tool that keeps no record has none.
     pub fn new(keeper: Box<dyn KekProvider>, witness: Option<Arc<dyn Witness>>) -> Kek {
-        Kek { keeper: Arc::from(keeper), witness }
+        Kek { keeper: Arc::from(keeper), witness, patience: Arc::default() }
     }
 
     /// A KEK whose uses nobody is told of, for tests.
     pub fn unwitnessed(keeper: impl KekProvider + 'static) -> Kek {
-        Kek { keeper: Arc::new(keeper), witness: None }
+        Kek::new(Box::new(keeper), None)
+    }
+
+    /// The same KEK, tried as long as `patience` says.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Kek {
+        Kek { patience: Arc::new(patience), ..self }
     }
 
     /// What it is.
@@ -75,7 +84,7 @@ impl Kek {
     /// # Errors
     /// As [`KekProvider::probe`].
     pub fn probe(&self) -> Result<(), KeyError> {
-        self.keeper.probe()
+        self.patience.run(|| self.keeper.probe())
     }
 
     /// Whether trying to open `wrapped` makes sense: cheap, and no promise.
@@ -88,7 +97,7 @@ impl Kek {
     /// # Errors
     /// As [`KekProvider::wrap`], or the witness refuses.
     pub fn wrap(&self, purpose: &WrapPurpose, key: &Secret) -> Result<Wrapped, KeyError> {
-        self.witnessed(KeyAct::Wrap, purpose, || self.keeper.wrap(purpose, key))
+        self.patience.run(|| self.witnessed(KeyAct::Wrap, purpose, || self.keeper.wrap(purpose, key)))
     }
 
     /// Opens a wrap made for `purpose`.
@@ -96,7 +105,7 @@ impl Kek {
     /// # Errors
     /// As [`KekProvider::unwrap`], or the witness refuses.
     pub fn unwrap(&self, purpose: &WrapPurpose, wrapped: &Wrapped) -> Result<Secret, KeyError> {
-        self.witnessed(KeyAct::Unwrap, purpose, || self.keeper.unwrap(purpose, wrapped))
+        self.patience.run(|| self.witnessed(KeyAct::Unwrap, purpose, || self.keeper.unwrap(purpose, wrapped)))
     }
 
     fn witnessed<T>(

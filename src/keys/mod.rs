@@ -11,6 +11,10 @@
 //! | `escrow` | keys sealed to recipients of another domain, and the keeper that gives them back |
 //! | `passed` | secrets from descriptors |
 //! | `pkcs11` | a KEK in an HSM: it stays there |
+//! | `vault` | a KEK in Vault's or OpenBao's Transit engine |
+//! | `kmip` | a KEK in a KMIP server |
+//! | `net` | what both have in common: addresses, TLS, deadlines |
+//! | `patience` | trying again, where that can help |
 //! | `seal` | what those that hold their KEK have in common: AES-256-KWP under a KEK this process holds |
 //! | `error` | every way it fails, in classes the daemon tells apart |
 //!
@@ -25,13 +29,17 @@ mod file;
 mod kek;
 mod keks;
 mod key_file;
+pub mod kmip;
+mod net;
 mod passed;
 mod passphrase;
+mod patience;
 mod pkcs11;
 mod prompt;
 mod provider;
 mod seal;
 mod uri;
+pub mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -41,10 +49,13 @@ pub use error::{KeyError, KeyErrorClass};
 pub use file::FileKek;
 pub use kek::{Kek, KeyAct, KeyUse, Witness};
 pub use keks::Keks;
+use kmip::KmipKek;
 pub use passphrase::{PassphraseKek, PassphraseUse};
+pub use patience::{Backoff, Clock, Patience};
 pub use pkcs11::{ModuleName, PinSource, Pkcs11Kek, Pkcs11Uri, Said, TokenProblem, WrapMechanism};
 pub use provider::{Answer, Binding, Capabilities, KekDescription, KekProvider, ProviderKind, WrapPurpose};
 pub use uri::{KekUri, PassphraseSource};
+use vault::VaultKek;
 
 /// What to do about a KEK that does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,5 +97,7 @@ pub fn open(uri: &KekUri, new: NewKek) -> Result<OpenedKek, KeyError> {
             Ok(OpenedKek { keeper: Box::new(CredentialKek::open(name)?), created: false })
         }
         (KekUri::Pkcs11(uri), _) => Ok(OpenedKek { keeper: Box::new(Pkcs11Kek::open(uri)?), created: false }),
+        (KekUri::Kmip(uri), _) => Ok(OpenedKek { keeper: Box::new(KmipKek::open(uri)?), created: false }),
+        (KekUri::Vault(uri), _) => Ok(OpenedKek { keeper: Box::new(VaultKek::open(uri)?), created: false }),
     }
 }

@@ -169,6 +169,22 @@ pub trait KekProvider: Send + Sync {
     fn could_open(&self, wrapped: &Wrapped) -> bool;
 }
 
+/// Refuses a wrap by another kind of keeper, or by another KEK, than the one described.
+pub(super) fn same_keeper(kek: &KekDescription, wrapped: &Wrapped) -> Result<(), KeyError> {
+    if wrapped.provider != kek.kind.id() {
+        let by = ProviderKind::from_id(wrapped.provider)
+            .map_or_else(|| format!("keeper {}", wrapped.provider), |kind| kind.to_string());
+        return Err(KeyError::OtherProvider { kek: kek.label.clone(), by });
+    }
+    match &kek.kek_id {
+        Some(have) if *have != wrapped.kek_id => {
+            let (kek, have, want) = (kek.label.clone(), have.clone(), wrapped.kek_id.clone());
+            Err(KeyError::WrongKek { kek, have, want })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl ProviderKind {
     /// Refuses a wrap by another kind of keeper, or by a KEK version that keepers of this kind do not have.
     pub(super) fn check(self, wrapped: &Wrapped, purpose: &WrapPurpose, label: &str) -> Result<(), KeyError> {

@@ -9,7 +9,9 @@ use std::str::FromStr;
 
 use crate::keys::credential;
 use crate::keys::error::KeyError;
+use crate::keys::kmip::KmipUri;
 use crate::keys::pkcs11::Pkcs11Uri;
+use crate::keys::vault::VaultUri;
 
 /// A KEK that this build can open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub enum KekUri {
     SystemdCred(String),
     /// `pkcs11:…`: a key in a token.
     Pkcs11(Box<Pkcs11Uri>),
+    /// `vault://HOST:PORT/MOUNT/KEY?…`: Vault or OpenBao Transit.
+    Vault(VaultUri),
+    /// `kmip://HOST:PORT/KEY-ID?…`: a KMIP server.
+    Kmip(KmipUri),
 }
 
 /// Where a passphrase comes from.
@@ -37,8 +43,6 @@ pub enum PassphraseSource {
 
 /// Schemes of later builds, and what serves today.
 const LATER: &[(&str, &str)] = &[
-    ("vault", "Vault Transit cannot be used yet; have its agent write a key file, and use file:"),
-    ("kmip", "a KMIP server cannot be used yet; use file: or passphrase:"),
     ("awskms", "AWS KMS cannot be used yet; use file: or passphrase:"),
     ("tpm2", "a TPM cannot be used yet; use file: or passphrase:"),
 ];
@@ -55,6 +59,9 @@ impl FromStr for KekUri {
             "passphrase" => passphrase(rest),
             "systemd-cred" => systemd_cred(rest),
             "pkcs11" => Ok(KekUri::Pkcs11(Box::new(rest.parse()?))),
+            "kmip" => KmipUri::parse(rest).map(KekUri::Kmip),
+            "vault" => VaultUri::parse("vault", rest).map(KekUri::Vault),
+            "vault+http" => VaultUri::parse("vault+http", rest).map(KekUri::Vault),
             _ => match LATER.iter().find(|(name, _)| *name == scheme) {
                 Some((scheme, instead)) => Err(KeyError::NotInBuild { scheme, instead }),
                 None => Err(not_uri(uri)),
@@ -129,6 +136,8 @@ impl fmt::Display for KekUri {
             KekUri::Passphrase(source) => source.fmt(f),
             KekUri::SystemdCred(name) => write!(f, "systemd-cred:{name}"),
             KekUri::Pkcs11(uri) => uri.fmt(f),
+            KekUri::Vault(uri) => uri.fmt(f),
+            KekUri::Kmip(uri) => uri.fmt(f),
         }
     }
 }

@@ -76,6 +76,9 @@ pub struct Controller {
     make_engine: MakeEngine,
     probe: Probe,
     pub(super) board: Arc<Board>,
+    /// Serializes what asks the keepers of KEKs, so that no key is made for KEKs that are just being exchanged; taken before
+    /// `commands`.
+    making_keys: Mutex<()>,
     /// Serializes commands, and holds the worker thread.
     commands: Mutex<Option<JoinHandle<()>>>,
 }
@@ -83,7 +86,8 @@ pub struct Controller {
 impl Controller {
     /// A controller for an open volume. Call [`Controller::go_on`] once it is served.
     pub fn new(volume: Arc<Volume>, keks: Arc<Keks>, make_engine: MakeEngine, probe: Probe) -> Controller {
-        Controller { volume, keks, make_engine, probe, board: Arc::default(), commands: Mutex::new(None) }
+        let (making_keys, commands) = (Mutex::new(()), Mutex::new(None));
+        Controller { volume, keks, make_engine, probe, board: Arc::default(), making_keys, commands }
     }
 
     /// The volume.
@@ -103,10 +107,17 @@ impl Controller {
         }
     }
 
-    /// Starts a rotation to a new generation. One may start while older generations still drain.
+    pub(super) fn making_keys(&self) -> MutexGuard<'_, ()> {
+        self.making_keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a rotation to a new generation. One may start while older generations still drain. Other commands do not
+    /// wait for the keepers of KEKs: pausing must work while one of them hangs.
     pub fn start(&self, spec: &RotationSpec) -> Result<Generation, VolumeError> {
+        let _keys = self.making_keys();
+        let new = self.volume.make_key(&self.keks.now(), spec)?;
         let mut worker = self.commands();
-        let generation = self.volume.start_rotation(&self.keks.now(), spec)?;
+        let generation = self.volume.start_rotation_to(new, spec)?;
         self.fresh_figures();
         self.ensure_worker(&mut worker);
         Ok(generation)

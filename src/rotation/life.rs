@@ -100,24 +100,19 @@ impl Controller {
     /// # Errors
     /// The step is not allowed.
     pub fn compromise(&self, generation: Generation, by: &By) -> Result<Compromised, VolumeError> {
-        let mut worker = self.commands();
-        let marked = self.volume.mark(generation, true, by)?;
+        let _keys = self.making_keys();
+        let marked = {
+            let _worker = self.commands();
+            self.volume.mark(generation, true, by)?
+        };
         let (table, census) = (self.volume.table(), self.volume.census());
         let is_target = table.rotation.target == generation;
         if !is_target && !census.contains_key(&generation) {
             return Ok(Compromised { marked, flight: Flight::NotNeeded });
         }
         let towards = table.entry(table.rotation.target).filter(|entry| !entry.compromised && !is_target);
-        let flight = match towards.map(|entry| entry.generation) {
-            Some(target) => {
-                let raised = self.volume.update_rotation(|rotation| {
-                    rotation.pace = TOP;
-                    if matches!(rotation.phase, Phase::Paused | Phase::Failed) {
-                        rotation.phase = Phase::Running;
-                    }
-                });
-                raised.map(|()| Flight::Raised(target))
-            }
+        let new = match &towards {
+            Some(_) => None,
             None => {
                 let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
                 let spec = RotationSpec {
@@ -128,7 +123,24 @@ impl Controller {
                     hold_finalize: false,
                     by: By { reason: because(generation, &by.reason), ..by.clone() },
                 };
-                let begun = self.volume.start_rotation(&self.keks.now(), &spec);
+                // Before other commands have to wait: a keeper may hang.
+                Some((self.volume.make_key(&self.keks.now(), &spec), spec))
+            }
+        };
+        let mut worker = self.commands();
+        let flight = match (towards.map(|entry| entry.generation), new) {
+            (Some(target), _) => {
+                let raised = self.volume.update_rotation(|rotation| {
+                    rotation.pace = TOP;
+                    if matches!(rotation.phase, Phase::Paused | Phase::Failed) {
+                        rotation.phase = Phase::Running;
+                    }
+                });
+                raised.map(|()| Flight::Raised(target))
+            }
+            (None, None) => unreachable!("a key is made where no rotation leads away"),
+            (None, Some((new, spec))) => {
+                let begun = new.and_then(|new| self.volume.start_rotation_to(new, &spec));
                 if begun.is_ok() {
                     self.fresh_figures();
                 }

@@ -43,6 +43,14 @@ pub struct RotationSpec {
     pub by: By,
 }
 
+/// A key that is wrapped, and of no generation yet.
+pub struct NewKey {
+    entry: Entry,
+    key: GenerationKey,
+    /// The KEK of its first wrap, as the operator named it.
+    first_kek: String,
+}
+
 /// Wraps `key` for every KEK and proves each wrap by opening it again.
 pub(super) fn wrap_for_all(
     keks: &[Kek],
@@ -199,8 +207,11 @@ impl Volume {
         committed
     }
 
-    /// Makes a generation, wraps it for every KEK of `keks`, proves wraps and canary, and enters it as *prepared*.
-    fn prepare(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
+    /// Makes a key and wraps it for every KEK of `keks`. Keepers are asked here, and here alone: this may take long, and
+    /// changes nothing.
+    pub fn make_key(&self, keks: &[Kek], spec: &RotationSpec) -> Result<NewKey, VolumeError> {
+        self.writable()?;
+        self.may_rewrite()?;
         let (generation, slot) = {
             let meta = self.meta();
             (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
@@ -211,8 +222,23 @@ impl Volume {
         entry.life = Life { changed: spec.by.now, actor: spec.by.actor.clone(), ..Life::default() };
         let entry = wrap_for_all(keks, self.id, entry, &dek)?;
         let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
+        let first_kek = keks.first().map(|kek| kek.describe().label.clone()).unwrap_or_default();
+        Ok(NewKey { entry, key, first_kek })
+    }
+
+    /// Proves the canary of a new key, and enters it as the *prepared* generation that it was made for.
+    fn prepare(self: &Arc<Self>, new: NewKey) -> Result<Generation, VolumeError> {
+        let NewKey { entry, key, first_kek } = new;
+        let generation = entry.generation;
+        let is_next = {
+            let table = &self.meta().table;
+            table.next_generation() == generation && table.free_slot() == Some(entry.canary_slot)
+        };
+        if !is_next {
+            return Err(Error::Refused("another generation was made meanwhile; nothing was changed".into()));
+        }
         self.prove_canary(&entry, &key)?;
-        self.opened_by_first(&entry, keks);
+        self.opened_by_first(&entry, first_kek);
         // Loaded first: whoever finds the generation in the table finds its key.
         self.keyring.insert(key);
         let committed = self.commit_table(|table| table.entries.push(entry));
@@ -266,9 +292,14 @@ impl Volume {
 
     /// Starts a rotation to a new generation, which becomes the target of every extent. Older ones drain.
     pub fn start_rotation(self: &Arc<Self>, keks: &[Kek], spec: &RotationSpec) -> Result<Generation, VolumeError> {
+        self.start_rotation_to(self.make_key(keks, spec)?, spec)
+    }
+
+    /// Starts a rotation to the generation of a key that [`Volume::make_key`] made just now.
+    pub fn start_rotation_to(self: &Arc<Self>, new: NewKey, spec: &RotationSpec) -> Result<Generation, VolumeError> {
         self.writable()?;
         self.may_rewrite()?;
-        let generation = self.prepare(keks, spec)?;
+        let generation = self.prepare(new)?;
         self.next_epoch()?;
         self.try_commit_table(|table| {
             let previous = table.rotation.target;

@@ -176,9 +176,8 @@ impl Volume {
     }
 
     /// Enters who opens a key made just now: its wraps are proven, the first counts.
-    pub(super) fn opened_by_first(&self, entry: &Entry, keks: &[Kek]) {
+    pub(super) fn opened_by_first(&self, entry: &Entry, kek: String) {
         let Some(wrap) = entry.wraps.first() else { return };
-        let kek = keks.first().map(|kek| kek.describe().label.clone()).unwrap_or_default();
         self.wraps.openings().insert(entry.generation, opening(&WrapId::of(wrap), kek));
     }
 

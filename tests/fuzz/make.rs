@@ -3,6 +3,7 @@
 //! Invariant: they are a function of the tree alone, so that a test can hold the files in `seeds/` against them.
 
 mod control;
+mod keepers;
 mod nbd;
 mod structures;
 mod volumes;
@@ -37,6 +38,8 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "kek_uri" => control::uris(),
         "key_file" => control::key_files(),
         "wrap" => control::blobs(),
+        "transit" => keepers::transit(),
+        "kmip" => keepers::kmip(),
         "arguments" => control::arguments(),
         "config" => control::configurations(),
         "api" => control::bodies(),

@@ -32,6 +32,7 @@ pub struct Daemon<'s> {
     volumes: Vec<Volume>,
     options: ServeOptions,
     binary: Option<PathBuf>,
+    keks: Vec<String>,
     child: Option<Child>,
 }
 
@@ -46,7 +47,13 @@ impl<'s> Daemon<'s> {
 
     /// A daemon for `volumes` that does not run yet.
     pub fn stopped(store: &'s Store, volumes: &[Volume], options: &ServeOptions) -> Daemon<'s> {
-        Daemon { store, volumes: volumes.to_vec(), options: options.clone(), binary: None, child: None }
+        let keks = vec!["--kek".into(), store.kek()];
+        Daemon { store, volumes: volumes.to_vec(), options: options.clone(), binary: None, keks, child: None }
+    }
+
+    /// From the next start on these instead of `--kek URI`.
+    pub fn set_keys(&mut self, arguments: Vec<String>) {
+        self.keks = arguments;
     }
 
     /// From the next start on another program than the one under test, if some.
@@ -88,7 +95,7 @@ impl<'s> Daemon<'s> {
                 command.arg("--header").arg(header);
             }
         }
-        command.args(["--kek", &self.store.kek()]);
+        command.args(&self.keks);
         command.arg("--nbd").arg(format!("unix:{}", self.socket().display()));
         command.arg("--control").arg(self.control());
         command.arg("--state-dir").arg(self.store.path("state"));
@@ -102,7 +109,7 @@ impl<'s> Daemon<'s> {
     }
 
     /// Polls both sockets until the NBD one greets and the control one accepts; a daemon that ends first fails.
-    fn await_ready(&mut self) -> Result<(), String> {
+    pub fn await_ready(&mut self) -> Result<(), String> {
         let start = Instant::now();
         while !(greets(&self.socket()) && UnixStream::connect(self.control_path()).is_ok()) {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {

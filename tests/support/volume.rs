@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 /// Where a test keeps its volumes, its key file and its sockets; gone when dropped.
 pub struct Store {
     folder: tempfile::TempDir,
+    kek: Option<String>,
 }
 
 /// What a volume is made with. The default is 32 MiB of 64 KiB extents, 4096-byte sectors, AES-256.
@@ -58,7 +59,7 @@ impl Store {
     pub fn under(parent: &Path) -> Store {
         // A short prefix: a socket path holds 107 bytes.
         let folder = tempfile::Builder::new().prefix("km").tempdir_in(parent).unwrap();
-        Store { folder }
+        Store { folder, kek: None }
     }
 
     /// A path in the folder.
@@ -66,9 +67,14 @@ impl Store {
         self.folder.path().join(name)
     }
 
-    /// The KEK's URI: one key file for the whole store.
+    /// From now on another KEK than the store's key file.
+    pub fn use_kek(&mut self, uri: String) {
+        self.kek = Some(uri);
+    }
+
+    /// The KEK's URI: one key file for the whole store, unless another is used.
     pub fn kek(&self) -> String {
-        format!("file:{}", self.path("kek").display())
+        self.kek.clone().unwrap_or_else(|| format!("file:{}", self.path("kek").display()))
     }
 
     /// Creates a volume; the first one makes the key file too.
@@ -81,7 +87,7 @@ impl Store {
         command.args(["--size", &options.size.to_string(), "--extent-size", &options.extent_size.to_string()]);
         command.args(["--sector-size", &options.sector_size.to_string(), "--cipher", options.cipher]);
         command.args(["--kek", &self.kek()]);
-        if !self.path("kek").exists() {
+        if self.kek.is_none() && !self.path("kek").exists() {
             command.arg("--new-kek");
         }
         if options.cipher == "none" {

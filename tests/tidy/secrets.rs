@@ -125,19 +125,3 @@ fn impls_of(code: &str) -> Vec<(String, String)> {
     }
     all
 }
-
-/// Every row of the table of key faults says what the operator sees and names the test that shows it.
-pub fn fault_rows(table: &File) -> Vec<String> {
-    let rows = table.text.lines().enumerate().filter(|(_, line)| line.starts_with("| "));
-    let mut wrong = Vec::new();
-    for (index, line) in rows.filter(|(_, line)| !line.starts_with("| provider")) {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
-        let place = format!("{}:{}", table.path, index + 1);
-        if cells.len() != 5 || cells.iter().any(|cell| cell.is_empty()) {
-            wrong.push(format!("{place}: a row has five filled cells"));
-        } else if !(cells[4].starts_with('`') && cells[4].contains("::")) {
-            wrong.push(format!("{place}: names no test"));
-        }
-    }
-    wrong
-}

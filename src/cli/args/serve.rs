@@ -70,6 +70,38 @@ number or any), systemd for the sockets the service manager passes, systemd:NAME
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdleTime(pub Option<Duration>);
 
+/// How long a daemon that starts waits for KEKs; None for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KekPatience(pub Option<Duration>);
+
+impl Default for KekPatience {
+    fn default() -> KekPatience {
+        KekPatience(Some(Duration::from_secs(30)))
+    }
+}
+
+fn parse_kek_patience(text: &str) -> Result<KekPatience, String> {
+    size::parse_time(text).map(KekPatience)
+}
+
+impl<'de> Deserialize<'de> for KekPatience {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<KekPatience, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_kek_patience(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What becomes of a volume whose KEK cannot be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unavailable {
+    /// The daemon ends and serves nothing
+    #[default]
+    End,
+    /// The other volumes are served without it
+    Skip,
+}
+
 fn parse_idle_time(text: &str) -> Result<IdleTime, String> {
     size::parse_time(text).map(IdleTime)
 }
@@ -86,6 +118,12 @@ pub struct ServeArgs {
     /// Key that opens the volumes: file:/path, passphrase:, passphrase:file=/path; repeatable
     #[arg(long = "kek", value_name = "URI")]
     pub keks: Vec<String>,
+    /// Wait for keepers of KEKs that do not answer or are sealed: 90s, 5min, never to end [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_kek_patience)]
+    pub kek_patience: Option<KekPatience>,
+    /// What to do about a volume whose KEK cannot be had by then [default: end]
+    #[arg(long, value_enum)]
+    pub kek_unavailable: Option<Unavailable>,
     /// Detached header: NAME=FILE, or FILE for a sole volume; repeatable
     #[arg(long = "header", value_name = "[NAME=]FILE", value_parser = parse_named)]
     pub headers: Vec<Named>,

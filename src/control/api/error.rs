@@ -15,7 +15,7 @@ pub enum ErrorKind {
     BadInput,
     /// No such volume, rotation or route.
     NotFound,
-    /// No given key opens it.
+    /// No given key opens it, or its keeper does not give it.
     WrongKey,
     /// On-disk structures are damaged or fail authentication.
     Damaged,
@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Denied,
     /// It would be allowed, but it cannot be recorded, so it does not happen.
     AuditRefused,
-    /// The daemon is not ready, or is going away.
+    /// The daemon is not ready, or is going away; or the keeper of a KEK does not answer.
     Unavailable,
     /// This build or this machine cannot do it.
     Unsupported,

@@ -4,10 +4,12 @@ mod credential;
 mod escrow;
 mod file;
 mod kek;
+mod kmip_messages;
 mod passphrase;
 mod pkcs11;
 mod softhsm;
 mod uri;
+mod vault_answers;
 
 use std::error::Error;
 use std::path::Path;

@@ -5,6 +5,46 @@ use std::path::Path;
 use crate::keys::tests::story;
 use crate::keys::{KekUri, KeyErrorClass, PassphraseSource};
 
+/// Each way to log in, as written and as printed.
+#[test]
+fn keys_of_keepers_elsewhere_read_and_print() {
+    for (text, printed) in [
+        ("vault://kms/transit/k?token-file=/t", "vault://kms:8200/transit/k?token-file=/t"),
+        ("vault+http://[::1]:1/a/b/k?token-file=/t", "vault+http://[::1]:1/a/b/k?token-file=/t"),
+        (
+            "vault://kms:1/transit/k?role=km&key=/k&cert=/c&ca=/ca",
+            "vault://kms:1/transit/k?ca=/ca&cert=/c&key=/k&role=km",
+        ),
+        (
+            "vault://kms:1/t/k?role-id-file=/r&secret-id-file=/s&auth=approle2&namespace=a/b&timeout=3",
+            "vault://kms:1/t/k?role-id-file=/r&secret-id-file=/s&auth=approle2&namespace=a/b&timeout=3",
+        ),
+    ] {
+        let uri = text.parse::<KekUri>().unwrap();
+        assert_eq!(uri.to_string(), printed);
+        assert_eq!(printed.parse::<KekUri>().unwrap(), uri);
+    }
+    let text = "kmip://kms/7?ca=/ca&cert=/c&key=/k";
+    let uri = text.parse::<KekUri>().unwrap();
+    assert_eq!(uri.to_string(), "kmip://kms:5696/7?ca=/ca&cert=/c&key=/k");
+    assert_eq!(uri.to_string().parse::<KekUri>().unwrap(), uri);
+    for wrong in [
+        "kmip://kms/7?cert=/c",
+        "kmip://kms/a/b?cert=/c&key=/k",
+        "kmip://kms/7?cert=/c&key=/k&password=x",
+        "vault://kms/transit/k?cert=/c",
+        "vault://kms/transit/k?token-file=/t&role=r",
+        "vault://kms/transit/k?token-file=/t&auth=m",
+        "vault://kms/transit/k?token-file=/t&role-id-file=/r&secret-id-file=/s",
+        "vault://kms/transit/../k?token-file=/t",
+        "vault://kms/transit/k?token-file=/t&namespace=a%0d%0ab",
+        "vault://kms/transit/k?token-file=/t&timeout=0",
+        "vault+http://127.0.0.1/transit/k?token-file=/t&ca=/ca",
+    ] {
+        assert_eq!(wrong.parse::<KekUri>().unwrap_err().class(), KeyErrorClass::Usage, "{wrong}");
+    }
+}
+
 #[test]
 fn what_this_build_opens_reads_and_prints() {
     for (text, uri, printed) in [
@@ -55,12 +95,27 @@ KEK URI passphrase: fd= is not followed by the number of a descriptor
 > pkcs11:token=kek;object=kek-g1
 KEK URI pkcs11: it names no module: ?module-path= or ?module-name= is missing
   hint: an HSM key is named pkcs11:token=LABEL;object=LABEL?module-path=/usr/lib/…/module.so&pin-source=file:PATH; the token also by serial= or slot-id=, the key by id=%01
+> vault:transit/k
+KEK URI vault: behind the scheme belongs //HOST:PORT/MOUNT/KEY
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault://127.0.0.1:8200/k
+KEK URI vault: it names no key: //HOST:PORT/MOUNT/KEY
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
 > vault://127.0.0.1:8200/transit/k
-KEK URI vault: not in this build
-  hint: Vault Transit cannot be used yet; have its agent write a key file, and use file:
+KEK URI vault: it says no way to log in: token-file=FILE, cert=FILE&key=FILE, or role-id-file=FILE&secret-id-file=FILE behind ?
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault+http://kms/transit/k?token-file=/t
+KEK URI vault+http: without TLS only this machine can be named; use vault:
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
+> vault://kms/transit/k?token=s.abc
+KEK URI vault: a setting behind ? is unknown
+  hint: write vault://HOST:PORT/MOUNT/KEY?ca=FILE&token-file=FILE; a token or password does not belong into it
 > kmip://host
-KEK URI kmip: not in this build
-  hint: a KMIP server cannot be used yet; use file: or passphrase:
+KEK URI kmip: it names no key: //HOST:PORT/KEY-ID
+  hint: write kmip://HOST:PORT/KEY-ID?ca=FILE&cert=FILE&key=FILE; a password does not belong into it
+> kmip://host/7
+KEK URI kmip: a client certificate is needed: cert=FILE&key=FILE behind ?
+  hint: write kmip://HOST:PORT/KEY-ID?ca=FILE&cert=FILE&key=FILE; a password does not belong into it
 > awskms:arn:aws:kms:eu-west-1:1:key/k
 KEK URI awskms: not in this build
   hint: AWS KMS cannot be used yet; use file: or passphrase:
@@ -96,6 +151,11 @@ fn what_may_be_secret_is_not_repeated() {
         "pkcs11:token=t?pin-value=hunter2",
         "pkcs11:token=t;object=o?module-path=/m&PIN-VALUE=hunter2",
         "vault://hunter2@host/transit/k",
+        "vault://u:hunter2@host/transit/k?token-file=/t",
+        "vault://host/transit/k?token=hunter2",
+        "kmip://hunter2@host/7?cert=/c&key=/k",
+        "kmip://host/hunter2/7?cert=/c&key=/k&password=hunter2",
+        "vault://host/transit/hunter2 x?token-file=/t",
         "unknown:hunter2",
         "file://hunter2",
     ] {

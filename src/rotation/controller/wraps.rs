@@ -25,6 +25,7 @@ impl Controller {
         change: &WrapChange<'_>,
         told: &mut dyn FnMut(Step),
     ) -> Result<WrapsChanged, VolumeError> {
+        let _keys = self.making_keys();
         let _commands = self.commands();
         let changed = self.volume.change_wraps(&self.keks.now(), change, told)?;
         self.keks.exchange(changed.keks.clone());
