@@ -20,7 +20,6 @@ use super::checkpoint::{Checkpoint, Copies, PageState};
 use super::error::VolumeError;
 use super::flush::FlushGroup;
 use super::log::IntentLog;
-use super::rules;
 use super::tags::TagTable;
 use crate::crypto::mac::MacKey;
 use crate::engine::Disk;
@@ -184,9 +183,7 @@ impl Meta {
         let sequence = self.table_sequence + 1;
         let mut bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
         self.table_reach = self.table_reach.max(bytes.len() as u64);
-        if rules::overwrites_longer_table() {
-            bytes.resize(self.table_reach as usize, 0);
-        }
+        bytes.resize(self.table_reach as usize, 0);
         let place = self.superblock.zones.generations.offset + copy_of(sequence) as u64 * GENERATIONS_COPY;
         self.write(place, &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;
