@@ -222,6 +222,10 @@ pub(super) fn why_paused(rotation: &Rotation, volume: &Volume) -> String {
     let left = volume.census().into_iter().filter(|(generation, _)| *generation != rotation.target);
     let closed: Vec<(Generation, u64)> = left.filter(|(generation, _)| revoked(generation)).collect();
     match closed.as_slice() {
+        [] if volume.barred() > 0 => format!(
+            "records of {} extents name a key that was not loaded: reinstate it, restart the daemon, then `rotate resume`",
+            volume.barred()
+        ),
         [] => "waits for `rotate resume`".into(),
         [(generation, extents), ..] => format!(
             "{extents} extents carry generation {generation}, which is revoked: `key reinstate` gives it back, then `rotate resume`"

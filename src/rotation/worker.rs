@@ -33,7 +33,7 @@ const CROWDED: Duration = Duration::from_millis(5);
 pub enum End {
     /// Every extent carries the target.
     Drained,
-    /// Every extent carries the target, but for those of generations whose key is not loaded: it goes on when they are.
+    /// What is left cannot be moved for want of a key: it goes on when that is loaded.
     Closed,
     /// Paused, rolled back meanwhile, or told to stop: the record says.
     Stopped,
@@ -88,6 +88,10 @@ impl Worker {
             let latest = self.volume.rotation();
             if latest.phase != Phase::Running {
                 return Ok(End::Stopped);
+            }
+            if self.volume.barred() > 0 {
+                // Their intents pin the ring, which the rotation would fill.
+                return Ok(End::Closed);
             }
             if latest.order != rotation.order || latest.target != rotation.target {
                 cursor = self.cursor(&latest.order);

@@ -78,6 +78,18 @@ impl IntentLog {
         IntentLog { slots, next: last + 1, durable: last, tail, live: stuck.iter().map(live).collect() }
     }
 
+    /// Extents whose intents recovery left for want of a key: they pin the tail, and a rotation would fill the ring.
+    pub fn stuck(&self) -> u64 {
+        self.live.values().filter(|live| live.stuck).count() as u64
+    }
+
+    /// Recovery has rolled the intent of `extent` in record `sequence` forward, durably, beside others that are stuck: the
+    /// tail stays before it, so that it needs a commit of its own.
+    pub fn rolled_forward(&mut self, extent: Extent, sequence: u64, old: Generation, new: Generation) {
+        let live = Live { sequence, old, new, settled: new, stage: Stage::DataDurable, stuck: false };
+        self.live.insert(extent.0, live);
+    }
+
     /// Sequence of the next record.
     pub fn next(&self) -> u64 {
         self.next

@@ -20,7 +20,6 @@ use super::checkpoint::{Checkpoint, Copies, PageState};
 use super::error::VolumeError;
 use super::flush::FlushGroup;
 use super::log::IntentLog;
-use super::rules;
 use super::tags::TagTable;
 use crate::crypto::mac::MacKey;
 use crate::engine::Disk;
@@ -186,9 +185,7 @@ impl Meta {
         let mut bytes = table.seal(&self.seal, sequence).ok_or(VolumeError::TableFull)?;
         let (copy, used) = (copy_of(sequence), bytes.len());
         let dirty = used.max(self.table_used[copy]);
-        if rules::overwrites_longer_table() {
-            bytes.resize(dirty, 0);
-        }
+        bytes.resize(dirty, 0);
         self.table_used[copy] = dirty;
         self.write(self.table_place(copy), &bytes).map_err(VolumeError::io("write the generation table"))?;
         self.flush()?;

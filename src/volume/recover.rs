@@ -6,7 +6,8 @@
 //! over gives the same bytes: what step 2 wrote classifies as new. Read-only: the same images are built in memory and
 //! served from there; nothing is written.
 //!
-//! An intent that names a key that is not loaded stays live; its extent is barred (EIO) and the rest is served.
+//! An intent that names a key that is not loaded stays live; its extent is barred (EIO) and the rest is served. It pins the
+//! ring's tail: what is rolled forward beside it is committed by a record between the steps 3 and 4.
 
 use std::sync::Arc;
 
@@ -138,10 +139,32 @@ fn make_durable(
     if rules::flushes_recovered() {
         flush()?;
     }
-    for live in replay.live.iter().filter(|live| keys_of(&volume.keyring, live).is_some()) {
+    let rolled: Vec<&LiveIntent> = replay.live.iter().filter(|live| keys_of(&volume.keyring, live).is_some()).collect();
+    if rolled.len() < replay.live.len() {
+        commit_rolled(volume, &rolled)?;
+    }
+    for live in rolled {
         settle_tag(volume, live.intent.extent, outcome(live));
     }
     volume.meta().checkpoint(&volume.tags)
+}
+
+/// Intents that stay live pin the tail, and the next open replays what was rolled forward beside them: so that it finds it
+/// settled, a record commits it before the tags say so.
+fn commit_rolled(volume: &Volume, rolled: &[&LiveIntent]) -> Result<(), VolumeError> {
+    let mut meta = volume.meta();
+    for LiveIntent { sequence, intent } in rolled.iter().copied() {
+        meta.log.rolled_forward(intent.extent, *sequence, intent.old, intent.new);
+    }
+    let commits = meta.log.ready_commits();
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let record = meta.log.append(commits, Vec::new())?;
+    meta.write_record(&record)?;
+    meta.flush()?;
+    meta.log.flushed(record.sequence, &[]);
+    Ok(())
 }
 
 /// The generation a live intent is brought to.

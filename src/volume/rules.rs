@@ -53,8 +53,6 @@ pub enum Rule {
     OldStampZeroed,
     /// A growth leaves no record that was written for a shorter last extent.
     RingEmptied,
-    /// A table is as long as the longest one that it may replace.
-    LongerTable,
     /// A canary is erased only when the table says that its key is destroyed.
     CanaryLast,
     /// A volume whose extents carry a revoked generation opens.
@@ -211,11 +209,6 @@ pub fn flushes_superblock_first(cached: bool) -> bool {
 /// ones that count if a crash takes it.
 pub fn flushes_superblock_before_pages(cached: bool) -> bool {
     cached && !dropped(Rule::PagesBehindSuperblock)
-}
-
-/// Whether a table is written over all that a longer one may have left of the wraps it had.
-pub fn overwrites_longer_table() -> bool {
-    !dropped(Rule::LongerTable)
 }
 
 /// Whether a canary outlives its key: without it a destruction that did not come to pass could not be withdrawn.

@@ -73,6 +73,11 @@ impl Volume {
         !self.keyring.has(generation)
     }
 
+    /// Extents that answer EIO until the volume is opened anew with the key that a live intent names.
+    pub fn barred(&self) -> u64 {
+        self.meta().log.stuck()
+    }
+
     /// Whether `step` is allowed now, without taking it.
     ///
     /// # Errors

@@ -70,7 +70,8 @@ impl Volume {
     ) -> Result<Reinstated, VolumeError> {
         self.may(generation, Step::Reinstate)?;
         self.with_loaded(generation, keks, || {
-            let needed = self.references().contains_key(&generation);
+            // What a page names whose commit stands in the ring alone is needed, too: an open reads the pages first.
+            let needed = self.scan()?.references(generation).is_some();
             let way_back = self.rotation().rollback_to == Some(generation);
             self.try_commit_table(|table| {
                 entry_of(table, generation)?;
@@ -83,9 +84,7 @@ impl Volume {
                 Ok(())
             })
         })?;
-        let stuck =
-            self.meta().log.live_references().filter(|(_, old, new)| [*old, *new].contains(&generation)).count();
-        Ok(Reinstated { extents: self.tagged(generation), barred: stuck as u64 })
+        Ok(Reinstated { extents: self.tagged(generation), barred: self.barred() })
     }
 
     /// Extents that carry `generation` now.

@@ -77,7 +77,6 @@ controls! {
     with_two_intents_of_an_extent: OneIntent, 0, restless;
     with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, growing;
     with_records_of_a_shorter_last_extent: RingEmptied, 0, growing;
-    with_the_end_of_a_longer_table_left_behind: LongerTable, 0, living;
     with_a_canary_erased_before_its_key: CanaryLast, 0, living;
     with_tags_of_a_revoked_generation_refused: RevokedTags, 0, living;
     with_wraps_removed_before_others_are_proven: WrapsProven, 0, rewrapping;

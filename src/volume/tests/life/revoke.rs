@@ -164,3 +164,31 @@ fn the_target_is_not_revoked_and_what_is_empty_comes_back_empty() {
     rig.volume.reinstate(OLD, &OpenKek::list(), &by(21)).unwrap();
     assert_eq!(state(&rig.volume, OLD), KeyState::Empty);
 }
+
+/// Found by the simulated machine: of one batch some intents named the revoked key and some did not. Recovery rolled those
+/// forward and checkpointed their tags, but the others pinned the ring's tail; the next open replayed all of them, found
+/// tags that its intents did not expect, and refused the volume.
+#[test]
+fn what_is_rolled_forward_beside_barred_extents_stays_so() {
+    for mode in [WriteMode::InPlace, WriteMode::Journal] {
+        let (mut rig, content) = half(mode, false);
+        let third = rig.start_rotation(Suite::Aes256Xts);
+        let candidates = [1, 2, 3].map(Extent);
+        rig.pipeline.step(&candidates, third, 0).unwrap();
+        assert_eq!(rig.volume.meta().log.live_intents(), 3, "one leaves generation 2, two leave generation 1");
+        rig.volume.revoke(OLD, &by(20), &still()).unwrap();
+        for opened in 0..3 {
+            rig.reopen();
+            let recovered = rig.volume.recovered();
+            assert_eq!((recovered.barred, recovered.rolled_forward), (2, u64::from(opened == 0)));
+            assert!(rig.client.read(EXTENT, 4096).unwrap() == content[EXTENT as usize..][..4096]);
+        }
+        check_allows_barred(&rig.disks);
+        rig.volume.reinstate(OLD, &OpenKek::list(), &by(30)).unwrap();
+        rig.reopen();
+        assert!(rig.client.content() == content);
+        rig.rotate().unwrap();
+        assert!(rig.client.content() == content);
+        check(&rig.disks);
+    }
+}

@@ -28,6 +28,8 @@ pub struct Actor {
     pub failed: u64,
     /// A key is revoked: errors are what was asked for.
     pub excused: bool,
+    /// Requests before this one were asked for while a key was revoked: parts of them may have failed long ago.
+    pub excused_before: u64,
     /// How seldom it acts when interrupted.
     pub seldom: u64,
 }
@@ -118,7 +120,7 @@ impl Actor {
             let reply = match outcome {
                 Ok(reply) => reply,
                 Err(_) => {
-                    self.failed += u64::from(!self.excused);
+                    self.failed += u64::from(!self.excused && id >= self.excused_before);
                     if let Some(Asked::Change) = self.asked.remove(&id) {
                         self.note(Note::Failed { id });
                     }

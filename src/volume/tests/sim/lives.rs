@@ -101,7 +101,12 @@ impl Run {
         self.actor.borrow_mut().settle();
         let revoked = |entry: &Entry| entry.state == KeyState::Revoked;
         let excused = self.volume.table().entries.iter().any(revoked);
-        self.actor.borrow_mut().excused = excused;
+        let mut actor = self.actor.borrow_mut();
+        if actor.excused && !excused {
+            actor.excused_before = actor.client.next_number();
+        }
+        actor.excused = excused;
+        drop(actor);
         match taken {
             Err(VolumeError::Refused(_)) => Ok(()),
             taken => taken,

@@ -141,6 +141,7 @@ impl Run {
             wrongs: Vec::new(),
             failed: 0,
             excused: false,
+            excused_before: 0,
             seldom: 4 + rng.below(8),
         };
         fill(&mut actor, &setting.shape);
