@@ -188,12 +188,14 @@ pub(super) fn settle(disk: &dyn Disk, read_only: bool) -> Result<(), VolumeError
     disk.drop_cache().map_err(VolumeError::io("drop the backing's cache"))
 }
 
-/// Bytes behind which all is zero; all of a copy that cannot be read.
-fn used(copy: &[u8]) -> usize {
+/// Bytes of a table copy behind which all is zero, in whole blocks; all of a copy that cannot be read.
+pub(super) fn used(copy: &[u8]) -> usize {
+    const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     if copy.is_empty() {
         return GENERATIONS_COPY as usize;
     }
-    copy.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).next_multiple_of(BLOCK as usize)
+    let last = copy.chunks(ZEROS.len()).rposition(|block| *block != ZEROS[..block.len()]);
+    last.map_or(0, |last| (last + 1) * ZEROS.len())
 }
 
 /// What has been verified with the metadata key.

@@ -11,13 +11,15 @@
 //! as they were, and takes a new one that is not proven out again. One change at a time; whoever makes generations
 //! meanwhile would wrap them for the old KEKs, so the controller keeps the two apart.
 
+mod types;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
 use super::lifecycle::same_canary;
-use super::open::{MetadataKeys, Opened, Opening, purpose, read_or_empty, unwrap};
+use super::open::{MetadataKeys, Opened, Opening, purpose, read_or_empty, unwrap, used};
 use super::{Volume, rules};
 use crate::crypto::{Secret, Suite};
 use crate::format::canary::{self, Canary};
@@ -27,6 +29,7 @@ use crate::format::wrapped::Wrapped;
 use crate::keys::Kek;
 use crate::limits::WRAPS_MAX;
 use crate::units::Generation;
+pub use types::{Addition, KeyWraps, Removal, Step, WrapChange, WrapId, WrapsChanged};
 
 /// What an open volume remembers of its wraps.
 pub(super) struct Wraps {
@@ -43,100 +46,6 @@ impl Wraps {
 
     fn openings(&self) -> MutexGuard<'_, BTreeMap<Generation, Opening>> {
         self.openings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name of a wrap within its key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WrapId {
-    /// Kind of the keeper, as stored.
-    pub provider: u8,
-    /// Id of the KEK.
-    pub kek_id: String,
-    /// Its version.
-    pub kek_version: u32,
-}
-
-impl WrapId {
-    /// The name of `wrap`.
-    pub fn of(wrap: &Wrapped) -> WrapId {
-        WrapId { provider: wrap.provider, kek_id: wrap.kek_id.clone(), kek_version: wrap.kek_version }
-    }
-}
-
-/// A KEK that shall open the volume, too.
-#[derive(Clone, Copy)]
-pub struct Addition<'a> {
-    /// It.
-    pub kek: &'a Kek,
-    /// Whether its wraps come before all others, which makes the others fallbacks.
-    pub first: bool,
-}
-
-/// Wraps that shall go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// None.
-    Nothing,
-    /// Those that open the keys now.
-    InUse,
-    /// Those by this KEK: its id, or its URI as it was given.
-    By(String),
-}
-
-/// A change of the wraps.
-#[derive(Clone)]
-pub struct WrapChange<'a> {
-    /// What is added.
-    pub add: Option<Addition<'a>>,
-    /// What is removed, once what is added is proven.
-    pub remove: Removal,
-    /// The only generation concerned; all, the metadata key included, if none.
-    pub generation: Option<Generation>,
-}
-
-/// How far a change is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The keys are opened, and wrapped by the new KEK; nothing is written yet.
-    Wrapped,
-    /// The new wraps are durable beside the old ones.
-    Added,
-    /// They are proven; the old ones go now.
-    Proven,
-    /// The old ones are gone.
-    Removed,
-}
-
-/// What became of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyWraps {
-    /// Whose key.
-    pub generation: Generation,
-    /// Its new wrap.
-    pub added: Option<WrapId>,
-    /// Wraps it has no more.
-    pub removed: Vec<WrapId>,
-    /// Wraps it has.
-    pub wraps: Vec<WrapId>,
-}
-
-/// What a change did.
-pub struct WrapsChanged {
-    /// Key by key.
-    pub keys: Vec<KeyWraps>,
-    /// The KEKs that open the volume from now on.
-    pub keks: Vec<Kek>,
-    /// KEKs given before that open nothing any more, as the operator named them.
-    pub retired: Vec<String>,
-    /// Bytes of the zone that were read and hold no removed wrap; or the generations whose removed wrap is still there.
-    pub swept: Result<u64, Vec<Generation>>,
-}
-
-impl WrapsChanged {
-    /// Whether it did anything.
-    pub fn is_change(&self) -> bool {
-        self.keys.iter().any(|key| key.added.is_some() || !key.removed.is_empty())
     }
 }
 
@@ -196,7 +105,7 @@ impl Volume {
             return refused("the wraps of the volume are being changed already".into());
         };
         let mut held = self.open_all(keks, change.generation)?;
-        self.choose(&mut held, keks, &change.remove, change.add.is_some())?;
+        self.choose(&mut held, keks, &change.remove, change.add.map(|addition| addition.kek))?;
         if let Some(addition) = change.add {
             self.wrap_all(&mut held, addition.kek)?;
         }
@@ -244,10 +153,11 @@ impl Volume {
     }
 
     /// Chooses the wraps that go.
-    fn choose(&self, held: &mut [Held], keks: &[Kek], removal: &Removal, is_replaced: bool) -> Result<(), VolumeError> {
+    fn choose(&self, held: &mut [Held], keks: &[Kek], removal: &Removal, add: Option<&Kek>) -> Result<(), VolumeError> {
         let ids: BTreeSet<WrapId> = match removal {
             Removal::Nothing => return Ok(()),
             Removal::InUse => {
+                self.none_before(held, add)?;
                 let used = |held: &Held| held.entry.wraps.iter().find(|wrap| held.by.is_by(wrap)).map(WrapId::of);
                 held.iter().filter_map(used).collect()
             }
@@ -267,7 +177,7 @@ impl Volume {
             held.going = held.entry.wraps.iter().map(WrapId::of).filter(|id| ids.contains(id)).collect();
         }
         let left_bare = |held: &&Held| held.entry.wraps.iter().all(|wrap| !held.stays(wrap));
-        if let Some(bare) = held.iter().find(left_bare).filter(|_| !is_replaced) {
+        if let Some(bare) = held.iter().find(left_bare).filter(|_| add.is_none()) {
             let key = key_name(bare.entry.generation);
             return refused(format!(
                 "{key} would have no wrap left, and the volume would be lost: add another KEK first"
@@ -282,6 +192,22 @@ impl Volume {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where a fallback opens a key it is not clear which wrap shall make way; a wrap by the new KEK itself was left by a change
+    /// that was cut off.
+    fn none_before(&self, held: &[Held], add: Option<&Kek>) -> Result<(), VolumeError> {
+        for held in held {
+            let before = &held.entry.wraps[..held.by.wraps_before];
+            let is_new = |wrap: &Wrapped| add.is_some_and(|kek| self.opens(kek, &held.entry, wrap));
+            if let Some(first) = before.iter().find(|wrap| !is_new(wrap)) {
+                let (key, used, first) = (key_name(held.entry.generation), &held.by.kek_id, &first.kek_id);
+                return refused(format!(
+                    "{key} is opened by the KEK {used}, but its first wrap is by {first}: say whose wraps go (--from), or keep both"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether `kek` opens `wrap`: one key says so by its id, a passphrase must be tried.
@@ -317,6 +243,9 @@ impl Volume {
             for held in held {
                 let Some(fresh) = &held.fresh else { continue };
                 let Some(entry) = table.entry_mut(held.entry.generation) else { continue };
+                if entry.wraps.is_empty() {
+                    continue; // destroyed meanwhile: it stays so
+                }
                 let place = if first { 0 } else { entry.wraps.len() };
                 entry.wraps.insert(place, fresh.clone());
             }
@@ -449,7 +378,8 @@ impl Volume {
             return Ok(Ok(0));
         }
         let copies = self.meta().read_tables()?;
-        let is_there = |blob: &[u8]| copies.iter().any(|copy| copy.windows(blob.len().max(1)).any(|at| at == blob));
+        let written = copies.each_ref().map(|copy| &copy[..used(copy)]);
+        let is_there = |blob: &[u8]| written.iter().any(|copy| copy.windows(blob.len().max(1)).any(|at| at == blob));
         let left = |held: &&Held| held.entry.wraps.iter().any(|wrap| !held.stays(wrap) && is_there(&wrap.blob));
         let left: Vec<Generation> = held.iter().filter(left).map(|held| held.entry.generation).collect();
         let bytes = copies.iter().map(|copy| copy.len() as u64).sum();
@@ -460,7 +390,7 @@ impl Volume {
     fn keks_after(&self, keks: &[Kek], add: Option<Addition<'_>>) -> (Vec<Kek>, Vec<String>) {
         let table = self.meta().table.clone();
         let label = |kek: &Kek| kek.describe().label.clone();
-        let is_new = |kek: &Kek| add.is_some_and(|addition| label(addition.kek) == label(kek));
+        let is_new = |kek: &Kek| add.is_some_and(|addition| addition.kek.describe() == kek.describe());
         let opens =
             |kek: &&Kek| table.entries.iter().any(|entry| entry.wraps.iter().any(|wrap| self.opens(kek, entry, wrap)));
         let others: Vec<&Kek> = keks.iter().filter(|kek| !is_new(kek)).collect();
@@ -470,7 +400,10 @@ impl Volume {
             let place = if addition.first { 0 } else { after.len() };
             after.insert(place, addition.kek.clone());
         }
-        (after, go.into_iter().map(label).collect())
+        // A key file that was replaced in place has the same name as before.
+        let is_gone = |name: &String| after.iter().all(|kek| label(kek) != *name);
+        let retired = go.into_iter().map(label).filter(is_gone).collect();
+        (after, retired)
     }
 
     fn outcome(&self, held: &[Held]) -> Vec<KeyWraps> {

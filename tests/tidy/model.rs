@@ -31,7 +31,12 @@ const SHARED: &[(&str, &str)] = &[
 const CALLED: &[&str] = &["log", "replay", "recover", "checkpoint", "tags", "flush"];
 
 /// The product files that ask rules about what the model does not have.
-const OUTSIDE: &[&str] = &["src/volume/grow.rs", "src/volume/life/destroy.rs", "src/volume/open/pages.rs"];
+const OUTSIDE: &[&str] = &[
+    "src/volume/grow.rs",
+    "src/volume/life/destroy.rs",
+    "src/volume/open/pages.rs",
+    "src/volume/wraps.rs",
+];
 
 /// The model imports all of [`SHARED`] and defines none of it.
 pub fn model_shares(files: &[File]) -> Vec<String> {
@@ -60,7 +65,7 @@ fn imports(code: &str, module: &str, name: &str) -> bool {
 }
 
 /// Every rule is dropped by a control of the model or, where it is about threads that meet, of the schedules, or, where it
-/// is about growth or the life of keys, which the model does not have, of the simulated device's crashes; and every
+/// is about growth, wraps or the life of keys, which the model does not have, of the simulated device's crashes; and every
 /// function of a rule that the model drops is asked by what the model runs.
 pub fn every_rule_has_a_control(files: &[File]) -> Vec<String> {
     let code =

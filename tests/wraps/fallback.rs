@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::support::{Daemon, MIB, ServeOptions, Store, Volume, keymoult, succeed};
-use super::{alarms, json, said, wraps};
+use super::{alarms, json, refused, said, wraps};
 
 #[test]
 fn any_wrap_opens_and_a_fallback_raises_an_alarm() {
@@ -44,9 +44,15 @@ fn any_wrap_opens_and_a_fallback_raises_an_alarm() {
     assert!(audit.contains("alarm: the keys of generations 0, 1 were opened by the fallback"), "{audit}");
     // A new KEK in the first place ends the alarm about the fallback; that the other cannot be had stays true.
     let new = format!("file:{}", store.path("new").display());
-    json(&daemon, &["key", "rewrap", "vol", "--to", &new, "--new-kek"]);
+    let unclear = refused(&daemon, 8, &["key", "rewrap", "vol", "--to", &new, "--new-kek"]);
+    assert!(unclear.contains("say whose wraps go (--from)"), "{unclear}");
+    json(&daemon, &["key", "rewrap", "vol", "--to", &new, "--from", &fallen[0].0[0]]);
     let left = wraps(&daemon, "vol");
     assert!(left.iter().all(|(wraps, by)| wraps.len() == 2 && by.as_ref() == wraps.first()), "{left:?}");
+    assert!(
+        left.iter().zip(&fallen).all(|((now, _), (before, _))| now[1] == before[1] && now[0] != before[0]),
+        "{left:?}"
+    );
     assert_eq!(alarms(&daemon, "vol").len(), 1);
     daemon.terminate();
 }

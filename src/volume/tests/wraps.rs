@@ -176,6 +176,9 @@ fn what_would_lose_the_volume_is_refused_with_the_reason() {
     // What stays could not be proven here: nobody has its KEK.
     assert!(refusal(&rig, &remove("a")).contains("would be left without a wrap that is proven to open"));
     assert!(rig.volume.openings()[&Generation(1)].kek_id == "a");
+    rig.keks = vec![b.clone()];
+    let new = kek("new");
+    assert!(refusal(&rig, &to(&new)).contains("its first wrap is by a: say whose wraps go"), "a fallback is in use");
     rig.keks = vec![a, b];
     let changed = change(&rig, &remove("file:/a")).unwrap();
     assert_eq!((changed.keks.len(), changed.retired.as_slice()), (1, ["file:/a".to_string()].as_slice()));
