@@ -119,6 +119,15 @@ fn a_file_says_what_flags_say() {
     assert_eq!(filed, plan(FLAGS).unwrap());
 }
 
+#[test]
+fn policy_says_how_old_a_drill_may_be() {
+    let age = |policy: &str| plan_with(&format!("{FILE}\n[policy]\n{policy}"), "").map(|plan| plan.drill_max_age);
+    assert_eq!(age("drill-max-age = \"90d\"").unwrap(), Some(90 * 86_400));
+    assert_eq!((age("").unwrap(), age("drill-max-age = \"never\"").unwrap()), (None, None));
+    assert!(age("drill-max-age = \"soon\"").unwrap_err().human().contains("`drill-max-age`: a time is"));
+    assert!(age("drill_max_age = \"1d\"").is_err());
+}
+
 /// The limits that are flags too.
 const LIMIT_FLAGS: [&str; 3] = ["connections", "connections-per-peer", "idle-time"];
 

@@ -7,3 +7,4 @@ mod document;
 mod growth;
 mod roundtrip;
 mod sample;
+mod tables;

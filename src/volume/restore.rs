@@ -115,6 +115,12 @@ impl Prepared {
                     .into(),
             ),
         }
+        let target_entry = table.entry(table.rotation.target);
+        if let Some(entry) = target_entry.filter(|entry| entry.state != KeyState::Active) {
+            let (generation, state) = (entry.generation, entry.state.name());
+            let why = format!("it makes generation {generation} the target, which is {state} by now");
+            return Err(VolumeError::StaleBackup { why });
+        }
         let superblock = evidence.restored(&backup);
         if !superblock.poisoned.is_empty() {
             notes.push(format!("the volume stays poisoned: {}", superblock.poisoned));

@@ -1,7 +1,7 @@
 //! Header backups and escrow bundles: sections 11 and 12 of the document against the code, and what damage does to them.
 
-use super::document::{lay_over, tables};
 use super::sample::{self, seal, seal_of};
+use super::tables::{lay_over, section, tables};
 use crate::format::Damage;
 use crate::format::backup::{Backup, Sealed, runs, span};
 use crate::format::envelope::{BACKUP, peek};
@@ -143,5 +143,5 @@ fn a_bundle_is_laid_out_as_the_document_says() {
     let bounds = format!(
         "recipient {RECIPIENT_MAX} bytes, sealed share {SHARE_MAX} bytes, sealed keys {KEYS_MAX} bytes, shares 255"
     );
-    assert!(super::document::section(12).contains(&bounds), "{bounds}");
+    assert!(section(12).contains(&bounds), "{bounds}");
 }

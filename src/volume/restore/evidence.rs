@@ -106,6 +106,13 @@ impl Evidence {
     /// Whether the header that is there shows that no extent has moved; why not.
     fn nothing_moved(&self, backup: &Backup) -> Result<(), String> {
         let tail = backup.superblock.0.tail;
+        let changed = |(table, _): &&(GenerationTable, u64)| table.rotation.id != backup.table.0.rotation.id;
+        if let Some((table, _)) = self.table.as_ref().filter(changed) {
+            let id = table.rotation.id;
+            return Err(format!(
+                "the present generation table is at rotation {id}: it was rolled back, or another one began"
+            ));
+        }
         if let Some(newest) = self.ring.newest.filter(|newest| *newest > tail) {
             return Err(format!(
                 "the ring of the present header has record {newest}, the backup ends with {tail}: they were"

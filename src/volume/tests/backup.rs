@@ -203,6 +203,14 @@ fn in_the_middle_of_a_rotation_one_more_step_makes_it_stale() {
 }
 
 #[test]
+fn a_rollback_since_makes_it_stale_though_nothing_has_moved_yet() {
+    let (rig, made, content) = held();
+    rig.volume.roll_back("test", 9).unwrap();
+    assert!(why(restore(&rig.disks, &made.bytes)).contains("it was rolled back"));
+    assert!(reads(&rig.disks, &content), "nothing was written");
+}
+
+#[test]
 fn a_growth_and_another_volumes_data_are_told() {
     let mut rig = Rig::new(&small(), Suite::Aes256Xts, false, EngineKind::AwsLc);
     written(&mut rig, 1);
