@@ -3,7 +3,9 @@
 
 use super::memory;
 use super::needles::{Heap, Needle};
-use super::scene::{all_raw, all_spelled, planted_kek, private, secrets, talkative};
+use super::scene::{
+    PASSPHRASE, all_raw, all_spelled, key_line, passphrase_uri, planted_kek, private, secrets, talkative,
+};
 use super::support::{Daemon, ServeOptions, Store, Volume, keymoult, run, succeed, tool};
 use std::process::Output;
 
@@ -14,8 +16,8 @@ const PIN: &str = "planted-pin-77Qx41Zv";
 /// A store with a SoftHSM in it, and the planted key file beside.
 fn store() -> Store {
     let store = Store::new();
-    private(&store.path("kek"), &super::scene::key_line());
-    private(&store.path("pass"), &format!("{}\n", super::scene::PASSPHRASE));
+    private(&store.path("kek"), &key_line());
+    private(&store.path("pass"), &format!("{PASSPHRASE}\n"));
     private(&store.path("pin"), &format!("{PIN}\n"));
     private(&store.path("wrong-pin"), "4321\n");
     std::fs::create_dir(store.path("tokens")).unwrap();
@@ -39,8 +41,7 @@ fn uri(store: &Store, named: &str, pin: &str, more: &str) -> String {
 fn create(store: &Store, kek: &str) -> Output {
     let mut create = keymoult();
     create.args(["volume", "create"]).arg(store.path("vol.km")).args(["--size", "32MiB", "--extent-size", "64KiB"]);
-    let passphrase = super::scene::passphrase_uri(store);
-    create.args(["--kek", kek, "--kek", &store.kek(), "--kek", &passphrase]);
+    create.args(["--kek", kek, "--kek", &store.kek(), "--kek", &passphrase_uri(store)]);
     run(create.env("SOFTHSM2_CONF", store.path("hsm.conf")))
 }
 
@@ -61,6 +62,7 @@ fn life(more: &str) {
     let mut client = daemon.connect();
     client.write(8192, &[9; 4096]).unwrap();
     client.flush().unwrap();
+    client.disconnect().unwrap();
     // The file's KEK is out of the way: from here the token alone opens.
     daemon.terminate();
     std::fs::rename(store.path("kek"), store.path("kept")).unwrap();
@@ -123,8 +125,6 @@ fn keys_from_a_token_lie_in_locked_memory() {
     let variable = format!("export SOFTHSM2_CONF='{}'\n", store.path("hsm.conf").display());
     daemon.set_binary(Some(talkative(&store, &variable)));
     daemon.restart();
-    let entries = store.path("vol.km");
-    assert!(entries.exists());
     let keys: Vec<_> =
         secrets(&volume, &planted_kek(&store)).into_iter().filter(|(name, _)| name.contains("DEK")).collect();
     let hits = memory::search(daemon.pid(), &all_raw(&keys));
@@ -139,6 +139,33 @@ fn keys_from_a_token_lie_in_locked_memory() {
     let mut heap = Heap::default();
     heap.add("the daemon's own words", daemon.log());
     assert!(heap.search(&all_spelled(&keys)).is_empty());
+}
+
+/// A token that is away keeps nobody from a volume that another KEK opens, and no DEK is made that it could not wrap.
+#[test]
+fn a_volume_opens_without_its_token_and_does_not_rotate() {
+    let store = store();
+    let kek = uri(&store, "token=kek;object=g1", "pin", "");
+    assert!(create(&store, &kek).status.success());
+    std::fs::rename(store.path("tokens"), store.path("away")).unwrap();
+    std::fs::create_dir(store.path("tokens")).unwrap();
+    let volume = Volume { name: "vol".into(), path: store.path("vol.km"), header: None, size: 32 << 20 };
+    let options = ServeOptions { more: vec!["--kek".into(), kek], ..ServeOptions::default() };
+    let mut daemon = Daemon::stopped(&store, std::slice::from_ref(&volume), &options);
+    let variable = format!("export SOFTHSM2_CONF='{}'\n", store.path("hsm.conf").display());
+    daemon.set_binary(Some(talkative(&store, &variable)));
+    daemon.restart();
+    let mut client = daemon.connect();
+    client.write(0, &[3; 4096]).unwrap();
+    let refused = daemon.ask(&["rotate", "start", "vol"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(9), "{said}");
+    assert!(said.contains("the token is not there") && said.contains("hint: "), "{said}");
+    let keys = String::from_utf8(daemon.ask(&["key", "list", "vol", "--json"]).stdout).unwrap();
+    assert!(!keys.contains("\"generation\":2") && !keys.contains("\"generation\": 2"), "{keys}");
+    assert_eq!(client.read(0, 4096).unwrap(), [3; 4096]);
+    client.disconnect().unwrap();
+    daemon.terminate();
 }
 
 /// What the operator reads and what the program ends with, for each thing that can be wrong with a token.

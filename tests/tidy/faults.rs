@@ -78,7 +78,7 @@ pub fn fault_rows(note: &File, files: &[File]) -> Vec<String> {
 /// Whether the last part of `name` is a function in a file or folder that the part before it names.
 fn is_test(name: &str, files: &[File]) -> bool {
     let Some((path, function)) = name.rsplit_once("::") else { return false };
-    let module = path.rsplit("::").next().unwrap_or(path);
+    let module = path.rsplit("::").find(|part| *part != "tests").unwrap_or(path);
     let holds = |file: &&File| {
         let code = code_of(&file.text);
         let all: Vec<&str> = words(&code).map(|(_, word)| word).collect();
