@@ -118,7 +118,7 @@ pub struct ServeArgs {
     /// Key that opens the volumes: file:/path, passphrase:, passphrase:file=/path; repeatable
     #[arg(long = "kek", value_name = "URI")]
     pub keks: Vec<String>,
-    /// Wait for keepers of KEKs that do not answer or are sealed: 90s, 5min, never to end [default: 30s]
+    /// Wait for keepers that do not answer or are sealed: 90s, 5min, never to end [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_kek_patience)]
     pub kek_patience: Option<KekPatience>,
     /// What to do about a volume whose KEK cannot be had by then [default: end]

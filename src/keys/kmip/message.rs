@@ -178,10 +178,10 @@ pub fn response(bytes: &[u8], operation: Operation) -> Result<Response<'_>, &'st
         return Err("it answers more than was asked");
     }
     let one = |tag| item.clone_find(tag);
-    if let Some(answered) = one(tag::OPERATION)? {
-        if answered.enumeration()? != operation as u32 {
-            return Err("it answers something else");
-        }
+    if let Some(answered) = one(tag::OPERATION)?
+        && answered.enumeration()? != operation as u32
+    {
+        return Err("it answers something else");
     }
     let status = one(tag::RESULT_STATUS)?.ok_or("it has no result")?.enumeration()?;
     let reason = one(tag::RESULT_REASON)?.map(Item::enumeration).transpose()?;
