@@ -80,24 +80,8 @@ impl Pkcs11Kek {
         &self.unseen.label
     }
 
-    /// Calls `with_pin` with the PIN, which is asked for if it was not given.
-    fn with_pin(&self, with_pin: &mut dyn FnMut(&Secret) -> Result<(), KeyError>) -> Result<(), KeyError> {
-        let mut pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
-        if pin.is_none() {
-            *pin = Some(prompt::pin(self.label()).map_err(|error| match error {
-                KeyError::Terminal(_) => TokenProblem::PinUnset.about(self.label(), None),
-                other => other,
-            })?);
-        }
-        match &*pin {
-            Some(pin) => with_pin(pin),
-            None => Err(TokenProblem::PinUnset.about(self.label(), None)),
-        }
-    }
-
     fn begin(&self) -> Result<Session, KeyError> {
-        let pin = |with_pin: &mut dyn FnMut(&Secret) -> Result<(), KeyError>| self.with_pin(with_pin);
-        let way = Way { uri: &self.uri, kek: self.label(), path: &self.path, module: &self.module, pin: &pin };
+        let way = Way { uri: &self.uri, kek: self.label(), path: &self.path, module: &self.module, pin: self };
         let session = way.begin()?;
         let seen =
             self.seen.get_or_init(|| KekDescription { kek_id: Some(session.kek_id.clone()), ..self.unseen.clone() });
@@ -151,6 +135,23 @@ enum Opened {
     Key(Secret),
     Malformed(&'static str),
     Tampered(Option<cryptoki::error::Error>),
+}
+
+impl session::Pin for Pkcs11Kek {
+    /// It is asked for if it was not given.
+    fn with(&self, with_pin: &mut dyn FnMut(&Secret) -> Result<(), KeyError>) -> Result<(), KeyError> {
+        let mut pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
+        if pin.is_none() {
+            *pin = Some(prompt::pin(self.label()).map_err(|error| match error {
+                KeyError::Terminal(_) => TokenProblem::PinUnset.about(self.label(), None),
+                other => other,
+            })?);
+        }
+        match &*pin {
+            Some(pin) => with_pin(pin),
+            None => Err(TokenProblem::PinUnset.about(self.label(), None)),
+        }
+    }
 }
 
 impl KekProvider for Pkcs11Kek {

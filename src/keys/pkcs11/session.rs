@@ -35,6 +35,12 @@ pub(super) struct Session {
     pub kek_id: String,
 }
 
+/// Who has the PIN, or asks for it.
+pub(super) trait Pin {
+    /// Calls `use_it` with the PIN, which is gone afterwards.
+    fn with(&self, use_it: &mut dyn FnMut(&Secret) -> Result<(), KeyError>) -> Result<(), KeyError>;
+}
+
 /// What is needed to begin a session.
 pub(super) struct Way<'a> {
     pub uri: &'a Pkcs11Uri,
@@ -42,7 +48,7 @@ pub(super) struct Way<'a> {
     pub path: &'a PathBuf,
     pub module: &'a Pkcs11,
     /// Asks for the PIN; called only if the token wants one and it is not logged in to.
-    pub pin: &'a dyn Fn(&mut dyn FnMut(&Secret) -> Result<(), KeyError>) -> Result<(), KeyError>,
+    pub pin: &'a dyn Pin,
 }
 
 impl Way<'_> {
@@ -103,7 +109,7 @@ impl Way<'_> {
         if token.protected_authentication_path() {
             return self.logged_in(raw.login(UserType::User, None));
         }
-        (self.pin)(&mut |pin| self.offer(raw, token, pin))
+        self.pin.with(&mut |pin| self.offer(raw, token, pin))
     }
 
     /// Offers `pin` to the token, unless it refused it before.

@@ -101,7 +101,7 @@ fn a_settled_backup_restores_whatever_became_of_the_header() {
             assert!(reads(&disks, &content));
             // And it is a volume like any other: it is written, rotated and opened again.
             let mut rig = Rig::on(disks, OpenKek::list(), EngineKind::AwsLc);
-            assert_eq!(rig.volume.holders(), [made.holder.clone()], "the backup knows of itself");
+            assert_eq!(rig.volume.holders(), std::slice::from_ref(&made.holder), "the backup knows of itself");
             let content = written(&mut rig, 3);
             rig.start_rotation(Suite::Aes128Xts);
             rig.rotate().unwrap();
@@ -205,7 +205,7 @@ fn in_the_middle_of_a_rotation_one_more_step_makes_it_stale() {
 #[test]
 fn a_rollback_since_makes_it_stale_though_nothing_has_moved_yet() {
     let (rig, made, content) = held();
-    rig.volume.roll_back("test", 9).unwrap();
+    rig.volume.roll_back(&crate::volume::life::By::daemon("test", 9)).unwrap();
     assert!(why(restore(&rig.disks, &made.bytes)).contains("it was rolled back"));
     assert!(reads(&rig.disks, &content), "nothing was written");
 }

@@ -50,7 +50,7 @@ pub struct NamedKek {
 }
 
 impl NamedKek {
-    pub fn new(name: &str, slips: bool) -> Kek {
+    pub fn kek(name: &str, slips: bool) -> Kek {
         let kek_id = Some(name.to_owned());
         let description = KekDescription { kind: ProviderKind::File, label: format!("file:/{name}"), kek_id };
         Kek::unwitnessed(NamedKek { description, slips })

@@ -21,7 +21,7 @@ fn small() -> Shape {
 }
 
 fn kek(name: &str) -> Kek {
-    NamedKek::new(name, false)
+    NamedKek::kek(name, false)
 }
 
 fn rig(keks: &[Kek], detached: bool) -> Rig {
@@ -74,7 +74,7 @@ fn why(error: VolumeError) -> String {
 fn another_kek_takes_over_in_the_middle_of_a_rotation_and_the_old_one_is_gone() {
     for detached in [false, true] {
         let (old, new) = (kek("old"), kek("new"));
-        let mut rig = rig(&[old.clone()], detached);
+        let mut rig = rig(std::slice::from_ref(&old), detached);
         rig.client.write(0, &[7; 100_000]).unwrap();
         rig.client.flush().unwrap();
         rig.start_rotation(Suite::Aes256Xts);
@@ -144,10 +144,10 @@ fn a_fallback_opens_and_is_known_as_one() {
     assert!(alone.is_fallback(true), "another was given and cannot be had");
     let stale = opening(&[kek("stale"), second.clone()]);
     assert!(stale.is_fallback(false) && stale.idle == ["file:/stale"]);
-    let bad = NamedKek::new("first", true);
+    let bad = NamedKek::kek("first", true);
     let slipped = Disks::in_memory(&small(), false);
-    slipped.create(&small(), Suite::Aes256Xts, &[second.clone()]);
-    let volume = Arc::new(slipped.open(&[second.clone()], EngineKind::AwsLc, false).unwrap());
+    slipped.create(&small(), Suite::Aes256Xts, std::slice::from_ref(&second));
+    let volume = Arc::new(slipped.open(std::slice::from_ref(&second), EngineKind::AwsLc, false).unwrap());
     let added = volume.change_wraps(&[second], &WrapChange { remove: Removal::Nothing, ..to(&bad) }, &mut |_| {});
     assert!(matches!(added, Err(VolumeError::Unproven { .. })), "what does not open is not kept");
 }
@@ -155,7 +155,7 @@ fn a_fallback_opens_and_is_known_as_one() {
 #[test]
 fn a_wrap_that_does_not_prove_is_taken_out_and_changes_nothing() {
     let rig = rig(&[kek("old")], false);
-    let bad = NamedKek::new("bad", true);
+    let bad = NamedKek::kek("bad", true);
     let before = wraps(&rig.volume);
     let error = change(&rig, &to(&bad)).err().map(why).unwrap();
     assert!(error.contains("the new wrap of the metadata key is not proven: it was taken out again"), "{error}");

@@ -293,7 +293,7 @@ impl Ledger {
     pub fn keks(&self, rng: &mut Rng) -> Vec<Kek> {
         match self.keks.is_empty() {
             true => OpenKek::list(),
-            false => vec![NamedKek::new(&self.keks[rng.below(self.keks.len() as u64) as usize], false)],
+            false => vec![NamedKek::kek(&self.keks[rng.below(self.keks.len() as u64) as usize], false)],
         }
     }
 
@@ -304,7 +304,7 @@ impl Ledger {
 
     /// The KEK that must not open the volume any more.
     pub fn gone(&self) -> Option<Kek> {
-        self.gone.as_deref().map(|name| NamedKek::new(name, false))
+        self.gone.as_deref().map(|name| NamedKek::kek(name, false))
     }
 
     /// Whether the volume may have this size.

@@ -128,7 +128,7 @@ impl Run {
         }
         let world = World::new(states, 0);
         let disks = disks_of(&world, setting.detached);
-        let keks = if setting.rewraps > 0 { vec![NamedKek::new("kek 0", false)] } else { OpenKek::list() };
+        let keks = if setting.rewraps > 0 { vec![NamedKek::kek("kek 0", false)] } else { OpenKek::list() };
         disks.create(&setting.shape, setting.suite, &keks);
         let volume = Arc::new(disks.open(&keks, EngineKind::AwsLc, false).expect("a new volume opens"));
         let client = Client::new(&volume, Box::new(SimEngine::new(rng.next(), true)));
@@ -335,7 +335,7 @@ impl Run {
         let (old, number) = (self.kek.0.clone(), self.kek.1 + 1);
         let name = |kek: &Kek| kek.describe().kek_id.clone().unwrap_or_default();
         let slips = self.setting.slips > 0 && self.rng.once_in(self.setting.slips);
-        let new = NamedKek::new(&format!("kek {number}"), slips);
+        let new = NamedKek::kek(&format!("kek {number}"), slips);
         let actor = Rc::clone(&self.actor);
         let note = |each: &[&Kek], gone: Option<&Kek>| {
             let each = each.iter().map(|kek| name(kek)).collect();
