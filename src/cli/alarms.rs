@@ -45,7 +45,7 @@ impl Alarms {
 
 /// Raises what opening a volume gave cause for, and puts it on record.
 pub fn of_opening(alarms: &Alarms, name: &str, volume: &Volume, missing: &[Missing], door: &Door) {
-    for Missing { kek, why } in missing {
+    for Missing { kek, why, .. } in missing {
         let what = format!("the KEK {kek} cannot be had ({why}): new generations are wrapped for the others only");
         alarms.raise(name, AlarmKind::KekUnavailable, what);
     }

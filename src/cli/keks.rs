@@ -18,6 +18,8 @@ pub struct Missing {
     pub kek: String,
     /// Why.
     pub why: String,
+    /// What the operator can do about it.
+    pub hint: Option<String>,
 }
 
 /// Opens the KEKs that `uris` name, as far as they can be had.
@@ -32,7 +34,7 @@ pub fn open_each(uris: &[String], witness: &Arc<dyn Witness>) -> Result<(Vec<Kek
             Ok(opened) => keks.push(Kek::new(opened.keeper, Some(Arc::clone(witness)))),
             Err(error) if error.class() == KeyErrorClass::Usage => return Err(failure_of::key(&error)),
             Err(error) => {
-                missing.push(Missing { kek: uri.to_string(), why: error.to_string() });
+                missing.push(Missing { kek: uri.to_string(), why: error.to_string(), hint: error.hint() });
                 first.get_or_insert_with(|| failure_of::key(&error));
             }
         }

@@ -103,8 +103,9 @@ pub fn open_all<'a>(
 /// What the operator is told of a volume that does not open.
 fn failure(error: &VolumeError, planned: &VolumePlan, missing: &[Missing], door: &Door) -> Failure {
     let mut failure = failure_of::volume(error).at(planned.path.display().to_string());
-    for Missing { kek, why } in missing {
-        failure = failure.at(format!("{kek} was not tried: {why}"));
+    for Missing { kek, why, hint } in missing {
+        let what_to_do = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        failure = failure.at(format!("{kek} was not tried: {why}{what_to_do}"));
     }
     let changed = matches!(error, VolumeError::WrongKey { .. } | VolumeError::Key(_))
         .then(|| keks::last_change(door.audit().path(), &planned.name));
@@ -176,11 +177,10 @@ fn open_patiently(
             _ => None,
         };
         let Some(pause) = pause else { return Err(error) };
-        tracing::warn!(
-            name,
-            why = failure_of::volume_api(&error).what,
-            "the volume cannot be opened yet; trying again"
-        );
+        if matches!(error, VolumeError::Key(_)) {
+            let why = failure_of::volume_api(&error).what;
+            tracing::warn!(name, why, "the volume cannot be opened yet; trying again");
+        }
         if stopped_within(pause, signals) {
             return Ok(None);
         }

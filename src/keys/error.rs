@@ -271,7 +271,7 @@ impl KeyError {
                 format!("a key file is named file:{shown}")
             }
             Self::NotUri { .. } => {
-                "a KEK is file:PATH, passphrase:, passphrase:file=PATH, systemd-cred:NAME or pkcs11:…".into()
+                "a KEK is file:PATH, passphrase:, passphrase:file=PATH, systemd-cred:NAME, pkcs11:…, vault://… or kmip://…".into()
             }
             Self::BadUri { scheme: "passphrase", .. } => {
                 "write passphrase: to be asked, or passphrase:file=PATH or passphrase:fd=N; a passphrase in an \

@@ -61,6 +61,9 @@ pub(super) fn wrap_for_all(
     if key.is_empty() {
         return Ok(entry); // suite none has no key
     }
+    if keks.is_empty() {
+        return Err(Error::Refused("there is no KEK to wrap a new key with; nothing was changed".into()));
+    }
     let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
     for kek in keks {
         let wrapped = kek.wrap(&purpose, key)?;

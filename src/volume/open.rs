@@ -41,7 +41,7 @@ use crate::sync::{AtomicBool, Mutex, OnceLock};
 use crate::units::{BLOCK, Generation, VolumeId};
 use pages::{TagPages, check_tags, read_tags};
 pub use unwrap::Opening;
-pub(super) use unwrap::{Opened, purpose, unwrap};
+pub(super) use unwrap::{Opened, data_key, purpose, unwrap};
 
 /// How to open a volume.
 pub struct OpenVolume<'a> {

@@ -19,7 +19,7 @@ use super::error::VolumeError;
 use super::holders::united;
 use super::keyring::GenerationKey;
 use super::lifecycle::check_canary;
-use super::open::{MetadataKeys, open_disks, unwrap};
+use super::open::{MetadataKeys, data_key, open_disks, unwrap};
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;
 use crate::format::backup::{Backup, Sealed};
@@ -301,7 +301,7 @@ fn prove_keys(backup: &Backup, keys: &MetadataKeys, keks: &[Kek]) -> Result<(), 
         let suite = Suite::from_id(entry.suite).ok_or_else(|| {
             VolumeError::Refused(format!("generation {} uses a suite unknown to this build", entry.generation))
         })?;
-        let dek = unwrap(backup.superblock.0.volume, entry, keks)?.key;
+        let dek = data_key(backup.superblock.0.volume, entry, suite, keks)?;
         let key = GenerationKey::new(EngineKind::best(), entry, suite, &dek)?;
         let block =
             backup.canaries.iter().find(|(slot, _)| *slot == entry.canary_slot).map(|(_, block)| block.as_slice());

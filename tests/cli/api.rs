@@ -6,7 +6,10 @@ use std::path::Path;
 
 use keymoult::control::api::*;
 use keymoult::control::audit::{AuditLog, Kind};
+use keymoult::control::witness::AuditWitness;
 use keymoult::control::{Authorizer, ClientError, Door, Server};
+use keymoult::keys::{KekDescription, KeyAct, KeyUse, ProviderKind, Witness, WrapPurpose};
+use keymoult::units::{Generation, VolumeId};
 use serde_json::{Value, json};
 
 use super::fake::{Daemon, Fake};
@@ -105,6 +108,7 @@ fn every_route_takes_and_gives_what_the_description_says() {
     call(&mut schemas, "/v1/volumes/{volume}/check");
     call(&mut schemas, "/v1/volumes/{volume}/check");
     refusing(&mut schemas);
+    witnessed(&mut schemas);
     let unseen: Vec<String> = schemas.names().iter().flat_map(|name| schemas.unseen(name)).collect();
     assert_eq!(unseen, [] as [&str; 0], "described, but in no answer");
 }
@@ -123,6 +127,24 @@ fn refusing(schemas: &mut Schemas) {
     } else {
         schemas.seen.insert("ControlStatus.audit_refusing".into());
     }
+}
+
+/// Records of a KEK in use.
+fn witnessed(schemas: &mut Schemas) {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let log = AuditLog::open(dir.path()).unwrap();
+    let door = std::sync::Arc::new(Door::new(Authorizer::solo(nix::unistd::geteuid().as_raw()), log));
+    let kek = KekDescription { kind: ProviderKind::Vault, label: "vault://kms:8200/transit/k".into(), kek_id: None };
+    let purpose = WrapPurpose { volume: VolumeId([7; 16]), generation: Generation(1), key_id: [9; 16], suite: 1 };
+    let usage = KeyUse { act: KeyAct::Unwrap, purpose: &purpose, kek: &kek };
+    let witness = AuditWitness::new(std::sync::Arc::clone(&door));
+    let number = witness.before(&usage).unwrap();
+    witness.after(number, &usage, Ok(Some("11f7c2")));
+    let _server = Server::start(&socket, door, std::sync::Arc::new(Fake::default())).unwrap();
+    let (status, page) = http(&socket, "GET", "/v1/audit", b"");
+    assert_eq!(status, 200);
+    schemas.check("AuditPage", &page);
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod fake;
 mod full;
 mod offline;
 mod peers;
+mod samples;
 mod schema;
 mod transcripts;

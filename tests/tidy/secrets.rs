@@ -27,28 +27,41 @@ pub fn secrets_stay(files: &[File]) -> Vec<String> {
         .map(|file| (file, code_of(&file.text)))
         .collect();
     let types: Vec<Type<'_>> = kept.iter().flat_map(|(file, code)| types_of(&file.path, code)).collect();
-    let mut secret: Vec<String> = ROOTS.iter().map(|name| (*name).to_owned()).collect();
+    let mut secret: Vec<usize> = Vec::new();
     loop {
-        let new =
-            types.iter().find(|it| !secret.contains(&it.name) && it.body.iter().any(|word| secret.contains(word)));
+        let holds = |it: &Type<'_>| it.body.iter().any(|word| is_secret(word, it.file, &types, &secret));
+        let new = (0..types.len()).find(|index| !secret.contains(index) && holds(&types[*index]));
         match new {
-            Some(new) => secret.push(new.name.clone()),
+            Some(new) => secret.push(new),
             None => break,
         }
     }
     let mut wrong = Vec::new();
-    for it in types.iter().filter(|it| secret.contains(&it.name)) {
+    for it in types.iter().filter(|it| is_secret(&it.name, it.file, &types, &secret)) {
         let bad = it.derives.iter().filter(|name| FORBIDDEN.contains(&name.as_str()));
         wrong.extend(bad.map(|name| format!("{}: {} holds a secret and derives {name}", it.file, it.name)));
     }
     for (file, code) in &kept {
         for (name, of) in impls_of(code) {
-            if FORBIDDEN.contains(&name.as_str()) && secret.contains(&of) {
+            if FORBIDDEN.contains(&name.as_str()) && is_secret(&of, &file.path, &types, &secret) {
                 wrong.push(format!("{}: {of} holds a secret and implements {name}", file.path));
             }
         }
     }
     wrong
+}
+
+/// Whether `name`, written in `file`, is a type that holds a secret. Of several types of a name the one of the same folder is
+/// meant, if there is one.
+fn is_secret(name: &str, file: &str, types: &[Type<'_>], secret: &[usize]) -> bool {
+    if ROOTS.contains(&name) {
+        return true;
+    }
+    let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let named: Vec<usize> = (0..types.len()).filter(|index| types[*index].name == name).collect();
+    let near: Vec<usize> = named.iter().copied().filter(|index| folder(types[*index].file) == folder(file)).collect();
+    let meant = if near.is_empty() { &named } else { &near };
+    meant.iter().any(|index| secret.contains(index))
 }
 
 /// The structs and enums of a file: derives, and the words between name and end.

@@ -147,7 +147,7 @@ fn all_volumes_of_a_node_change_and_a_failure_of_one_stops_no_other() {
     let output = daemon.ask(&args);
     assert_eq!(output.status.code(), Some(8), "{}", said(&output));
     let text = said(&output);
-    assert!(text.contains("1 volumes are done, 4 failed") && text.contains("a: KEK changed"), "{text}");
+    assert!(text.contains("1 volumes are done, 4 failed") && text.contains("a: KEK added"), "{text}");
     assert!(text.matches("the volume has no generation 2").count() == 4, "{text}");
     let all = json(&daemon, &["key", "rewrap", "--all", "--to", &new]);
     assert_eq!((all["done"].as_array().unwrap().len(), all["failed"].as_array().unwrap().len()), (5, 0));

@@ -115,7 +115,7 @@ pub struct ServeArgs {
     /// Configuration file (TOML); a flag replaces the setting of the same name
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Key that opens the volumes: file:/path, passphrase:, passphrase:file=/path; repeatable
+    /// KEK that opens the volumes: file:/path, passphrase:[file=/path], systemd-cred:NAME, pkcs11:…, vault://…, kmip://…; repeatable
     #[arg(long = "kek", value_name = "URI")]
     pub keks: Vec<String>,
     /// Wait for keepers that do not answer or are sealed: 90s, 5min, never to end [default: 30s]

@@ -83,7 +83,7 @@ pub struct CreateArgs {
     /// Size of the virtual disk, such as 10GiB; a block device gives its own
     #[arg(long, value_parser = size::parse)]
     pub size: Option<u64>,
-    /// Key that wraps the volume's keys: file:/path, passphrase:, passphrase:file=/path; repeatable, any one opens
+    /// KEK that wraps the volume's keys: file:/path, passphrase:[file=/path], systemd-cred:NAME, pkcs11:…, vault://…, kmip://…; repeatable, any one opens
     #[arg(long = "kek", value_name = "URI", required = true)]
     pub keks: Vec<String>,
     /// Make the key file of a file: URI if it is missing

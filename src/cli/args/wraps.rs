@@ -37,7 +37,7 @@ pub struct RewrapArgs {
     /// Which volume.
     #[command(flatten)]
     pub target: WrapTarget,
-    /// KEK that takes over: file:/path, passphrase:file=/path
+    /// KEK that takes over: file:/path, passphrase:file=/path, pkcs11:…, vault://…, kmip://…
     #[arg(long, value_name = "URI")]
     pub to: String,
     /// KEK whose wraps go: its id, or its URI as it was given [default: the one in use]
@@ -57,7 +57,7 @@ pub struct WrapAddArgs {
     /// Which volume.
     #[command(flatten)]
     pub target: WrapTarget,
-    /// KEK that shall open it, too: file:/path, passphrase:file=/path
+    /// KEK that shall open it, too: file:/path, passphrase:file=/path, pkcs11:…, vault://…, kmip://…
     #[arg(long, value_name = "URI")]
     pub to: String,
     /// Make the key file of a file: URI if it is missing

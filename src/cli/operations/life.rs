@@ -254,7 +254,7 @@ pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64, opening: Option<
         changed: words::time(life.changed),
         actor: said(&life.actor),
         reason: said(&life.reason),
-        scheduled: words::time(life.scheduled),
+        scheduled: words::time(life.scheduled).filter(|_| entry.state == KeyState::Scheduled),
         evidence: evidence(entry),
         ..words::key(entry, extents, opening, &ops.suites)
     }

@@ -22,6 +22,7 @@ mod statement;
 mod steps;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use clock::{Clock, SystemClock, wait_until};
 pub use destroy::{Destroyed, How, LostWrap};
@@ -36,7 +37,7 @@ use super::Volume;
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
 use super::lifecycle::same_canary;
-use super::open::{read_or_empty, unwrap};
+use super::open::{data_key, read_or_empty};
 use crate::crypto::Suite;
 use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable};
@@ -101,6 +102,10 @@ impl Volume {
             let Some(entry) = table.entry_mut(generation) else { return Ok(()) };
             enter(entry, step, by)?;
             change(entry);
+            if let Some(key) = self.keyring.get(generation).filter(|_| !entry.state.is_loaded()) {
+                // It is about to leave memory: what was reserved ahead is not needed any more.
+                entry.bytes_reserved = key.bytes.load(Ordering::Relaxed);
+            }
             Ok(())
         })
     }
@@ -172,7 +177,7 @@ impl Volume {
     fn unlocked(&self, entry: &Entry, keks: &[Kek]) -> Result<GenerationKey, VolumeError> {
         let unknown = || VolumeError::Refused(format!("suite {} is unknown to this build", entry.suite));
         let suite = Suite::from_id(entry.suite).ok_or_else(unknown)?;
-        let dek = unwrap(self.id, entry, keks)?.key;
+        let dek = data_key(self.id, entry, suite, keks)?;
         let key = GenerationKey::new(self.engine, entry, suite, &dek)?;
         let meta = self.meta();
         let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;

@@ -3,7 +3,7 @@
 //! Invariants: wraps are tried in the order of the table, each by every KEK that could open it; the first that opens is
 //! taken. What was tried in vain before it is remembered: using a fallback must not go unnoticed.
 
-use crate::crypto::Secret;
+use crate::crypto::{Secret, Suite};
 use crate::format::generations::Entry;
 use crate::format::wrapped::Wrapped;
 use crate::keys::{Kek, KeyErrorClass, WrapPurpose};
@@ -92,5 +92,13 @@ pub fn unwrap(volume: VolumeId, entry: &Entry, keks: &[Kek]) -> Result<Opened, V
             let wanted: Vec<&str> = entry.wraps.iter().map(|wrap| wrap.kek_id.as_str()).collect();
             Err(VolumeError::WrongKey { volume, wanted: wanted.join(", ") })
         }
+    }
+}
+
+/// The key of a generation whose suite is `suite`; plaintext has none.
+pub fn data_key(volume: VolumeId, entry: &Entry, suite: Suite, keks: &[Kek]) -> Result<Secret, VolumeError> {
+    match suite {
+        Suite::None => Ok(Secret::zeroed(0)),
+        _ => Ok(unwrap(volume, entry, keks)?.key),
     }
 }

@@ -223,7 +223,12 @@ impl Run {
             self.between();
         }
         if self.volume.poisoned().is_none() {
-            good &= self.finish().is_ok();
+            let finished = self.finish().is_ok();
+            if !finished && self.volume.poisoned().is_none() {
+                // As the worker does, whatever failed: nothing stays held.
+                let _ = self.drain();
+            }
+            good &= finished;
             self.actor.borrow_mut().flush();
         }
         self.everything_answered();
