@@ -10,10 +10,10 @@ use keymoult::control::api::*;
 use keymoult::control::audit::AuditLog;
 use keymoult::control::{Authorizer, Client, Door, Operations, Server};
 
-use crate::samples::{holder, report, rewrapped, wrap};
+use crate::samples::{holder, plan, report, rewrapped, wrap};
 
 /// Extents of the cardboard volume.
-const EXTENTS: u64 = 4;
+pub const EXTENTS: u64 = 4;
 
 /// The daemon.
 pub struct Fake {
@@ -257,21 +257,7 @@ impl Operations for Fake {
 
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {
         self.known(volume)?;
-        Ok(RotationPlan {
-            volume: volume.into(),
-            from: 1,
-            to: 2,
-            suite: request.suite.clone().unwrap_or_else(|| "aes-256-xts".into()),
-            extents: EXTENTS,
-            bytes: EXTENTS << 20,
-            duration_s: Some(75),
-            batches: 1,
-            metadata_bytes: 12288,
-            write_amplification: 1.003,
-            steps: vec!["prepare generation 2".into(), "move 4 extents".into()],
-            risks: vec!["clients may see higher latency".into()],
-            way_back: "`rotate rollback` until finalize".into(),
-        })
+        Ok(plan(volume, request))
     }
 
     fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError> {

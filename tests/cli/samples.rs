@@ -2,6 +2,8 @@
 
 use keymoult::control::api::*;
 
+use crate::fake::EXTENTS;
+
 /// A holder, made, drilled and released.
 pub fn holder(kind: HolderKind) -> HolderInfo {
     HolderInfo {
@@ -68,5 +70,24 @@ pub fn rewrapped(volume: &str, added: Option<Wrap>, removed: Vec<Wrap>, kek: &st
         remove_us: 3950,
         swept_bytes: if removed.is_empty() { 0 } else { 524_288 },
         notes: vec!["change /etc/keymoult/keymoult.toml".into()],
+    }
+}
+
+/// What a rotation would do.
+pub fn plan(volume: &str, request: &RotateStart) -> RotationPlan {
+    RotationPlan {
+        volume: volume.into(),
+        from: 1,
+        to: 2,
+        suite: request.suite.clone().unwrap_or_else(|| "aes-256-xts".into()),
+        extents: EXTENTS,
+        bytes: EXTENTS << 20,
+        duration_s: Some(75),
+        batches: 1,
+        metadata_bytes: 12288,
+        write_amplification: 1.003,
+        steps: vec!["prepare generation 2".into(), "move 4 extents".into()],
+        risks: vec!["clients may see higher latency".into()],
+        way_back: "`rotate rollback` until finalize".into(),
     }
 }
