@@ -97,7 +97,6 @@ pub fn serve(
                 export,
                 alarms,
                 checker: Checker::new(Arc::clone(&volume), Arc::clone(&keks)),
-                keks: Arc::clone(&keks),
                 controller: Controller::new(volume, keks, Arc::clone(&make_engine), Arc::clone(&probe)),
             })
         })

@@ -25,9 +25,9 @@ use crate::engine::mem::MemDisk;
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
 use crate::format::bundle::{BUNDLE_MAX, MAGIC};
 use crate::keys::{Kek, NewKek};
+use crate::units::hex;
 use crate::volume::VolumeError;
 use crate::volume::drill::{Drilled, Onlooker, drill};
-use crate::volume::holders::hex;
 use crate::volume::restore::Target;
 
 /// Runs a `drill` command.

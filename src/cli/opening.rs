@@ -141,17 +141,25 @@ fn may_be_left_out(error: &VolumeError) -> bool {
 /// Opens something; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
 /// that was killed a moment ago.
 pub fn patiently<T>(open: impl Fn() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
-    for _ in 0..LOCK_TRIES {
-        match open() {
-            Err(VolumeError::Backing(EngineError::InUse { .. })) => std::thread::sleep(LOCK_PAUSE),
-            other => return other,
-        }
+    let mut tries = 0;
+    loop {
+        let error = match open() {
+            Err(error) => error,
+            opened => return opened,
+        };
+        let Some(pause) = lock_pause(&error, &mut tries) else { return Err(error) };
+        std::thread::sleep(pause);
     }
-    open()
 }
 
-/// Opens a volume; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
-/// that was killed a moment ago, and as long as `patience` allows for a keeper. None: a signal came.
+/// How long to wait for a lock that is held; none for another trouble, or after enough tries.
+fn lock_pause(error: &VolumeError, tries: &mut u32) -> Option<Duration> {
+    let is_held = matches!(error, VolumeError::Backing(EngineError::InUse { .. }));
+    *tries += u32::from(is_held);
+    (is_held && *tries <= LOCK_TRIES).then_some(LOCK_PAUSE)
+}
+
+/// Opens a volume as [`patiently`] does; waits as long as `patience` allows for a keeper. None: a signal came.
 fn open_patiently(
     how: &OpenVolume<'_>,
     name: &str,
@@ -167,14 +175,10 @@ fn open_patiently(
             Err(error) => error,
         };
         let pause = match &error {
-            VolumeError::Backing(EngineError::InUse { .. }) if tries < LOCK_TRIES => {
-                tries += 1;
-                Some(LOCK_PAUSE)
-            }
             VolumeError::Key(error) if error.class().is_retryable() => {
                 backoff.pause(start.elapsed(), getrandom::u32().unwrap_or(0))
             }
-            _ => None,
+            other => lock_pause(other, &mut tries),
         };
         let Some(pause) = pause else { return Err(error) };
         if matches!(error, VolumeError::Key(_)) {

@@ -21,7 +21,7 @@ use crate::control::door::Door;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
-use crate::keys::{Keks, Witness};
+use crate::keys::Witness;
 use crate::nbd::Export;
 use crate::rotation::Controller;
 use crate::units::Generation;
@@ -45,8 +45,6 @@ pub struct Served {
     pub checker: Checker,
     /// Its alarms.
     pub alarms: alarms::Alarms,
-    /// Who wraps its keys.
-    pub keks: Arc<Keks>,
 }
 
 /// What the control plane can do with this daemon.

@@ -7,7 +7,7 @@ use crate::format::layout::WriteMode;
 use crate::format::wrapped::Wrapped;
 use crate::keys::ProviderKind;
 use crate::rotation::{StateName, Status};
-use crate::units::Generation;
+use crate::units::{Generation, hex};
 use crate::volume::open::Opening;
 use crate::volume::wraps::WrapId;
 
@@ -74,7 +74,7 @@ pub fn key(entry: &Entry, extents: u64, opening: Option<&Opening>, policy: &Suit
     let wrap = |it: &Wrapped| wrap(&WrapId::of(it), opened(it));
     api::KeyInfo {
         generation: entry.generation.0,
-        key_id: entry.key_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key_id: hex(&entry.key_id),
         suite: suite(entry.suite),
         suite_standing: suite_standing(entry.suite, policy),
         data_unit_bytes: entry.data_unit,

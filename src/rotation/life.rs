@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::controller::Controller;
 use crate::crypto::Suite;
-use crate::format::generations::{KeyState, Pace, Phase, REASON_MAX, Rotation, VerifyMode};
+use crate::format::generations::{GenerationTable, KeyState, Pace, Phase, REASON_MAX, Rotation, VerifyMode};
 use crate::units::Generation;
 use crate::volume::life::{
     By, Clock, Destroyed, How, Reinstated, Retired, Revoked, Statement, Step, Verdict, wait_until,
 };
-use crate::volume::lifecycle::RotationSpec;
+use crate::volume::lifecycle::{NewKey, RotationSpec};
 use crate::volume::{Volume, VolumeError};
 
 /// How long a worker may take to end before a key is withdrawn all the same: half of what a revocation may take.
@@ -41,6 +41,27 @@ pub enum Flight {
     Raised(Generation),
     /// No rotation could begin, and why.
     Refused(String),
+}
+
+/// How extents get away from a key that is known to others.
+enum Way {
+    /// The rotation to this generation leads away.
+    Raise(Generation),
+    /// A new one has to begin.
+    Begin(Box<(Result<NewKey, VolumeError>, RotationSpec)>),
+}
+
+/// A rotation at top priority, away from `generation`.
+fn escape(table: &GenerationTable, generation: Generation, by: &By) -> RotationSpec {
+    let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
+    RotationSpec {
+        suite: Suite::from_id(present).unwrap_or(Suite::Aes256Xts),
+        order: table.rotation.order.clone(),
+        pace: TOP,
+        verify: VerifyMode::Full,
+        hold_finalize: false,
+        by: By { reason: because(generation, &by.reason), ..by.clone() },
+    }
 }
 
 impl Controller {
@@ -111,25 +132,17 @@ impl Controller {
             return Ok(Compromised { marked, flight: Flight::NotNeeded });
         }
         let towards = table.entry(table.rotation.target).filter(|entry| !entry.compromised && !is_target);
-        let new = match &towards {
-            Some(_) => None,
+        let way = match towards.map(|entry| entry.generation) {
+            Some(target) => Way::Raise(target),
             None => {
-                let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
-                let spec = RotationSpec {
-                    suite: Suite::from_id(present).unwrap_or(Suite::Aes256Xts),
-                    order: table.rotation.order.clone(),
-                    pace: TOP,
-                    verify: VerifyMode::Full,
-                    hold_finalize: false,
-                    by: By { reason: because(generation, &by.reason), ..by.clone() },
-                };
+                let spec = escape(&table, generation, by);
                 // Before other commands have to wait: a keeper may hang.
-                Some((self.volume.make_key(&self.keks.now(), &spec), spec))
+                Way::Begin(Box::new((self.volume.make_key(&self.keks.now(), &spec), spec)))
             }
         };
         let mut worker = self.commands();
-        let flight = match (towards.map(|entry| entry.generation), new) {
-            (Some(target), _) => {
+        let flight = match way {
+            Way::Raise(target) => {
                 let raised = self.volume.update_rotation(|rotation| {
                     rotation.pace = TOP;
                     if matches!(rotation.phase, Phase::Paused | Phase::Failed) {
@@ -138,8 +151,8 @@ impl Controller {
                 });
                 raised.map(|()| Flight::Raised(target))
             }
-            (None, None) => unreachable!("a key is made where no rotation leads away"),
-            (None, Some((new, spec))) => {
+            Way::Begin(begin) => {
+                let (new, spec) = *begin;
                 let begun = new.and_then(|new| self.volume.start_rotation_to(new, &spec));
                 if begun.is_ok() {
                     self.fresh_figures();

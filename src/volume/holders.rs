@@ -12,7 +12,7 @@ use super::error::VolumeError;
 use crate::format::backup::span;
 use crate::format::generations::GenerationTable;
 use crate::format::lives::{HOLDERS_MAX, Holder, HolderKind, LABEL_MAX};
-use crate::units::Generation;
+use crate::units::{Generation, hex};
 
 /// What is to be entered.
 #[derive(Clone, Debug)]
@@ -92,11 +92,6 @@ pub fn find<'a>(holders: &'a [Holder], name: &str) -> Result<&'a Holder, VolumeE
         (Some(_), Some(_)) => Err(VolumeError::Refused(format!("more than one holder begins with {name}"))),
         (None, _) => Err(VolumeError::Refused(format!("the volume knows no holder {name}"))),
     }
-}
-
-/// A holder's id as text.
-pub fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Volume {

@@ -11,9 +11,9 @@ use crate::control::api::{
 };
 use crate::format::lives::{Holder, HolderKind};
 use crate::keys::escrow::recipients;
-use crate::units::Generation;
+use crate::units::{Generation, hex};
 use crate::volume::backup::MadeBackup;
-use crate::volume::holders::{NewHolder, hex, overdue};
+use crate::volume::holders::{NewHolder, overdue};
 use crate::volume::{Volume, VolumeError};
 
 /// A holder in the words of the API; `max_age` is how old its last drill may be, seconds.
@@ -114,7 +114,9 @@ pub(super) fn export(served: &Served, request: &EscrowRequest) -> Result<BackupR
     let (path, volume) = (new_file(&request.path)?, served.controller.volume());
     let people = recipients(&request.recipients).map_err(|error| failed(error.into()))?;
     let new = new_holder(HolderKind::Escrow, request.label.as_ref(), path);
-    let bundle = volume.export_escrow(&served.keks.now(), &new, &people, request.threshold as usize).map_err(failed)?;
+    let bundle = volume
+        .export_escrow(&served.controller.keks().now(), &new, &people, request.threshold as usize)
+        .map_err(failed)?;
     files::hand_out(volume, &bundle, path).map_err(failed)?;
     Ok(made(&served.name, path, &bundle))
 }

@@ -17,7 +17,7 @@ use crate::control::authorize::{Object, Verb};
 use crate::control::door::acting;
 use crate::format::generations::{Entry, KeyState};
 use crate::rotation::Flight;
-use crate::units::Generation;
+use crate::units::{Generation, hex};
 use crate::volume::VolumeError;
 use crate::volume::life::{By, Destroyed, How, LostWrap, REVOKE_PATIENCE, Statement, SystemClock};
 use crate::volume::open::Opening;
@@ -60,10 +60,6 @@ fn acted(served: &Served, generation: Generation, changed: bool, notes: Vec<Stri
 
 fn evidence(entry: &Entry) -> Option<String> {
     (entry.life.evidence != [0; 32]).then(|| hex(&entry.life.evidence))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `key retire`.

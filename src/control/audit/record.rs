@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::control::authorize::Actor;
+use crate::units::hex;
 
 /// What stands before the hash in a line.
 const HASH_FIELD: &str = ",\"hash\":\"";
@@ -110,11 +111,7 @@ pub struct Record {
 
 /// SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    hex(&Sha256::digest(bytes))
 }
 
 /// The line of `record`, newline included; sets its hash.

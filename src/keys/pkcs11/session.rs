@@ -18,6 +18,7 @@ use super::uri::{Pkcs11Uri, WrapMechanism};
 use crate::crypto::{Secret, kdf};
 use crate::keys::error::KeyError;
 use crate::limits::KEK_ID_MAX;
+use crate::units::hex;
 
 /// A token refused a PIN, of which only a digest is kept.
 struct Refusal {
@@ -233,10 +234,6 @@ fn kek_id(serial: &str, name: &KeyName) -> String {
 fn digest(text: &str) -> String {
     use sha2::Digest;
     hex(&sha2::Sha256::digest(text.as_bytes())[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

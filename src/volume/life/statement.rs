@@ -14,7 +14,7 @@ use super::scan::Scan;
 use crate::crypto::mac::MacKey;
 use crate::format::generations::Entry;
 use crate::format::lives::Holder;
-use crate::units::VolumeId;
+use crate::units::{VolumeId, hex};
 use crate::volume::error::VolumeError;
 
 /// What a statement is, and its version.
@@ -92,11 +92,6 @@ pub struct Verdict {
     pub authentic: bool,
     /// Whether it is the one that the generation table names.
     pub on_record: bool,
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Statement {

@@ -14,10 +14,10 @@ use crate::format::layout::{SUPERBLOCK_A, SUPERBLOCK_B, Shape, WriteMode};
 use crate::format::lives::{HOLDERS_MAX, Holder, HolderKind};
 use crate::keys::escrow::{self, EscrowKeeper};
 use crate::keys::{FileKek, Kek};
-use crate::units::{BLOCK, Generation};
+use crate::units::{BLOCK, Generation, hex};
 use crate::volume::background::kept;
 use crate::volume::backup::MadeBackup;
-use crate::volume::holders::{NewHolder, enter, find, hex, overdue};
+use crate::volume::holders::{NewHolder, enter, find, overdue};
 use crate::volume::restore::{Ground, Prepared, Target};
 use crate::volume::{Volume, VolumeError};
 
