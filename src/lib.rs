@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | composition root: arguments, configuration, messages, exit codes |
 //! | [`control`] | HTTP API on a unix socket, one authorizer, one audit log |
+//! | [`cluster`] | replicas of a volume: the mirrored record, the peers' state machine, the control link |
 //! | [`nbd`] | handshake, transmission, sessions, workers, listeners |
 //! | [`rotation`] | what a rotation is, how fast it goes, and the worker that drives it |
 //! | [`volume`] | the one place where keys, bytes and device meet |
@@ -16,6 +17,7 @@
 //! | [`units`], [`limits`], [`latency`], [`sync`] | what everyone shares: numbers, histograms, and locks that tests can schedule |
 
 pub mod cli;
+pub mod cluster;
 pub mod control;
 pub mod crypto;
 pub mod engine;

@@ -39,7 +39,7 @@ impl fmt::Display for Extent {
 }
 
 /// Identity of a volume: 16 random bytes, printed as a UUID (RFC 9562, version 4).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId(pub [u8; 16]);
 
 impl VolumeId {

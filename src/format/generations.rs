@@ -22,7 +22,7 @@ pub const REASON_MAX: usize = 512;
 pub const RANGES_MAX: usize = 64;
 
 /// Key state (DESIGN §6; SP 800-57 part 1, section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum KeyState {
     /// Made, not yet used.
@@ -112,7 +112,7 @@ pub struct Entry {
 }
 
 /// Where a rotation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Phase {
     /// None was ever started.
@@ -141,7 +141,7 @@ pub enum Order {
 }
 
 /// How fast it may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pace {
     /// Bytes per second; 0: no limit.
     pub rate: u64,
@@ -152,7 +152,7 @@ pub struct Pace {
 }
 
 /// How much is read back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VerifyMode {
     /// Nothing.
     Off,

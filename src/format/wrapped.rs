@@ -5,7 +5,7 @@ use super::codec::{Reader, Writer};
 use crate::limits::{KEK_ID_MAX, WRAP_BLOB_MAX};
 
 /// One wrap of one generation's key. Opaque to everyone but the provider that made it; it authenticates itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wrapped {
     /// Which kind of keeper made it (`keys` assigns the numbers).
     pub provider: u8,

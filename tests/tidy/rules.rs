@@ -7,9 +7,13 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
         "cli",
-        &["control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"],
+        &[
+            "control", "cluster", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits",
+            "latency",
+        ],
     ),
-    ("control", &["nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
+    ("control", &["cluster", "nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
+    ("cluster", &["format", "crypto", "sync", "units", "limits"]),
     ("nbd", &["volume", "engine", "units", "limits", "latency"]),
     ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"]),
     ("volume", &["keys", "format", "engine", "crypto", "sync", "units", "limits"]),
