@@ -2,6 +2,7 @@
 
 pub mod holders;
 mod life;
+mod plan;
 mod wraps;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,6 @@ use crate::control::api::{
 use crate::control::door::Door;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
-use crate::format::layout::{COMMIT_BYTES, INTENT_BYTES, WriteMode};
 use crate::keys::Witness;
 use crate::nbd::Export;
 use crate::rotation::Controller;
@@ -79,15 +79,6 @@ impl DaemonOperations {
     }
 
     /// What there is to say against `suite`, if anything.
-    fn risk_of(&self, suite: Suite) -> Option<String> {
-        let verdict = self.suites.verdict(suite, words::now());
-        match verdict.standing {
-            Standing::Allowed => None,
-            Standing::Deprecated => Some(words::standing(suite, &verdict)),
-            Standing::Forbidden => Some(format!("{}: `rotate start` refuses it", words::standing(suite, &verdict))),
-        }
-    }
-
     fn refuse_forbidden(&self, suite: Suite) -> Result<(), ApiError> {
         let verdict = self.suites.verdict(suite, words::now());
         match verdict.standing {
@@ -256,49 +247,7 @@ impl Operations for DaemonOperations {
     }
 
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {
-        let served = self.find(volume)?;
-        let volume = served.controller.volume();
-        let (table, shape) = (volume.table(), volume.shape());
-        let from = table.rotation.target;
-        let present = table.entry(from).map_or(0, |entry| entry.suite);
-        let suite = suite(request.suite.as_ref(), present)?;
-        let extents = u64::from(shape.extents());
-        let batches = extents.div_ceil(u64::from(shape.batch_extents()));
-        let per_extent = COMMIT_BYTES
-            + INTENT_BYTES
-            + match shape.mode {
-                WriteMode::InPlace => shape.extent_size / u64::from(shape.granule) * 8,
-                WriteMode::Journal => shape.extent_size,
-            };
-        let metadata = extents * per_extent + batches * 4096 + u64::from(shape.tag_pages()) * 4096;
-        let rate = request.pace.bytes_per_s;
-        let mut risks =
-            vec!["a flush or metadata write that fails poisons the volume for writes; reads go on".to_string()];
-        if table.rotation.rollback_to.is_some() {
-            risks
-                .push(format!("the rotation to generation {from} is not finalized: its way back ends with this start"));
-        }
-        risks.extend(self.risk_of(suite));
-        if suite == Suite::None {
-            risks.push("suite none writes plaintext to the backing".into());
-        }
-        Ok(RotationPlan {
-            volume: served.name.clone(),
-            from: from.0,
-            to: table.next_generation().0,
-            suite: suite.to_string(),
-            extents,
-            bytes: shape.size,
-            duration_s: rate.map(|rate| shape.size.div_ceil(rate)),
-            batches,
-            metadata_bytes: metadata,
-            write_amplification: (shape.size + metadata) as f64 / shape.size as f64,
-            steps: ["prepare", "prove canary", "activate", "re-encrypt", "verify", "finalize"]
-                .map(str::to_string)
-                .to_vec(),
-            risks,
-            way_back: format!("`keymoult rotate rollback {}`: one commit, until finalized", served.name),
-        })
+        plan::plan(self, volume, request)
     }
 
     fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError> {
@@ -325,7 +274,7 @@ impl Operations for DaemonOperations {
         };
         let generation = served.controller.start(&spec).map_err(failed)?;
         let mut notes = vec![format!("DEK generation {generation} is active; re-encryption has begun")];
-        notes.extend(self.risk_of(suite));
+        notes.extend(plan::risk_of(self, suite));
         Ok(self.result(served, true, notes))
     }
 

@@ -12,7 +12,9 @@ use super::output::{Output, properties};
 use super::progress::{self, Progress};
 use super::{remote, size};
 use crate::control::Client;
-use crate::control::api::{ActionResult, Pace, PaceRequest, Rotation, RotationPlan, RotationState, VerifyRequest};
+use crate::control::api::{
+    ActionResult, KeeperState, Pace, PaceRequest, Rotation, RotationPlan, RotationState, VerifyRequest,
+};
 
 /// Runs a `rotate` command.
 pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
@@ -175,6 +177,12 @@ fn pace_text(pace: &Pace) -> String {
     }
 }
 
+fn keeper_line(keeper: &KeeperState) -> String {
+    let place = if keeper.held_here { "held by the daemon" } else { "with its keeper" };
+    let state = keeper.error.as_deref().unwrap_or("answers");
+    format!("  KEK {}: {place}, binds by {}; {state}\n", keeper.kek, keeper.binding)
+}
+
 fn plan_text(plan: &RotationPlan) -> String {
     let time = plan.duration_s.map_or_else(|| "not known".into(), size::seconds);
     let pairs = [
@@ -194,6 +202,7 @@ fn plan_text(plan: &RotationPlan) -> String {
         ("way back", plan.way_back.clone()),
     ];
     let mut text = format!("plan for volume {}; nothing has changed\n{}", plan.volume, properties(&pairs));
+    text.extend(plan.keepers.iter().map(keeper_line));
     text.extend(plan.steps.iter().enumerate().map(|(index, step)| format!("  {}. {step}\n", index + 1)));
     text.extend(plan.risks.iter().map(|risk| format!("  risk: {risk}\n")));
     text

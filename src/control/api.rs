@@ -32,7 +32,7 @@ pub use keys::{KeyInfo, KeyState, Wrap};
 pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofRequest, ProofVerdict, ScheduleRequest};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};
-pub use rotation::{ActionResult, ByteRange, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
+pub use rotation::{ActionResult, ByteRange, KeeperState, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
 pub use wraps::{KeyRewrapped, RewrapRequest, Rewrapped, WrapAddRequest, WrapRemoveRequest};
 
 /// Longest `reason` a request may carry, bytes.

@@ -115,13 +115,11 @@ pub struct Capabilities {
     pub binding: Binding,
     /// Whether the KEK's bytes are in this process: such a KEK protects against nobody who controls it.
     pub held_here: bool,
-    /// Whether the keeper can move a wrap to the KEK's newest version by itself.
-    pub rewraps: bool,
 }
 
 impl Capabilities {
     /// A KEK in this process's memory.
-    pub const HELD: Capabilities = Capabilities { binding: Binding::Derivation, held_here: true, rewraps: false };
+    pub const HELD: Capabilities = Capabilities { binding: Binding::Derivation, held_here: true };
 }
 
 /// What a keeper answered, and the name its own log has for the request.

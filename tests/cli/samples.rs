@@ -73,6 +73,12 @@ pub fn rewrapped(volume: &str, added: Option<Wrap>, removed: Vec<Wrap>, kek: &st
     }
 }
 
+fn keeper(kek: &str, error: Option<&str>) -> KeeperState {
+    let held_here = kek.starts_with("file:");
+    let binding = if held_here { "derivation" } else { "associated-data" };
+    KeeperState { kek: kek.into(), held_here, binding: binding.into(), error: error.map(str::to_string) }
+}
+
 /// What a rotation would do.
 pub fn plan(volume: &str, request: &RotateStart) -> RotationPlan {
     RotationPlan {
@@ -86,6 +92,10 @@ pub fn plan(volume: &str, request: &RotateStart) -> RotationPlan {
         batches: 1,
         metadata_bytes: 12288,
         write_amplification: 1.003,
+        keepers: vec![
+            keeper("file:/etc/keymoult/kek", None),
+            keeper("vault://vault:8200/transit/disks", Some("sealed")),
+        ],
         steps: vec!["prepare generation 2".into(), "move 4 extents".into()],
         risks: vec!["clients may see higher latency".into()],
         way_back: "`rotate rollback` until finalize".into(),

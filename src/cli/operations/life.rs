@@ -125,7 +125,11 @@ pub fn destroy(ops: &DaemonOperations, volume: &str, request: &DestroyRequest) -
             insist(true, request.reason.as_ref(), what)?;
         }
     }
-    let how = How { early: request.break_glass, despite_holders: request.despite_holders };
+    let how = How {
+        early: request.break_glass,
+        despite_holders: request.despite_holders,
+        drill_max_age: ops.policy.drill_max_age,
+    };
     let destroyed =
         served.controller.destroy(generation, how, &by(reason(request.reason.as_ref())?)).map_err(failed)?;
     let result = acted(served, generation, true, destroyed_notes(&destroyed));

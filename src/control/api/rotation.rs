@@ -249,6 +249,20 @@ pub struct ActionResult {
     pub rotation: Rotation,
 }
 
+/// What a keeper of a KEK says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeeperState {
+    /// The KEK, as the operator named it.
+    pub kek: String,
+    /// Whether the KEK's bytes are in the daemon: it protects against nobody who controls that.
+    pub held_here: bool,
+    /// How wraps are bound to volume and generation: `derivation`, `associated-data` or `digest`.
+    pub binding: String,
+    /// Why it cannot be had now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// What a rotation would do: a dry run that changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RotationPlan {
@@ -273,6 +287,8 @@ pub struct RotationPlan {
     pub metadata_bytes: u64,
     /// Forecast of bytes written over bytes re-encrypted.
     pub write_amplification: f64,
+    /// The keepers that would have to wrap the new key, as they are now.
+    pub keepers: Vec<KeeperState>,
     /// The steps, in order.
     pub steps: Vec<String>,
     /// What could go wrong.

@@ -216,7 +216,7 @@ impl KekProvider for KmipKek {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { binding: Binding::AssociatedData, held_here: false, rewraps: false }
+        Capabilities { binding: Binding::AssociatedData, held_here: false }
     }
 
     fn probe(&self) -> Result<(), KeyError> {

@@ -164,7 +164,7 @@ impl KekProvider for Pkcs11Kek {
             WrapMechanism::Gcm => Binding::AssociatedData,
             WrapMechanism::KeyWrap => Binding::Digest,
         };
-        Capabilities { binding, held_here: false, rewraps: false }
+        Capabilities { binding, held_here: false }
     }
 
     /// Finds token and key anew, with their attributes, and has the key work once.

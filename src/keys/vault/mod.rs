@@ -165,7 +165,7 @@ impl KekProvider for VaultKek {
     fn capabilities(&self) -> Capabilities {
         let known = *self.binding.lock().unwrap_or_else(PoisonError::into_inner);
         // `rewrap` of Transit takes no associated data, and would leave the proof to the keeper: it is not used.
-        Capabilities { binding: known.unwrap_or(Binding::Derivation), held_here: false, rewraps: false }
+        Capabilities { binding: known.unwrap_or(Binding::Derivation), held_here: false }
     }
 
     fn probe(&self) -> Result<(), KeyError> {

@@ -15,9 +15,11 @@ use super::residue::{Residue, Windows, search};
 use super::{By, Step, entry_of};
 use crate::format::canary;
 use crate::format::generations::{Entry, GenerationTable, KeyState};
+use crate::format::lives::Holder;
 use crate::keys::ProviderKind;
 use crate::units::Generation;
 use crate::volume::error::VolumeError;
+use crate::volume::holders::overdue;
 use crate::volume::meta::Meta;
 use crate::volume::{Volume, rules};
 
@@ -26,8 +28,10 @@ use crate::volume::{Volume, rules};
 pub struct How {
     /// Although its date has not come.
     pub early: bool,
-    /// Although something else holds the key.
+    /// Although something else holds the key, or no drill has proven lately that the other keys can be had from what holds them.
     pub despite_holders: bool,
+    /// Oldest last drill of a backup or bundle, seconds; none: no matter.
+    pub drill_max_age: Option<u64>,
 }
 
 /// A wrap that was erased: with its KEK version the last hope is gone.
@@ -140,12 +144,18 @@ fn allowed(table: &GenerationTable, entry: &Entry, how: How, by: &By) -> Result<
     if by.now < entry.life.scheduled && !how.early {
         return Err(refused(format!("its date comes in {} s", entry.life.scheduled - by.now)));
     }
-    let pins = table.holders.iter().filter(|holder| holder.pins(generation));
-    let pins: Vec<String> = pins.map(|holder| format!("{} {}", holder.kind.name(), holder.label)).collect();
-    match (pins.is_empty(), how.despite_holders) {
+    let name = |holder: &Holder| format!("{} {}", holder.kind.name(), holder.label);
+    let pins: Vec<String> = table.holders.iter().filter(|holder| holder.pins(generation)).map(name).collect();
+    let late = |holder: &&Holder| how.drill_max_age.is_some_and(|age| overdue(holder, age, by.now));
+    let unproven: Vec<String> = table.holders.iter().filter(late).map(name).collect();
+    match (pins.is_empty() && unproven.is_empty(), how.despite_holders) {
         (true, _) => Ok(pins),
         (false, true) if !by.reason.trim().is_empty() => Ok(pins),
         (false, true) => Err(refused("passing over what holds the key takes a reason".into())),
+        (false, false) if pins.is_empty() => Err(refused(format!(
+            "the last restore drill of {} is older than the policy allows: run `keymoult drill restore` first",
+            unproven.join(", ")
+        ))),
         (false, false) => Err(refused(format!("its key is also in {}: release it first", pins.join(", ")))),
     }
 }

@@ -9,7 +9,7 @@ use crate::format::layout::GENERATIONS_COPY;
 use crate::format::lives::{Holder, HolderKind};
 use crate::volume::life::{Destroyed, How, Windows, search};
 
-const FORCED: How = How { early: true, despite_holders: false };
+const FORCED: How = How { early: true, despite_holders: false, drill_max_age: None };
 
 /// The wrapped copies of generation 1.
 fn blobs(volume: &Volume) -> Vec<Vec<u8>> {
@@ -117,6 +117,28 @@ fn what_else_holds_the_key_is_in_the_way_unless_passed_over_with_a_reason() {
     kept(vec![backup]);
     let destroyed = rig.volume.destroy(OLD, despite, &by(50)).unwrap();
     assert_eq!(destroyed.holders, ["header-backup /srv/old"]);
+}
+
+/// Where keys are in backups elsewhere, one is destroyed only while a drill has proven lately that the others come back.
+#[test]
+fn a_drill_too_old_is_in_the_way_unless_passed_over() {
+    let (rig, _) = scheduled(WriteMode::InPlace, false);
+    let backup = Holder {
+        id: [7; 16],
+        kind: HolderKind::HeaderBackup,
+        first: NEW,
+        last: NEW,
+        made: 3,
+        drilled: 20,
+        released: 0,
+        label: "/srv/new".into(),
+    };
+    rig.volume.commit_table(|table| table.holders = vec![backup]).unwrap();
+    let policy = How { drill_max_age: Some(10), ..FORCED };
+    let late = why(rig.volume.destroy(OLD, policy, &by(31)));
+    assert!(late.contains("the last restore drill of header-backup /srv/new is older"), "{late}");
+    let destroyed = rig.volume.destroy(OLD, policy, &by(30)).unwrap();
+    assert_eq!(destroyed.holders, [] as [String; 0]);
 }
 
 /// A device that keeps what was there: zeros at the end of a write do not reach it.
