@@ -11,8 +11,11 @@ pub mod certificates;
 mod daemon;
 mod map;
 mod nbd;
+pub mod netns;
 mod oracle;
 mod process;
+pub mod proxy;
+pub mod quorum;
 mod volume;
 
 pub use bytes::{pattern, same};
