@@ -165,6 +165,8 @@ verbs! {
     DaemonReload = "daemon-reload", Act;
     /// Open a volume, which loads its keys; recorded by the daemon itself, no route leads here.
     VolumeOpen = "volume-open", Act;
+    /// Accept a record of a volume's peers; recorded by the daemon itself, no route leads here.
+    PeerRecord = "peer-record", Act;
     /// Wrap a key by a KEK; recorded on behalf of whoever acts, no route leads here.
     KeyWrap = "key-wrap", Act;
     /// Open a wrapped key by a KEK; recorded on behalf of whoever acts, no route leads here.
@@ -183,6 +185,7 @@ impl Verb {
         Verb::DaemonStop,
         Verb::DaemonReload,
         Verb::VolumeOpen,
+        Verb::PeerRecord,
         Verb::KeyWrap,
         Verb::KeyUnwrap,
         Verb::VolumeCreate,

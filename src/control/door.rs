@@ -128,13 +128,20 @@ impl Door {
 
     /// Records something the daemon did of its own accord: it started, opened a volume, finalized. Never stops it.
     pub fn note(&self, verb: Verb, object: &Object, what: &str) {
-        let actor = Actor::daemon();
-        let knock = Knock { actor, verb, object: object.clone() };
-        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
-        draft.outcome = Some(what);
-        if let Err(error) = self.audit.append(draft, Space::Reserve) {
+        if let Err(error) = self.record(verb, object, what, Space::Reserve) {
             tracing::error!(verb = verb.name(), %object, %error, "could not record");
         }
+    }
+
+    /// Records something the daemon is about to do of its own accord, which must not happen unrecorded.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub fn record(&self, verb: Verb, object: &Object, what: &str, space: Space) -> Result<(), AuditError> {
+        let knock = Knock { actor: Actor::daemon(), verb, object: object.clone() };
+        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
+        draft.outcome = Some(what);
+        self.audit.append(draft, space).map(drop)
     }
 
     /// Records a denied request, as far as possible, and words the refusal.

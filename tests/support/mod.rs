@@ -12,6 +12,7 @@ mod daemon;
 mod map;
 mod nbd;
 mod oracle;
+pub mod peers;
 mod process;
 mod volume;
 
