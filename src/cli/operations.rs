@@ -14,8 +14,8 @@ use crate::control::Operations;
 use crate::control::api::{
     self, ActionResult, ApiError, BackupRequest, BackupResult, CheckRequest, CheckState, CheckStatus, DaemonStatus,
     ErrorKind, EscrowRequest, Growing, HolderList, HolderNamed, HolderRequest, HolderResult, IoReport, KeyActed,
-    KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped, RotateStart,
-    RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
+    KeyInfo, PaceRequest, PauseRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 use crate::control::door::Door;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
@@ -175,6 +175,7 @@ fn volume_status(served: &Served, suites: &SuitePolicy, drill_max_age: Option<u6
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
         rotation: rotation_of(served),
+        peers: None,
     }
 }
 
@@ -341,13 +342,13 @@ impl Operations for DaemonOperations {
         Ok(self.result(served, true, notes))
     }
 
-    fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn pause(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
         let changed = served.controller.pause().map_err(failed)?;
         Ok(self.result(served, changed, Vec::new()))
     }
 
-    fn resume(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn resume(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
         let changed = served.controller.resume().map_err(failed)?;
         Ok(self.result(served, changed, Vec::new()))

@@ -42,6 +42,11 @@ pub trait Reasoned {
     fn reason(&self) -> Option<&str> {
         None
     }
+
+    /// Whether it is refused without one.
+    fn must_say_why(&self) -> bool {
+        false
+    }
 }
 
 /// Who asks for what.
@@ -213,6 +218,9 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
                 .at("reason"))
         }
+        Some(reason) if request.must_say_why() && reason.trim().is_empty() => {
+            Err(ApiError::new(ErrorKind::BadInput, "the reason is empty").at("reason"))
+        }
         _ => Ok(request),
     }
 }
@@ -259,14 +267,32 @@ macro_rules! reasoned {
 }
 
 use crate::control::api::{
-    BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, HolderNamed, HolderRequest,
-    KeyRequest, PaceRequest, ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest,
+    AdmitRequest, BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, ExpelRequest,
+    FreezeRequest, HolderNamed, HolderRequest, InviteRequest, KeyRequest, PaceRequest, PauseRequest, PeerCheckRequest,
+    ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest, TokenRequest,
     VerifyRequest, WrapAddRequest, WrapRemoveRequest,
 };
 reasoned!(BackupRequest, EscrowRequest, HolderNamed, HolderRequest);
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 reasoned!(KeyRequest, ScheduleRequest, DestroyRequest, BreakGlassRequest);
 reasoned!(RewrapRequest, WrapAddRequest, WrapRemoveRequest);
+reasoned!(PauseRequest, AdmitRequest, InviteRequest, PeerCheckRequest);
+
+macro_rules! always_reasoned {
+    ($($body:ty),*) => {$(
+        impl Reasoned for $body {
+            fn reason(&self) -> Option<&str> {
+                Some(&self.reason)
+            }
+
+            fn must_say_why(&self) -> bool {
+                true
+            }
+        }
+    )*};
+}
+
+always_reasoned!(ExpelRequest, FreezeRequest, TokenRequest);
 
 impl Reasoned for ProofRequest {}
 

@@ -14,7 +14,7 @@ pub enum AlarmKind {
     SuiteDeprecated,
     /// Extents are under a suite that is forbidden.
     SuiteForbidden,
-    /// Something is the matter among the peers of the volume.
+    /// A peer is missing, refuses, or disagrees.
     Peers,
 }
 
