@@ -19,7 +19,7 @@ use crate::volume::{Volume, VolumeError};
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// As fast as it goes, whatever clients feel of it.
-const TOP: Pace = Pace { rate: 0, adaptive: false, factor_percent: 150 };
+pub const TOP: Pace = Pace { rate: 0, adaptive: false, factor_percent: 150 };
 
 /// What marking a key came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,4 +23,4 @@ mod worker;
 
 pub use board::Progress;
 pub use controller::{Controller, StateName, Status};
-pub use life::{Compromised, Flight};
+pub use life::{Compromised, Flight, TOP};

@@ -13,6 +13,7 @@ mod map;
 mod nbd;
 pub mod netns;
 mod oracle;
+pub mod peers;
 mod process;
 pub mod proxy;
 pub mod quorum;

@@ -1,0 +1,3 @@
+//! Tests of the peers' machine: the samples they share, stories, and the proofs.
+
+pub mod sample;
