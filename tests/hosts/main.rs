@@ -7,4 +7,10 @@
 mod support;
 
 mod ground;
+mod killed;
+mod lines;
+mod measure;
+mod partition;
 mod quorum;
+mod revoked;
+mod scene;

@@ -1,42 +1,102 @@
-//! QEMU's quorum over replicas: a guest-less client whose every write goes to all of them.
+//! QEMU's quorum over the replicas: a guest-less client whose every write goes to all of them, with QEMU's own way to catch up.
 
 use std::path::PathBuf;
-use std::thread;
+use std::process::Command;
 
+use crate::scene::Scene;
+use crate::support::mirror::Mirror;
+use crate::support::peers::{PeersOptions, VOLUME};
 use crate::support::quorum::{Quorum, Reading};
-use crate::support::{Daemon, MIB, Oracle, ServeOptions, Store, VolumeOptions, map, total};
+use crate::support::{Oracle, succeed, tool};
+
+fn legs(scene: &Scene) -> Vec<(PathBuf, String)> {
+    scene.peers.full().iter().map(|node| (scene.peers.path(node, "nbd"), VOLUME.to_owned())).collect()
+}
+
+/// The oracle's content on the quorum and on every replica, then the end of the key.
+fn ends_well(scene: &Scene, quorum: &Quorum, oracle: &mut Oracle) {
+    scene.peers.wait_for_step("finalized");
+    oracle.check(&mut quorum.connect());
+    for node in scene.peers.full() {
+        oracle.check(&mut scene.peers.connect(&node));
+    }
+    scene.ends_well("a", Mirror::new(Vec::new(), 0, 0));
+    for node in scene.peers.full() {
+        oracle.check(&mut scene.peers.connect(&node));
+    }
+}
 
 #[test]
-fn one_of_three_is_killed() {
-    let stores = [(); 3].map(|()| Store::new());
-    let mut daemons: Vec<Daemon<'_>> = Vec::new();
-    for store in &stores {
-        let volume = store.create("vol", &VolumeOptions { size: 32 * MIB, ..VolumeOptions::default() });
-        daemons.push(Daemon::start(store, &[volume], &ServeOptions::default()));
-    }
-    let legs: Vec<(PathBuf, String)> = daemons.iter().map(|daemon| (daemon.socket(), "vol".into())).collect();
-    let folder = stores[0].path("qemu");
-    let mut quorum = Quorum::start(&folder, &legs, 2, Reading::Vote);
-    let mut oracle = Oracle::fresh(32 * MIB);
+fn one_of_three_is_killed_and_written_over() {
+    let mut scene = Scene::three();
+    let folder = scene.peers.folder().join("qemu");
+    let mut quorum = Quorum::start(&folder, &legs(&scene), 2, Reading::Vote);
+    let mut oracle = Oracle::fresh(PeersOptions::default().size);
     let mut client = quorum.connect();
-    assert_eq!(oracle.hammer(&mut client, &mut 1, 8, 400), 400);
-    for daemon in &daemons {
-        daemon.rotate("start", &["--rate", "4MiB", "--fixed"]);
+    let mut hammer = |oracle: &mut Oracle, seed| assert!(oracle.hammer(&mut client, &mut { seed }, 8, 400) >= 400);
+    hammer(&mut oracle, 1);
+    scene.rotate("a", "1MiB");
+    hammer(&mut oracle, 2);
+    scene.peers.kill_9("c");
+    hammer(&mut oracle, 3);
+    scene.peers.start("c");
+    scene.peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited"]);
+    hammer(&mut oracle, 4);
+    // Whoever reads through the quorum has the minority written over.
+    oracle.check(&mut quorum.connect());
+    assert!(!quorum.complaints().is_empty(), "QEMU noticed nothing of the killed node");
+    ends_well(&scene, &quorum, &mut oracle);
+}
+
+#[test]
+fn one_of_two_is_killed_and_mirrored_again() {
+    let mut scene = Scene::of(&["a", "b"], PeersOptions { full: vec!["a", "b"], ..PeersOptions::default() });
+    let folder = scene.peers.folder().join("qemu");
+    let legs = legs(&scene);
+    let mut quorum = Quorum::start(&folder, &legs, 1, Reading::First);
+    let mut oracle = Oracle::fresh(PeersOptions::default().size);
+    let mut client = quorum.connect();
+    let mut hammer = |oracle: &mut Oracle, seed| assert!(oracle.hammer(&mut client, &mut { seed }, 8, 400) >= 400);
+    hammer(&mut oracle, 1);
+    scene.rotate("a", "1MiB");
+    hammer(&mut oracle, 2);
+    scene.peers.kill_9("b");
+    hammer(&mut oracle, 3);
+    quorum.remove(1);
+    scene.peers.start("b");
+    scene.peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited"]);
+    hammer(&mut oracle, 4);
+    quorum.resync(1, &legs[1]);
+    oracle.check(&mut quorum.connect());
+    ends_well(&scene, &quorum, &mut oracle);
+}
+
+/// fio's job on the quorum's own export.
+fn fio(quorum: &Quorum, args: &[&str]) -> Command {
+    let mut command = tool("fio");
+    command.current_dir(quorum.socket().parent().unwrap());
+    command.args(["--name=job", "--ioengine=nbd", "--rw=randwrite", "--bsrange=4k-64k", "--iodepth=16", "--size=16M"]);
+    command.args(["--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--verify_backlog=64"]);
+    command.arg(format!("--uri={}", quorum.uri())).args(args);
+    command
+}
+
+#[test]
+fn fio_verifies_beside_rotations() {
+    let scene = Scene::three();
+    let quorum = Quorum::start(&scene.peers.folder().join("qemu"), &legs(&scene), 2, Reading::Vote);
+    succeed(&mut fio(&quorum, &["--rw=write", "--bs=1M"]));
+    for round in 0..2 {
+        scene.rotate("a", "8MiB");
+        succeed(&mut fio(&quorum, &["--loops=2"]));
+        scene.peers.wait_for_step("finalized");
+        for node in scene.peers.full() {
+            assert_eq!(scene.elsewhere(&node, 2 + round), 0, "{node}");
+        }
     }
-    oracle.hammer(&mut client, &mut 2, 8, 400);
-    daemons[2].kill_9();
-    assert!(oracle.hammer(&mut client, &mut 3, 8, 400) >= 400);
-    daemons[2].restart();
-    assert!(oracle.hammer(&mut client, &mut 4, 8, 400) >= 400);
-    oracle.check(&mut client);
-    println!("{:?}", quorum.complaints());
-    for daemon in &daemons {
-        oracle.check(&mut daemon.connect());
-        daemon.rotate("pace", &["--rate", "unlimited"]);
-        daemon.rotate("wait", &[]);
-        let generations = map(&daemon.uri(), "x-keymoult:generation");
-        assert_eq!(total(&generations, 1), 0, "{generations:?}");
-        oracle.check(&mut daemon.connect());
+    let first = format!("nbd+unix:///{VOLUME}?socket={}", scene.peers.path("a", "nbd").display());
+    for node in ["b", "c"] {
+        let other = format!("nbd+unix:///{VOLUME}?socket={}", scene.peers.path(node, "nbd").display());
+        succeed(tool("qemu-img").args(["compare", "-f", "raw", "-F", "raw", &first, &other]));
     }
-    let _ = thread::panicking();
 }

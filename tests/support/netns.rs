@@ -69,11 +69,17 @@ impl Lan {
         address(self.index(name))
     }
 
-    /// `command` as it runs on a host; its process id is that of the program itself.
+    /// What stands in front of a command line that runs on a host; the process id is that of the program itself.
+    pub fn prefix(&self, name: &str) -> Vec<String> {
+        let ip = ip().get_program().to_string_lossy().into_owned();
+        [&ip, "netns", "exec", &self.space(self.index(name))].map(str::to_owned).to_vec()
+    }
+
+    /// `command` as it runs on a host.
     pub fn on(&self, name: &str, command: &Command) -> Command {
-        let mut inside = ip();
-        inside.args(["netns", "exec", &self.space(self.index(name))]);
-        inside.arg(command.get_program()).args(command.get_args());
+        let prefix = self.prefix(name);
+        let mut inside = Command::new(&prefix[0]);
+        inside.args(&prefix[1..]).arg(command.get_program()).args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
             inside.current_dir(folder);
         }

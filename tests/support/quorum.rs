@@ -80,16 +80,17 @@ impl Quorum {
         Client::connect(&self.socket(), NAME).unwrap()
     }
 
-    /// Takes a replica out of the quorum, which must be able to do without.
+    /// Takes a replica out of the quorum, which must be able to do without, and forgets it.
     #[track_caller]
     pub fn remove(&mut self, index: usize) {
         self.monitor.run("x-blockdev-change", json!({ "parent": NAME, "child": format!("children.{index}") }));
+        self.monitor.run("blockdev-del", json!({ "node-name": node(index, 0) }));
     }
 
     /// Brings a replica in again, as QEMU does it: a new node, mirrored onto while clients write, and made part of the quorum.
-    /// Between the end of the mirror and the change of the graph, clients must be quiet: `quiet` is called for that.
+    /// Between the end of the mirror and the change of the graph clients must be quiet.
     #[track_caller]
-    pub fn resync(&mut self, index: usize, leg: &(PathBuf, String), quiet: impl FnOnce()) {
+    pub fn resync(&mut self, index: usize, leg: &(PathBuf, String)) {
         let mut fresh = replica(index, leg);
         let name = node(index, 1);
         fresh["node-name"] = json!(name);
@@ -97,7 +98,6 @@ impl Quorum {
         let job = json!({ "job-id": "resync", "device": NAME, "target": name, "sync": "full", "copy-mode": "write-blocking" });
         self.monitor.run("blockdev-mirror", job);
         self.monitor.await_event("BLOCK_JOB_READY");
-        quiet();
         // Cancelled when ready, a mirror leaves a whole copy behind and the graph as it is.
         self.monitor.run("block-job-cancel", json!({ "device": "resync", "force": false }));
         self.monitor.await_event("BLOCK_JOB_COMPLETED");
