@@ -7,7 +7,7 @@ use crate::scene::Scene;
 use crate::support::mirror::Mirror;
 use crate::support::peers::{PeersOptions, VOLUME};
 use crate::support::quorum::{Quorum, Reading};
-use crate::support::{Oracle, succeed, tool};
+use crate::support::{Oracle, next, succeed, tool};
 
 fn legs(scene: &Scene) -> Vec<(PathBuf, String)> {
     scene.peers.full().iter().map(|node| (scene.peers.path(node, "nbd"), VOLUME.to_owned())).collect()
@@ -98,5 +98,40 @@ fn fio_verifies_beside_rotations() {
     for node in ["b", "c"] {
         let other = format!("nbd+unix:///{VOLUME}?socket={}", scene.peers.path(node, "nbd").display());
         succeed(tool("qemu-img").args(["compare", "-f", "raw", "-F", "raw", &first, &other]));
+    }
+}
+
+/// Again and again: a rotation, a random node killed in it and written over when it is back, now and then a rollback.
+#[test]
+#[ignore = "as long as one likes: tools/hosts"]
+fn for_long() {
+    let rounds: u64 = std::env::var("KEYMOULT_HOSTS_COUNT").map_or(20, |count| count.parse().unwrap());
+    let mut random: u64 = std::env::var("KEYMOULT_HOSTS_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut scene = Scene::three();
+    let quorum = Quorum::start(&scene.peers.folder().join("qemu"), &legs(&scene), 2, Reading::Vote);
+    let mut oracle = Oracle::fresh(PeersOptions::default().size);
+    let mut client = quorum.connect();
+    for round in 1..=rounds {
+        scene.rotate("a", "2MiB");
+        let node = ["a", "b", "c"][(next(&mut random) % 3) as usize];
+        let before = 100 + (next(&mut random) % 800) as usize;
+        assert!(oracle.hammer(&mut client, &mut random, 8, before) >= before);
+        scene.peers.kill_9(node);
+        assert!(oracle.hammer(&mut client, &mut random, 8, 400) >= 400);
+        scene.peers.start(node);
+        let back = next(&mut random).is_multiple_of(4);
+        if back {
+            scene.peers.succeed("a", &["rotate", "rollback", VOLUME, "--reason", "soak"]);
+        }
+        scene.peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited"]);
+        scene.peers.wait_for_step("finalized");
+        oracle.check(&mut client);
+        for node in scene.peers.full() {
+            oracle.check(&mut scene.peers.connect(&node));
+        }
+        println!(
+            "round {round} of {rounds}: {node} killed after {before} writes, {}",
+            if back { "rolled back" } else { "finished" }
+        );
     }
 }
