@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod gone;
 mod ground;
 mod killed;
 mod lines;

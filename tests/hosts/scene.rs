@@ -37,6 +37,11 @@ impl Scene {
         Scene { peers: Peers::founded(&options), lan }
     }
 
+    /// Where a host's node is reached.
+    pub fn address(&self, host: &str) -> String {
+        format!("{}:{PORT}", self.lan.address(host))
+    }
+
     /// The client of all replicas.
     pub fn client(&self, seed: u64) -> Mirror {
         let legs = self.peers.full().into_iter().map(|node| {

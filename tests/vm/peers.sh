@@ -27,7 +27,7 @@ configure() {
         printf 'nbd = ["tcp:%s:10809"]\ninsecure = true\n' "${ADDRESS[$1]}"
         printf 'control = "unix:%s/%s.ctl"\nstate-dir = "%s/%s.state"\nkek = ["file:%s/%s.kek"]\n' $STORE "$1" $STORE "$1" $STORE "$1"
         printf '[[volume]]\nname = "disk"\npath = "%s/%s.km"\nreplicated = true\n' $STORE "$1"
-        cat "$STORE/ca/$1/peers.toml"
+        sed "s|/etc/keymoult/peers|$STORE/ca/$1|" "$STORE/ca/$1/peers.toml"
     } >"$STORE/$1.toml"
 }
 # node NAME: its daemon, on its host; returns when it serves.
