@@ -153,11 +153,13 @@ impl Peers {
             path("kek"),
             self.options.more
         );
-        match self.options.full.contains(&node) {
-            true => text += &format!("[[volume]]\nname = \"{VOLUME}\"\npath = \"{}\"\nreplicated = true\n", path("disk.km")),
-            false => text += &format!("[[witness]]\nname = \"{VOLUME}\"\nvolume = \"{}\"\n", self.volume_id()),
+        if self.options.full.contains(&node) {
+            text += &format!("[[volume]]\nname = \"{VOLUME}\"\npath = \"{}\"\nreplicated = true\n", path("disk.km"));
         }
         text += &peers;
+        if self.options.witnesses.contains(&node) {
+            text += &format!("[[peers.witness]]\nname = \"{VOLUME}\"\nvolume = \"{}\"\n", self.volume_id());
+        }
         text += more;
         fs::write(self.path(node, "config.toml"), text).unwrap();
     }
