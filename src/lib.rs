@@ -13,6 +13,7 @@
 //! | [`format`](mod@format) | on-disk structures: bytes only |
 //! | [`engine`] | aligned buffers, io_uring, its posix twin, backings |
 //! | [`crypto`] | XTS engines, wrap, KDF, MAC, secrets in memory |
+//! | [`tls`] | certificates and keys from files, and who they are good for |
 //! | [`units`], [`limits`], [`latency`], [`sync`] | what everyone shares: numbers, histograms, and locks that tests can schedule |
 
 pub mod cli;
@@ -26,5 +27,6 @@ pub mod limits;
 pub mod nbd;
 pub mod rotation;
 pub mod sync;
+pub mod tls;
 pub mod units;
 pub mod volume;
