@@ -7,6 +7,7 @@
 //! | [`cli`] | composition root: arguments, configuration, messages, exit codes |
 //! | [`control`] | HTTP API on a unix socket, one authorizer, one audit log |
 //! | [`nbd`] | handshake, transmission, sessions, workers, listeners |
+//! | [`cluster`] | node identities, the links between nodes, the mirrored record |
 //! | [`rotation`] | what a rotation is, how fast it goes, and the worker that drives it |
 //! | [`volume`] | the one place where keys, bytes and device meet |
 //! | [`keys`] | key-encryption keys and their providers |
@@ -17,6 +18,7 @@
 //! | [`units`], [`limits`], [`latency`], [`sync`] | what everyone shares: numbers, histograms, and locks that tests can schedule |
 
 pub mod cli;
+pub mod cluster;
 pub mod control;
 pub mod crypto;
 pub mod engine;

@@ -7,10 +7,14 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
         "cli",
-        &["control", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"],
+        &[
+            "control", "nbd", "cluster", "rotation", "volume", "keys", "format", "engine", "crypto", "tls", "units",
+            "limits", "latency",
+        ],
     ),
     ("control", &["nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
-    ("nbd", &["volume", "engine", "units", "limits", "latency"]),
+    ("nbd", &["volume", "engine", "tls", "units", "limits", "latency"]),
+    ("cluster", &["format", "crypto", "tls", "units", "limits", "sync"]),
     ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"]),
     ("volume", &["keys", "format", "engine", "crypto", "sync", "units", "limits"]),
     ("keys", &["format", "crypto", "units", "limits"]),
@@ -20,6 +24,7 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("latency", &[]),
     ("limits", &["units"]),
     ("sync", &[]),
+    ("tls", &[]),
     ("units", &[]),
 ];
 
