@@ -2,14 +2,15 @@
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
 //! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
-//! TLS in `[tls]`, the policy of keys and where cipher suites stand in `[policy]`, and an entry of `nbd` may be a table that
-//! says who may come in. A flag replaces the setting of the same name.
+//! TLS in `[tls]`, the policy of keys and where cipher suites stand in `[policy]`, the cluster in `[peers]`, and an entry of
+//! `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
 //! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
 
 mod limits;
 mod listener;
+pub mod peers;
 mod policy;
 mod tls;
 
@@ -28,6 +29,8 @@ use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
 use limits::FileLimits;
 use listener::FileEntry;
 pub use listener::at;
+use peers::FilePeers;
+pub use peers::PeersPlan;
 use policy::FilePolicy;
 pub use policy::KeyPolicy;
 use tls::FileTls;
@@ -87,6 +90,8 @@ pub struct ServePlan {
     pub policy: KeyPolicy,
     /// Where cipher suites stand.
     pub suites: SuitePolicy,
+    /// The cluster this node belongs to, if any.
+    pub peers: Option<PeersPlan>,
     /// Where the plan was read: the path of the file, or `command line`.
     pub place: String,
 }
@@ -103,6 +108,7 @@ struct File {
     limits: FileLimits,
     tls: FileTls,
     policy: FilePolicy,
+    peers: Option<FilePeers>,
     control: Option<String>,
     io: Option<IoChoice>,
     crypto_engine: Option<CryptoChoice>,
@@ -178,6 +184,7 @@ pub fn plan(
         state_dir: args.state_dir.clone().or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         policy: file.policy.keys().map_err(wrong)?,
         suites,
+        peers: file.peers.as_ref().map(FilePeers::plan).transpose().map_err(wrong)?,
         place: place.clone(),
     })
 }
