@@ -6,6 +6,8 @@
 
 pub mod codec;
 pub mod durable;
+pub mod identity;
+pub mod link;
 pub mod message;
 pub mod name;
 pub mod node;
