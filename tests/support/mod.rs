@@ -10,6 +10,7 @@ mod bytes;
 pub mod certificates;
 mod daemon;
 mod map;
+pub mod mirror;
 mod nbd;
 mod oracle;
 pub mod peers;

@@ -32,7 +32,6 @@ mod together;
 mod view;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -74,7 +73,6 @@ pub struct Peers {
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
     volumes: Vec<Arc<Served>>,
-    door: Arc<Door>,
 }
 
 /// What peers are started with.
@@ -122,8 +120,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     for (seat, driver, inbox) in drivers {
         run(&seat, driver, inbox)?;
     }
-    let door = Arc::clone(start.door);
-    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec(), door })))
+    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec() })))
 }
 
 /// A seat that the plan wants.
@@ -267,8 +264,10 @@ impl Peers {
         }
         self.seats.values().for_each(|seat| seat.stop());
     }
+}
 
-    fn state_dir(&self) -> PathBuf {
-        self.door.audit().path().parent().map(PathBuf::from).unwrap_or_default()
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
