@@ -6,20 +6,4 @@
 
 pub mod codec;
 pub mod durable;
-<<<<<<< HEAD
-pub mod identity;
-pub mod link;
-=======
 pub mod founding;
->>>>>>> node
-pub mod message;
-pub mod name;
-pub mod node;
-pub mod progress;
-pub mod record;
-pub mod rules;
-pub mod stamp;
-pub mod steps;
-
-#[cfg(test)]
-mod tests;
