@@ -27,6 +27,7 @@ mod notify;
 mod opening;
 mod operations;
 pub mod output;
+mod peers;
 pub mod progress;
 mod records;
 mod reload;

@@ -6,12 +6,17 @@
 
 pub mod codec;
 pub mod durable;
+pub mod founding;
+pub mod identity;
+pub mod link;
 pub mod message;
 pub mod name;
 pub mod node;
 pub mod progress;
 pub mod record;
+pub mod rules;
 pub mod stamp;
+pub mod steps;
 
 #[cfg(test)]
 mod tests;

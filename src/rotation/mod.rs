@@ -8,6 +8,7 @@
 //! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `life` | retire, destroy, compromise, revoke: what becomes of keys, and of the rotation with them |
+//! | `hand` | keys on their way to other replicas |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
 //! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
@@ -15,6 +16,7 @@
 
 mod board;
 pub mod controller;
+mod hand;
 mod life;
 mod listen;
 pub mod order;

@@ -153,13 +153,13 @@ impl Peers {
             path("kek"),
             self.options.more
         );
-        match self.options.full.contains(&node) {
-            true => {
-                text += &format!("[[volume]]\nname = \"{VOLUME}\"\npath = \"{}\"\nreplicated = true\n", path("disk.km"))
-            }
-            false => text += &format!("[[witness]]\nname = \"{VOLUME}\"\nvolume = \"{}\"\n", self.volume_id()),
+        if self.options.full.contains(&node) {
+            text += &format!("[[volume]]\nname = \"{VOLUME}\"\npath = \"{}\"\nreplicated = true\n", path("disk.km"));
         }
         text += &peers;
+        if self.options.witnesses.contains(&node) {
+            text += &format!("[[peers.witness]]\nname = \"{VOLUME}\"\nvolume = \"{}\"\n", self.volume_id());
+        }
         text += more;
         fs::write(self.path(node, "config.toml"), text).unwrap();
     }
@@ -181,12 +181,7 @@ impl Peers {
     fn make_volume(&self, node: &str) {
         let mut command = keymoult();
         command.args(["volume", "create"]).arg(self.path(node, "disk.km"));
-        command.args([
-            "--size",
-            &self.options.size.to_string(),
-            "--extent-size",
-            &self.options.extent_size.to_string(),
-        ]);
+        command.args(["--size", &self.options.size.to_string(), "--extent-size", &self.options.extent_size.to_string()]);
         command.args(["--kek", &self.kek(node), "--new-kek"]);
         succeed(&mut command);
         self.options.witnesses.iter().for_each(|witness| self.configure(witness, ""));
@@ -363,8 +358,7 @@ impl Peers {
     #[track_caller]
     pub fn wait_for_agreement(&self) {
         self.wait("all nodes agree", |peers| {
-            let stamps: Vec<Value> =
-                peers.children.keys().map(|node| peers.status(node)["committed"]["stamp"].clone()).collect();
+            let stamps: Vec<Value> = peers.children.keys().map(|node| peers.status(node)["committed"]["stamp"].clone()).collect();
             let converged = peers.children.keys().all(|node| peers.converged(node));
             stamps.windows(2).all(|pair| pair[0] == pair[1]) && stamps.iter().all(Value::is_object) && converged
         });
@@ -375,7 +369,9 @@ impl Peers {
         let status = self.status(node);
         let members = status["members"].as_array().cloned().unwrap_or_default();
         let me = members.iter().find(|member| member["name"] == node);
-        me.is_some_and(|me| me["role"] == "witness" || me["progress"]["converged"] == status["committed"]["stamp"])
+        me.is_some_and(|me| {
+            me["role"] == "witness" || me["progress"]["converged"] == status["committed"]["stamp"]
+        })
     }
 
     /// Waits until the change on record is at `step`, as every running node sees it.

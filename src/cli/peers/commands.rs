@@ -13,7 +13,7 @@ use crate::cli::words;
 use crate::cluster::node::{By, Command, Refused, Waiting, Wanted};
 use crate::cluster::record::{Key, OnDeadline};
 use crate::control::api::{
-    ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest, RotateStart,
+    self, ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest, RotateStart,
     ScheduleRequest,
 };
 use crate::format::generations::KeyState;
@@ -98,15 +98,19 @@ pub fn start(seat: &Seat, served: &Served, request: &RotateStart) -> Result<Acti
     }
     let table = served.controller.volume().table();
     let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
+    let together = request.together.unwrap_or_default();
     let wanted = Wanted {
         suite: suite(request.suite.as_ref(), present)?.id(),
         hold_finalize: request.hold_finalize,
-        one_at_a_time: false,
-        cold_proof: false,
+        one_at_a_time: together.one_at_a_time,
+        cold_proof: together.cold_proof,
         pace: words::pace_in(&request.pace),
         verify: words::verify_in(request.verify),
-        deadline_s: 0,
-        on_deadline: OnDeadline::Alarm,
+        deadline_s: together.deadline_s.unwrap_or(0),
+        on_deadline: match together.on_deadline {
+            api::OnDeadline::Alarm => OnDeadline::Alarm,
+            api::OnDeadline::Undo => OnDeadline::Undo,
+        },
     };
     act(seat, served, Command::Rotate(wanted), wish(request.reason.as_ref())?)
 }

@@ -28,6 +28,7 @@ use crate::units::Generation;
 use crate::volume::VolumeError;
 use crate::volume::life::{By, How, SystemClock};
 use crate::volume::lifecycle::RotationSpec;
+use crate::volume::replica::PreparedKey;
 
 /// What the volume of a seat is worked with.
 pub struct Tools {
@@ -43,6 +44,8 @@ pub struct Tools {
     pub cold: Cold,
     /// The DEK that is being handed over.
     pub handover: Mutex<Option<Handover>>,
+    /// Check values of keys that were prepared or had since the start.
+    pub checks: Mutex<BTreeMap<Generation, [u8; 16]>>,
 }
 
 /// An order to the keys' thread.
@@ -164,7 +167,13 @@ impl Tools {
         }
         let (key, handover) = controller.prepare_shared(&spec(suite, by.clone()), generation).map_err(said)?;
         *self.handover() = Some(handover);
-        Ok(Outcome::Prepared { generation, key_id: key.key_id, check: key.check, wraps: key.wraps })
+        Ok(self.prepared(key))
+    }
+
+    fn prepared(&self, key: PreparedKey) -> Outcome {
+        let PreparedKey { generation, key_id, check, wraps } = key;
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(generation, check);
+        Outcome::Prepared { generation, key_id, check, wraps }
     }
 
     fn prepare(&self, record: &Keyring, sealed: &[u8]) -> Result<Outcome, String> {
@@ -187,7 +196,7 @@ impl Tools {
             self.served.controller.abandon(generation, &by).map_err(said)?;
         }
         let key = self.served.controller.take(&handover, &by).map_err(said)?;
-        Ok(Outcome::Prepared { generation, key_id: key.key_id, check: key.check, wraps: key.wraps })
+        Ok(self.prepared(key))
     }
 
     fn prove(&self, generation: Generation, cold: bool) -> Result<Outcome, String> {
@@ -196,7 +205,13 @@ impl Tools {
             return Ok(Outcome::Proven { generation, key_id, check });
         }
         let proof = self.served.controller.volume().prove_again(generation).map_err(said)?;
-        Ok(Outcome::Proven { generation, key_id: proof.key_id, check: proof.check })
+        let known = self.checks.lock().unwrap_or_else(PoisonError::into_inner).get(&generation).copied();
+        let check = match known {
+            Some(check) => check,
+            // After a restart only a keeper can tell.
+            None => self.served.controller.handover(generation).map_err(said)?.check,
+        };
+        Ok(Outcome::Proven { generation, key_id: proof.key_id, check })
     }
 
     fn report(&self, generation: Generation) -> Result<Outcome, String> {

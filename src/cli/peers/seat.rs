@@ -17,17 +17,17 @@ use super::progress::{Reporter, Standing};
 use super::shelf::Shelf;
 use crate::cli::words;
 use crate::cluster::durable::Durable;
-use crate::cluster::message::{Body, Message};
+use crate::cluster::founding::Founding;
+use crate::cluster::message::{Body, Message, Refusal};
 use crate::cluster::name::NodeName;
-use crate::cluster::node::{Action, Command, Event, Local, Node, Outcome, Refused, Ticket, View};
-use crate::cluster::node::By as Wish;
+use crate::cluster::node::{Action, By as Wish, Command, Event, Local, Node, Outcome, Refused, Ticket, View};
 use crate::cluster::record::Keyring;
 use crate::cluster::stamp::Stamp;
 use crate::control::audit::Space;
 use crate::control::authorize::{Object, Verb};
 use crate::control::door::Door;
 use crate::format::generations::KeyState;
-use crate::units::Generation;
+use crate::units::{Generation, VolumeId};
 use crate::volume::life::By;
 
 /// How often time passes for the state machine.
@@ -56,8 +56,35 @@ pub struct Shown {
     pub view: Option<View>,
     /// What needs an operator's eye.
     pub alarms: SeatAlarms,
-    /// Whose turn it is to drain here.
-    pub may_drain: bool,
+    /// Why the seat takes no part, before it has a machine that would say so.
+    pub out: Option<String>,
+}
+
+/// Who sits there.
+pub enum Chair {
+    /// A member with a record.
+    Seated(Box<Node>),
+    /// A member that waits for its first record.
+    Waiting(Box<Founding>),
+    /// Nobody, and why.
+    Out(String),
+}
+
+impl Chair {
+    /// Why nobody sits there.
+    pub fn why_out(&self) -> Option<String> {
+        match self {
+            Chair::Out(why) => Some(why.clone()),
+            Chair::Seated(_) | Chair::Waiting(_) => None,
+        }
+    }
+
+    fn node(&self) -> Option<&Node> {
+        match self {
+            Chair::Seated(node) => Some(node),
+            Chair::Waiting(_) | Chair::Out(_) => None,
+        }
+    }
 }
 
 /// What a seat works with.
@@ -66,8 +93,8 @@ pub struct Driver {
     pub name: String,
     /// This node.
     pub me: NodeName,
-    /// The state machine.
-    pub node: Node,
+    /// The state machine, once there is a record.
+    pub chair: Chair,
     /// Its signatures.
     pub notary: NodeNotary,
     /// Its memory.
@@ -78,6 +105,8 @@ pub struct Driver {
     pub door: Arc<Door>,
     /// The volume's side; a witness has none.
     pub hands: Option<(Arc<Tools>, Workers)>,
+    /// Alarms that its start gave cause for.
+    pub alarms: SeatAlarms,
     /// What others see.
     pub shown: Arc<Mutex<Shown>>,
 }
@@ -89,14 +118,14 @@ pub struct Running {
     tickets: Ticket,
     /// Who wanted the change that is being made.
     wish: Wish,
-    links: BTreeMap<NodeName, bool>,
+    /// Peers that can be reached, and the suites they read.
+    links: BTreeMap<NodeName, Vec<u16>>,
     sealing: Vec<(NodeName, Message, Generation)>,
     alarms: SeatAlarms,
     reporter: Reporter,
     standing: Standing,
-    /// The record that the volume is to be brought to, and when that was tried last.
-    wanted: Option<(Keyring, bool, u64)>,
-    may_drain: bool,
+    /// A convergence that was hindered, and when that was: told later, so that it is not tried again at once.
+    hindered: Option<(Event, u64)>,
     saved: Option<Durable>,
 }
 
@@ -106,18 +135,17 @@ impl Driver {
         let now = words::now();
         let no_wish = Wish { actor: "daemon".into(), reason: String::new() };
         let mut running = Running {
-            saved: self.node.view(now).durable,
+            saved: self.chair.node().map(|node| node.durable().clone()),
+            alarms: self.alarms.clone(),
             driver: self,
             asked: BTreeMap::new(),
             tickets: 1,
             wish: no_wish,
             links: BTreeMap::new(),
             sealing: Vec::new(),
-            alarms: SeatAlarms::default(),
             reporter: Reporter::new(now),
             standing: Standing::default(),
-            wanted: None,
-            may_drain: true,
+            hindered: None,
         };
         running.run(inputs);
     }
@@ -145,29 +173,38 @@ impl Running {
     }
 
     fn hear(&mut self, event: Event) {
-        match &event {
-            Event::Up(peer, _) => drop(self.links.insert(peer.clone(), true)),
-            Event::Down(peer) => drop(self.links.insert(peer.clone(), false)),
-            Event::Done(Local::Converge { record, .. }, done) => self.converged(record, done),
-            _ => {}
+        match event {
+            Event::Up(peer, suites) => {
+                self.links.insert(peer.clone(), suites.clone());
+                self.step(Event::Up(peer, suites));
+            }
+            Event::Down(peer) => {
+                self.links.remove(&peer);
+                self.step(Event::Down(peer));
+            }
+            Event::Done(Local::Converge { record, may_drain }, done) => self.converged(record, may_drain, done),
+            Event::Heard(from, message) if matches!(self.driver.chair, Chair::Waiting(_)) => self.begin(from, message),
+            event => self.step(event),
         }
-        self.step(event);
     }
 
     /// Time passes: links that came or went unheard, how far the replica is, what was hindered.
     fn tick(&mut self) {
         let states = self.driver.post.links().map(|links| links.peers()).unwrap_or_default();
         for state in states {
-            let known = self.links.get(&state.name).copied().unwrap_or(false);
+            let known = self.links.contains_key(&state.name);
             match (known, state.up, state.hello) {
                 (false, true, Some(hello)) => self.hear(Event::Up(state.name, hello.capabilities.suites)),
                 (true, false, _) => self.hear(Event::Down(state.name)),
                 _ => {}
             }
         }
+        let now = words::now();
+        if let Some((event, _)) = self.hindered.take_if(|(_, since)| now.abs_diff(*since) >= TRY_AGAIN) {
+            self.step(event);
+        }
         self.step(Event::Tick);
         self.tell();
-        self.try_again();
     }
 
     /// Tells how far this replica is.
@@ -181,41 +218,97 @@ impl Running {
         }
     }
 
-    /// Brings the volume to the record again, where that was hindered.
-    fn try_again(&mut self) {
-        let now = words::now();
-        let hindered = self.standing.hindrance.is_some();
-        let Some((record, may_drain, tried)) = self.wanted.as_mut().filter(|_| hindered) else { return };
-        if now.abs_diff(*tried) < TRY_AGAIN {
-            return;
+    fn converged(&mut self, record: Box<Keyring>, may_drain: bool, done: Result<Outcome, String>) {
+        let stamp = record.stamp;
+        let is_done = done.is_ok();
+        self.standing.hindrance = done.as_ref().err().cloned();
+        let event = Event::Done(Local::Converge { record, may_drain }, done);
+        if is_done {
+            self.standing.converged = self.standing.converged.max(stamp);
+            self.hindered = None;
+            self.step(event);
+        } else {
+            self.hindered = Some((event, words::now()));
         }
-        *tried = now;
-        let local = Local::Converge { record: Box::new(record.clone()), may_drain: *may_drain };
-        self.order(local);
+        self.tell();
     }
 
-    fn converged(&mut self, record: &Keyring, done: &Result<Outcome, String>) {
-        match done {
-            Ok(_) => {
-                self.standing.converged = self.standing.converged.max(record.stamp);
-                self.standing.hindrance = None;
+    /// Takes the first record, if that is what was said.
+    fn begin(&mut self, from: NodeName, message: Message) {
+        let Chair::Waiting(founding) = &self.driver.chair else { return };
+        let volume = founding.volume;
+        let signed = match &message.body {
+            Body::Put { record, .. } => record,
+            Body::Beat { .. } => {
+                let message = Message { volume, body: Body::Behind { have: NONE } };
+                return drop(self.driver.post.send(&from, &message));
             }
-            Err(why) => self.standing.hindrance = Some(why.clone()),
+            _ => return,
+        };
+        let stamp = signed.record.stamp;
+        match Durable::first(founding, &from, signed, &self.driver.notary) {
+            Ok(durable) => match self.keep_first(&durable) {
+                Ok(()) => self.sit_down(durable, from, message),
+                Err(why) => self.decline(&from, volume, stamp, Refusal::Failed(why)),
+            },
+            Err(why) => self.decline(&from, volume, stamp, why),
         }
+    }
+
+    fn keep_first(&mut self, durable: &Durable) -> Result<(), String> {
+        let record = &durable.committed.record;
+        let what = format!("takes record {} of {} as its first", record.stamp, record.lead);
+        self.note(&[what], Some(durable))?;
+        self.save(durable)
+    }
+
+    fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
+        self.alarms.clear("founding");
+        let (me, now) = (self.driver.me.clone(), words::now());
+        self.driver.chair = Chair::Seated(Box::new(Node::new(me, durable, super::suites(), now)));
+        for (peer, suites) in self.links.clone() {
+            self.step(Event::Up(peer, suites));
+        }
+        self.step(Event::Heard(from, message));
+    }
+
+    fn decline(&mut self, from: &NodeName, volume: VolumeId, stamp: Stamp, why: Refusal) {
+        let what = format!("the first record of {from} is not taken: {why}");
+        if self.alarms.raise("founding", &what, words::now()) {
+            tracing::error!(name = self.driver.name, what, "alarm");
+        }
+        self.driver.post.send(from, &Message { volume, body: Body::Refused { stamp, why } });
     }
 
     fn ask(&mut self, command: Command, wish: Wish, answer: SyncSender<Result<String, Refused>>) {
+        if let Some(why) = self.why_nobody() {
+            // Whoever asked may have gone.
+            let _ = answer.try_send(Err(Refused::State(why)));
+            return;
+        }
         self.tickets += 1;
         self.asked.insert(self.tickets, answer);
         self.wish = wish.clone();
         self.step(Event::Command(self.tickets, command, wish));
     }
 
+    /// Why there is nobody to ask.
+    fn why_nobody(&self) -> Option<String> {
+        match &self.driver.chair {
+            Chair::Seated(_) => None,
+            Chair::Waiting(founding) => {
+                Some(format!("the volume has no record of its peers yet: it comes from {}", founding.lead))
+            }
+            Chair::Out(why) => Some(format!("this node takes no part in what the peers of the volume do: {why}")),
+        }
+    }
+
     /// Gives the machine an event, and carries out what it says, until it says nothing more.
     fn step(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let actions = self.driver.node.handle(words::now(), event, &self.driver.notary);
+            let Chair::Seated(node) = &mut self.driver.chair else { return };
+            let actions = node.handle(words::now(), event, &self.driver.notary);
             self.carry_out(actions, &mut events);
         }
     }
@@ -312,9 +405,8 @@ impl Running {
 
     fn order(&mut self, local: Local) {
         let Some((_, workers)) = &self.driver.hands else { return };
-        if let Local::Converge { record, may_drain } = &local {
-            self.may_drain = *may_drain;
-            self.wanted = Some(((**record).clone(), *may_drain, words::now()));
+        if matches!(local, Local::Converge { .. }) {
+            self.hindered = None;
         }
         let Wish { actor, reason } = self.wish.clone();
         workers.order(local, By { actor, reason, now: words::now() });
@@ -370,8 +462,8 @@ impl Running {
     }
 
     fn show(&self) {
-        let view = self.driver.node.view(words::now());
-        let shown = Shown { view: Some(view), alarms: self.alarms.clone(), may_drain: self.may_drain };
+        let view = self.driver.chair.node().map(|node| node.view(words::now()));
+        let shown = Shown { view, alarms: self.alarms.clone(), out: self.driver.chair.why_out() };
         *self.driver.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 }
@@ -395,4 +487,4 @@ fn makes_safe(old: &Keyring, new: &Keyring) -> bool {
 }
 
 /// The stamp of nothing.
-pub const NONE: Stamp = Stamp::new(0, 0);
+const NONE: Stamp = Stamp::new(0, 0);

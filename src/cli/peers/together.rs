@@ -13,10 +13,11 @@ use crate::control::Operations;
 use crate::control::api::{
     ActionResult, ApiError, BackupRequest, BackupResult, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus,
     DestroyRequest, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyInfo, KeyRequest,
-    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    PaceRequest, PauseRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
     RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
     WrapRemoveRequest,
 };
+use crate::control::peers::PeerOperations;
 
 /// A daemon among its peers.
 pub struct Together {
@@ -140,8 +141,11 @@ impl Operations for Together {
         }
     }
 
-    fn pause(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn pause(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ApiError> {
         match self.seat(volume)? {
+            Some((seat, served)) if request.here => {
+                commands::hold_here(seat, served, true, wish(request.reason.as_ref())?)
+            }
             Some((seat, served)) => {
                 commands::act(seat, served, Command::Pause(true), wish(request.reason.as_ref())?)
             }
@@ -149,8 +153,11 @@ impl Operations for Together {
         }
     }
 
-    fn resume(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn resume(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ApiError> {
         match self.seat(volume)? {
+            Some((seat, served)) if request.here => {
+                commands::hold_here(seat, served, false, wish(request.reason.as_ref())?)
+            }
             Some((seat, served)) => {
                 commands::act(seat, served, Command::Pause(false), wish(request.reason.as_ref())?)
             }
@@ -229,6 +236,10 @@ impl Operations for Together {
 
     fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError> {
         self.alone.export_escrow(volume, request)
+    }
+
+    fn peers(&self) -> Result<&dyn PeerOperations, ApiError> {
+        Ok(&*self.peers)
     }
 
     fn ready(&self) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@
 //! | `retire`, `scan`, `statement` | the proof that nothing needs a key, and what states it |
 //! | `destroy`, `residue` | erasing a key, and the proof that nothing of it is left |
 //! | `revoke` | withdrawing a key that extents carry, and giving it back |
+//! | `unused` | a key that was prepared and never used |
 //! | `clock` | waiting for others, by a clock that tests put in |
 //!
 //! Invariants: every step is one commit of the generation table, with time, actor and reason, so that a crash leaves the
@@ -20,6 +21,7 @@ mod revoke;
 mod scan;
 mod statement;
 mod steps;
+mod unused;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
