@@ -29,6 +29,7 @@ mod operations;
 pub mod output;
 mod peers;
 pub mod progress;
+mod prove;
 mod records;
 mod reload;
 mod remote;
