@@ -27,6 +27,7 @@ mod notify;
 mod opening;
 mod operations;
 pub mod output;
+mod peer;
 pub mod progress;
 mod records;
 mod reload;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command } => key(&command, &global, &output),
+        Command::Peer { command } => peer::run(&command, &global, &output),
         Command::Drill { command } => drill::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
