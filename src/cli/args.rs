@@ -5,6 +5,7 @@
 
 mod backup;
 mod life;
+mod peer;
 mod rotate;
 mod serve;
 mod volume;
@@ -19,6 +20,7 @@ pub use backup::{
     RecordArgs, VolumeArgs,
 };
 pub use life::{KeyArgs, LifeCommand};
+pub use peer::{PeerCheckArgs, PeerCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
 pub use volume::{
@@ -86,6 +88,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Show and steer the replicas of volumes on other nodes
+    Peer {
+        /// What to do.
+        #[command(subcommand)]
+        command: PeerCommand,
     },
     /// Rehearse what must work one day
     Drill {
