@@ -58,7 +58,8 @@ impl KeyState {
         }
     }
 
-    fn from_u8(value: u8) -> Option<KeyState> {
+    /// The state that is stored as `value`.
+    pub fn from_u8(value: u8) -> Option<KeyState> {
         use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
         [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked]
             .into_iter()
