@@ -146,7 +146,7 @@ impl Volume {
         }
         entered?;
         if !rules::proves_before_preparing() {
-            self.prove_canary(&entry, &*self.keyring.loaded(generation)?)?;
+            self.prove_canary(&entry, &self.keyring.loaded(generation)?)?;
         }
         Ok(generation)
     }

@@ -21,7 +21,6 @@ mod revoke;
 mod scan;
 mod statement;
 mod steps;
-mod unused;
 mod zero;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A key held *prepared* until every replica has it, and a key given up before it was ever used.
 //!
 //! Order of giving up: (1) **the commit point**: a table without the entry, in one copy and then in the other, each over all
-//! of its place; (2) the key leaves memory; (3) what its canary slot holds is zeroed. A crash before (1) leaves it prepared, and
+//! that stood in its place; (2) the key leaves memory; (3) what its canary slot holds is zeroed. A crash before (1) leaves it prepared, and
 //! its canary with it; behind (1) opening the volume writes the other copy, and giving it up once more does the rest: slots
 //! that no entry names must be all zero. Nothing but a canary was ever encrypted under it, so its number may be taken again.
 
@@ -46,7 +46,9 @@ impl Volume {
                 is_same(&there, new.key_id())?;
                 self.canary_opens(&there, &new.key)?;
             }
-            None => drop(self.prepare(new)?),
+            None => {
+                self.prepare(new)?;
+            }
         }
         let entry = entry_of(&self.meta().table, generation)?.clone();
         Ok(PreparedKey { generation, key_id: entry.key_id, check, wraps: entry.wraps })
@@ -76,7 +78,6 @@ impl Volume {
 
     /// Steps 1 and 2.
     fn strike(self: &Arc<Self>, generation: Generation) -> Result<(), VolumeError> {
-        self.meta().overwrite_whole_tables();
         let struck = self.try_commit_table(|table| {
             never_used(entry_of(table, generation)?)?;
             table.entries.retain(|entry| entry.generation != generation);

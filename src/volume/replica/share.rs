@@ -55,7 +55,13 @@ impl Volume {
         match there {
             Some(there) => {
                 is_same(&there, handover.key_id)?;
-                self.held(there, suite, &handover.key, String::new())
+                let held = self.held(there, suite, &handover.key, String::new())?;
+                match held.check == handover.check {
+                    true => Ok(held),
+                    false => {
+                        refused(format!("generation {} is there with another suite or data unit", held.generation()))
+                    }
+                }
             }
             None => {
                 self.room_for(handover.generation)?;

@@ -169,7 +169,7 @@ fn every_operation_may_fail_once_while_keys_live_and_die() {
 
 #[test]
 fn every_operation_may_fail_once_while_keys_are_shared() {
-    fail_each((1..=4).map(|seed| Setting { actions: 8, shares: 2, ..short(seed) }).collect());
+    fail_each((1..=3).map(|seed| Setting { actions: 6, shares: 2, ..short(seed) }).collect());
 }
 
 #[test]

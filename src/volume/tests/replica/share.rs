@@ -154,6 +154,10 @@ fn another_key_under_the_same_name_is_found_out() {
     second.check = check_value(rig.volume.id(), &entry_from(&second, Life::default()), &second.key);
     let taken = take(&rig, &second);
     assert!(matches!(taken, Err(VolumeError::Canary { generation: NEW })), "{taken:?}");
+    let mut third = arrived(&first);
+    third.tweak_base = 5;
+    third.check = check_value(rig.volume.id(), &entry_from(&third, Life::default()), &third.key);
+    assert!(why(take(&rig, &third)).contains("another suite or data unit"));
 }
 
 /// A key that is prepared for the next rotation is still prepared when the one before it is finalized; one that was left
