@@ -155,6 +155,24 @@ verbs! {
     HeaderBackup = "header-backup", Act;
     /// Seal the keys to recipients elsewhere.
     EscrowExport = "escrow-export", Act;
+    /// Make this node the lead.
+    PeerPromote = "peer-promote", Act;
+    /// Go on without a member.
+    PeerExpel = "peer-expel", Act;
+    /// Take a member in.
+    PeerAdmit = "peer-admit", Act;
+    /// Give up a generation that is not active yet.
+    PeerAbandon = "peer-abandon", Safety;
+    /// Seal the keys to nodes that shall make replicas.
+    PeerInvite = "peer-invite", Act;
+    /// Compare replicas.
+    PeerCheck = "peer-check", Act;
+    /// Keep everybody from beginning a change.
+    PeerFreeze = "peer-freeze", Safety;
+    /// End that.
+    PeerUnfreeze = "peer-unfreeze", Act;
+    /// Take back a leave to rotate.
+    PeerReleaseToken = "peer-release-token", Act;
     /// Prove a key from nothing; recorded by the tool, no route leads here.
     VolumeProve = "volume-prove", Act;
     /// Make a volume; recorded by the tool, no route leads here.

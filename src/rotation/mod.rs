@@ -8,6 +8,7 @@
 //! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `life` | retire, destroy, compromise, revoke: what becomes of keys, and of the rotation with them |
+//! | `hand` | keys on their way to other replicas |
 //! | `share` | prepare, activate, abandon: a rotation of one replica among several |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!

@@ -21,6 +21,7 @@ mod revoke;
 mod scan;
 mod statement;
 mod steps;
+mod unused;
 mod zero;
 
 use std::sync::Arc;

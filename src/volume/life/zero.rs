@@ -17,6 +17,8 @@ use crate::volume::{Volume, VolumeError};
 pub struct ZeroReport {
     /// What refers to the generation, in words; none if nothing does.
     pub references: Option<String>,
+    /// Whether the rotation on record may still go back to it: that needs the key, and refers to nothing.
+    pub way_back: bool,
     /// What else holds the key: header backups, escrow bundles, snapshots.
     pub pins: Vec<String>,
     /// Digest of the tag pages that were read.
@@ -43,16 +45,13 @@ impl Volume {
         let is_carried = self.census().contains_key(&generation);
         let is_held = !is_carried && self.fence(generation, clock).is_none();
         let scan = self.scan()?;
-        let way_back = || {
-            let goes_back = self.rotation().rollback_to == Some(generation);
-            goes_back.then(|| "the rotation on record goes back to it".to_owned())
-        };
         let held = || is_held.then(|| "requests that began before still hold its key".to_owned());
-        let references = scan.references(generation).or_else(way_back).or_else(held);
+        let references = scan.references(generation).or_else(held);
         let holders = self.holders();
         let pins = holders.iter().filter(|holder| holder.pins(generation));
         Ok(ZeroReport {
             references,
+            way_back: self.rotation().rollback_to == Some(generation),
             pins: pins.map(|holder| format!("{} {}", holder.kind.name(), holder.label)).collect(),
             tag_digest: scan.tag_digest,
             checkpoint: scan.checkpoint,
