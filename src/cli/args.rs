@@ -5,6 +5,7 @@
 
 mod backup;
 mod life;
+mod peer;
 mod rotate;
 mod serve;
 mod volume;
@@ -19,9 +20,12 @@ pub use backup::{
     RecordArgs, VolumeArgs,
 };
 pub use life::{KeyArgs, LifeCommand};
+pub use peer::{PeerCheckArgs, PeerCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
-pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
+pub use volume::{
+    CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ProveArgs, ResizeArgs, SpeedArgs, VolumeCommand,
+};
 pub use wraps::{RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 
 use super::help;
@@ -84,6 +88,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Show and steer the replicas of volumes on other nodes
+    Peer {
+        /// What to do.
+        #[command(subcommand)]
+        command: PeerCommand,
     },
     /// Rehearse what must work one day
     Drill {

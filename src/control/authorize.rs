@@ -173,6 +173,8 @@ verbs! {
     PeerUnfreeze = "peer-unfreeze", Act;
     /// Take back a leave to rotate.
     PeerReleaseToken = "peer-release-token", Act;
+    /// Prove a key from nothing; recorded by the tool, no route leads here.
+    VolumeProve = "volume-prove", Act;
     /// Make a volume; recorded by the tool, no route leads here.
     VolumeCreate = "volume-create", Act;
     /// Restore a header; recorded by the tool, no route leads here.
@@ -210,6 +212,7 @@ impl Verb {
         Verb::PeerRecord,
         Verb::KeyWrap,
         Verb::KeyUnwrap,
+        Verb::VolumeProve,
         Verb::VolumeCreate,
         Verb::HeaderRestore,
         Verb::EscrowImport,

@@ -58,7 +58,7 @@ impl KeyState {
         }
     }
 
-    /// The state of a number.
+    /// The state that is stored as `value`.
     pub fn from_u8(value: u8) -> Option<KeyState> {
         use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
         [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked]

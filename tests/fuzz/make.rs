@@ -29,6 +29,7 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "canary" => structures::canaries(),
         "stamp" => structures::stamps(),
         "wrapped" => structures::wraps(),
+        "handover" => structures::handovers(),
         "replay_ring" => structures::rings(),
         "volume" => volumes::changes(),
         "handshake" => nbd::handshakes(),

@@ -27,14 +27,14 @@ fn a_replica_that_dies_is_waited_for_and_the_others_serve_on() {
 fn a_replica_that_dies_while_it_drains_goes_on_where_it_was() {
     let mut peers = Peers::founded(&PeersOptions::default());
     let mirror = Mirror::start(&peers, &peers.full(), 4);
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "1MiB"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "1MiB"]);
     peers.wait_for_step("active");
     peers.kill_9("b");
     peers.wait("a names b", |peers| peers.status("a")["waiting"].to_string().contains("\"b\""));
     assert_eq!(peers.step("a"), "active");
     peers.start("b");
     mirror.resync("b");
-    peers.succeed("a", &["rotate", "pace", VOLUME, "--pace", "none"]);
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
     peers.wait_for_step("finalized");
     mirror.finish(&peers);
 }
@@ -42,13 +42,13 @@ fn a_replica_that_dies_while_it_drains_goes_on_where_it_was() {
 #[test]
 fn a_rollback_is_committed_with_one_replica_dead_and_it_follows_when_it_is_back() {
     let mut peers = Peers::founded(&PeersOptions::default());
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "64KiB", "--hold-finalize"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
     peers.wait_for_step("active");
     peers.kill_9("c");
     peers.succeed("a", &["rotate", "rollback", VOLUME]);
     assert_eq!(peers.step("a"), "rolled-back");
     peers.start("c");
-    peers.succeed("a", &["rotate", "pace", VOLUME, "--pace", "none"]);
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
     peers.wait("c goes back, too", |peers| peers.key("c", 1) == Some(("active".into(), 256)));
 }
 
@@ -58,7 +58,7 @@ fn nodes_that_are_killed_at_random_end_with_one_record_and_one_key() {
     let mut peers = Peers::founded(&PeersOptions::default());
     let mirror = Mirror::start(&peers, &peers.full(), 5);
     let mut random = 20_261_128;
-    drop(peers.ask("a", &["rotate", "start", VOLUME, "--pace", "2MiB"]));
+    drop(peers.ask("a", &["rotate", "start", VOLUME, "--rate", "2MiB"]));
     for _ in 0..6 {
         let node = ["a", "b", "c"][next(&mut random) as usize % 3];
         std::thread::sleep(std::time::Duration::from_millis(next(&mut random) % 700));
@@ -70,7 +70,7 @@ fn nodes_that_are_killed_at_random_end_with_one_record_and_one_key() {
     if peers.step("a") == "idle" {
         peers.succeed("a", &["rotate", "start", VOLUME]);
     }
-    drop(peers.ask("a", &["rotate", "pace", VOLUME, "--pace", "none"]));
+    drop(peers.ask("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]));
     peers.wait_for_step("finalized");
     wait_for_state(&peers, 1, "empty");
     mirror.finish(&peers);

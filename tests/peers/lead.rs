@@ -21,7 +21,7 @@ fn another_node_is_promoted_and_the_old_lead_follows_when_it_is_back() {
 fn a_node_that_is_gone_for_good_is_expelled_and_the_others_go_on() {
     let mut peers = Peers::founded(&PeersOptions::default());
     peers.kill_9("c");
-    peers.succeed("a", &["peer", "expel", VOLUME, "--node", "c", "--reason", "burnt down"]);
+    peers.succeed("a", &["peer", "expel", VOLUME, "c", "--reason", "burnt down"]);
     peers.succeed("a", &["rotate", "start", VOLUME]);
     peers.wait_for_step("finalized");
     peers.start("c");
@@ -33,7 +33,7 @@ fn a_node_that_is_gone_for_good_is_expelled_and_the_others_go_on() {
 fn two_replicas_and_a_witness_have_a_majority_without_one_replica() {
     let options = PeersOptions { full: vec!["a", "b"], witnesses: vec!["w"], ..PeersOptions::default() };
     let mut peers = Peers::founded(&options);
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "64KiB", "--hold-finalize"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
     peers.wait_for_step("active");
     peers.kill_9("b");
     peers.succeed("a", &["rotate", "rollback", VOLUME]);

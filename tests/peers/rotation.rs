@@ -30,11 +30,11 @@ fn three_nodes_rotate_one_volume_under_a_mirroring_client() {
 fn a_rotation_goes_back_on_all_replicas_with_one_commit() {
     let peers = Peers::founded(&PeersOptions::default());
     let mirror = Mirror::start(&peers, &peers.full(), 2);
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "64KiB", "--hold-finalize"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
     peers.wait_for_step("active");
     peers.succeed("a", &["rotate", "rollback", VOLUME, "--reason", "slow"]);
     assert_eq!(peers.step("a"), "rolled-back", "it is on record when the command is answered");
-    peers.succeed("a", &["rotate", "pace", VOLUME, "--pace", "none"]);
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
     peers.wait("all are back", |peers| {
         peers.full().iter().all(|node| peers.key(node, 1) == Some(("active".into(), 256)))
     });
@@ -46,14 +46,14 @@ fn commands_are_the_leads_and_a_pause_may_be_one_nodes_alone() {
     let peers = Peers::founded(&PeersOptions::default());
     let refused = peers.refused("b", &["rotate", "start", VOLUME]);
     assert!(refused.contains("a leads this volume"), "{refused}");
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "128KiB"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "128KiB"]);
     peers.wait_for_step("active");
     peers.succeed("b", &["rotate", "pause", VOLUME, "--here"]);
     peers.wait("b holds", |peers| peers.rotation("b")["state"] == "paused");
     assert_eq!(peers.rotation("c")["state"], "running");
     peers.succeed("a", &["rotate", "pause", VOLUME]);
     peers.wait("all hold", |peers| peers.full().iter().all(|node| peers.rotation(node)["state"] == "paused"));
-    peers.succeed("a", &["rotate", "pace", VOLUME, "--pace", "none"]);
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
     peers.succeed("a", &["rotate", "resume", VOLUME]);
     peers.wait("a and c are drained", |peers| {
         ["a", "c"].iter().all(|node| peers.key(node, 2) == Some(("active".into(), 256)))
@@ -73,16 +73,16 @@ fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
     peers.succeed("a", &["rotate", "start", VOLUME]);
     peers.wait_for_step("finalized");
     wait_for_state(&peers, 1, "empty");
-    peers.succeed("a", &["key", "retire", VOLUME, "--generation", "1"]);
+    peers.succeed("a", &["key", "retire", VOLUME, "1"]);
     wait_for_state(&peers, 1, "disabled");
-    peers.succeed("a", &["key", "schedule", VOLUME, "--generation", "1", "--after", "0s", "--break-glass", "--reason", "test"]);
+    peers.succeed("a", &["key", "schedule", VOLUME, "1", "--now", "--i-know-this-cannot-be-undone", "--reason", "test"]);
     wait_for_state(&peers, 1, "scheduled");
-    let refused = peers.refused("a", &["key", "destroy", VOLUME, "--generation", "1"]);
+    let refused = peers.refused("a", &["key", "destroy", VOLUME, "1"]);
     assert!(refused.contains('c') && refused.contains("backup"), "{refused}");
     assert_eq!(state(&peers, "a", 1), "scheduled");
     peers.succeed(
         "a",
-        &["key", "destroy", VOLUME, "--generation", "1", "--despite-holders", "--reason", "the backup is shredded"],
+        &["key", "destroy", VOLUME, "1", "--despite-holders", "--reason", "the backup is shredded"],
     );
     wait_for_state(&peers, 1, "destroyed");
 }
@@ -90,14 +90,14 @@ fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
 #[test]
 fn a_revoked_key_leaves_memory_on_every_reachable_node() {
     let peers = Peers::founded(&PeersOptions::default());
-    peers.succeed("a", &["rotate", "start", VOLUME, "--pace", "64KiB", "--hold-finalize"]);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
     peers.wait_for_step("active");
-    peers.succeed("a", &["key", "revoke", VOLUME, "--generation", "1", "--reason", "stolen"]);
+    peers.succeed("a", &["key", "revoke", VOLUME, "1", "--reason", "stolen"]);
     wait_for_state(&peers, 1, "revoked");
     for node in peers.full() {
         assert!(peers.connect(&node).read(8 << 20, 4096).is_err(), "{node} still reads under a withdrawn key");
     }
-    peers.succeed("a", &["key", "reinstate", VOLUME, "--generation", "1", "--break-glass", "--reason", "found"]);
+    peers.succeed("a", &["key", "reinstate", VOLUME, "1", "--break-glass", "--reason", "found"]);
     wait_for_state(&peers, 1, "draining");
     assert!(peers.connect("b").read(8 << 20, 4096).is_ok());
 }

@@ -144,7 +144,9 @@ impl Peers {
     /// Writes a node's configuration, with `more` at its end.
     pub fn configure(&self, node: &str, more: &str) {
         let path = |file: &str| self.path(node, file).display().to_string();
-        let peers = fs::read_to_string(self.credentials(node).join("peers.toml")).unwrap();
+        let folder = self.credentials(node);
+        let peers = fs::read_to_string(folder.join("peers.toml")).unwrap();
+        let peers = peers.replace("/etc/keymoult/peers", folder.to_str().unwrap());
         let mut text = format!(
             "nbd = [\"unix:{}\"]\ncontrol = \"unix:{}\"\nstate-dir = \"{}\"\nkek = [\"file:{}\"]\n{}\n",
             path("nbd"),

@@ -47,7 +47,9 @@ pub fn prove_cold(cold: &Cold, generation: Generation) -> Result<([u8; 16], [u8;
     let program = std::env::current_exe().map_err(|error| format!("this program is not found again: {error}"))?;
     let mut command = Command::new(program);
     command.args(["--json", "volume", "prove"]).arg(&cold.path).args(["--generation", &generation.to_string()]);
-    cold.keks.iter().for_each(|kek| drop(command.args(["--kek", kek])));
+    for kek in &cold.keks {
+        command.args(["--kek", kek]);
+    }
     if let Some(header) = &cold.header {
         command.arg("--header").arg(header);
     }

@@ -31,12 +31,16 @@ mod shelf;
 mod together;
 mod view;
 
+#[cfg(test)]
+#[path = "tests/sample.rs"]
+mod sample;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-pub use invite::{open_invite, read_identity};
+pub use invite::open_invite;
 pub use together::Together;
 
 use super::config::{PeersPlan, ServePlan};

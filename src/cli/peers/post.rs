@@ -53,11 +53,6 @@ impl Post {
         }
     }
 
-    /// Frames dropped since the daemon started.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
     fn everyone(&self, event: impl Fn() -> Event) {
         self.seats.get().into_iter().flat_map(BTreeMap::values).for_each(|seat| self.put(seat, event()));
     }

@@ -241,7 +241,8 @@ impl Running {
             Body::Put { record, .. } => record,
             Body::Beat { .. } => {
                 let message = Message { volume, body: Body::Behind { have: NONE } };
-                return drop(self.driver.post.send(&from, &message));
+                self.driver.post.send(&from, &message);
+                return;
             }
             _ => return,
         };

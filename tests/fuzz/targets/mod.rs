@@ -12,6 +12,7 @@ mod canary;
 mod config;
 mod envelope;
 mod generations;
+mod handover;
 mod handshake;
 mod kek_uri;
 mod key_file;
@@ -53,6 +54,7 @@ targets! {
     canary: 64 * KIB, 8;
     stamp: 64 * KIB, 8;
     wrapped: 64 * KIB, 8;
+    handover: 256 * KIB, 16;
     replay_ring: MIB, 512;
     volume: 24 * MIB, 64;
     handshake: MIB, 512;
