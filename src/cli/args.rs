@@ -4,6 +4,7 @@
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
 mod backup;
+mod issue;
 mod life;
 mod rotate;
 mod serve;
@@ -18,6 +19,7 @@ pub use backup::{
     DrillArgs, DrillCommand, ExportEscrowArgs, HeaderBackupArgs, HeaderRestoreArgs, HolderCommand, ImportEscrowArgs,
     RecordArgs, VolumeArgs,
 };
+pub use issue::{InitCaArgs, IssueArgs, IssueCommand, NodeAt, RevokeArgs};
 pub use life::{KeyArgs, LifeCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
@@ -85,6 +87,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Nodes that keep replicas of the same volumes
+    Peer {
+        /// What to do.
+        #[command(subcommand)]
+        command: PeerCommand,
+    },
     /// Rehearse what must work one day
     Drill {
         /// What to rehearse.
@@ -146,6 +154,14 @@ pub enum KeyCommand {
     ExportEscrow(ExportEscrowArgs),
     /// Take keys back from an escrow bundle, under a new KEK, restoring the header if need be
     ImportEscrow(ImportEscrowArgs),
+}
+
+/// The verbs of `peer`.
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Certificates of nodes
+    #[command(flatten)]
+    Issue(IssueCommand),
 }
 
 /// The verbs of `audit`.

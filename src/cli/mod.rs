@@ -19,6 +19,7 @@ mod files;
 mod harden;
 mod help;
 mod holders;
+mod issue;
 mod keks;
 mod life;
 mod local;
@@ -48,7 +49,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, KeyCommand};
+use args::{Cli, Command, KeyCommand, PeerCommand};
 use exit::Exit;
 use failure::Failure;
 use output::Output;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command } => key(&command, &global, &output),
+        Command::Peer { command } => peer(&command, &output),
         Command::Drill { command } => drill::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),
@@ -94,6 +96,12 @@ fn key(command: &KeyCommand, global: &args::Global, output: &Output) -> Result<E
         KeyCommand::Holder { command } => holders::run(command, global, output),
         KeyCommand::ExportEscrow(args) => escrow::export(args, global, output),
         KeyCommand::ImportEscrow(args) => escrow::import(args, output),
+    }
+}
+
+fn peer(command: &PeerCommand, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        PeerCommand::Issue(command) => issue::run(command, output),
     }
 }
 
