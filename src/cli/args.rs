@@ -4,6 +4,7 @@
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
 mod backup;
+mod issue;
 mod life;
 mod peer;
 mod rotate;
@@ -19,6 +20,7 @@ pub use backup::{
     DrillArgs, DrillCommand, ExportEscrowArgs, HeaderBackupArgs, HeaderRestoreArgs, HolderCommand, ImportEscrowArgs,
     RecordArgs, VolumeArgs,
 };
+pub use issue::{InitCaArgs, IssueArgs, IssueCommand, NodeAt, RevokeArgs};
 pub use life::{KeyArgs, LifeCommand};
 pub use peer::{PeerCheckArgs, PeerCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};

@@ -223,7 +223,8 @@ fn read(path: &Path) -> Result<File, Failure> {
         let place = line.map_or_else(String::new, |line| format!(", line {line}"));
         let first = error.message().lines().next().unwrap_or_default().to_owned();
         bad_input(format!("the configuration makes no sense: {first}")).at(format!("{}{place}", path.display())).hint(
-            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits], TLS in [tls]",
+            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits], TLS in [tls], \
+             the cluster in [peers]",
         )
     })
 }

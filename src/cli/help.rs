@@ -69,6 +69,11 @@ A running daemon:
   audit show                                  show what was done, and by whom
   audit verify                                check that nobody rewrote that
 
+Nodes that keep replicas of the same volumes:
+  peer init-ca --node A=HOST:PORT… --into DIR make keys and certificates for all nodes
+  peer issue --ca DIR --node D=HOST:PORT      add a node, or renew certificates (--renew NAME)
+  peer revoke-certificate NAME --ca DIR       withdraw the certificates of a node
+
 This machine:
   speed                                       measure crypto engines, ring and backing
   help [COMMAND | exit-codes | sizes]         explain";

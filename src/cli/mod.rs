@@ -19,6 +19,7 @@ mod files;
 mod harden;
 mod help;
 mod holders;
+mod issue;
 mod keks;
 mod life;
 mod local;

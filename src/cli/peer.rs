@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Progress;
-use super::{files, remote};
+use super::{files, issue, remote};
 use crate::control::Client;
 use crate::control::api::{
     AdmitRequest, CheckState, ExpelRequest, FreezeRequest, InviteRequest, PeerActed, PeerCheckRequest, PeerCheckStatus,
@@ -29,8 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a `peer` command.
 pub fn run(command: &PeerCommand, global: &Global, output: &Output) -> Result<Exit, Failure> {
+    if let PeerCommand::Issue(command) = command {
+        return issue::run(command, output);
+    }
     let client = remote::client(global)?;
     let acted = match command {
+        PeerCommand::Issue(_) => return Ok(Exit::Ok),
         PeerCommand::List => {
             output.result(&client.peers()?, text::list)?;
             return Ok(Exit::Ok);

@@ -4,6 +4,7 @@
 
 mod control;
 mod keepers;
+mod links;
 mod nbd;
 mod structures;
 mod volumes;
@@ -41,6 +42,7 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "wrap" => control::blobs(),
         "transit" => keepers::transit(),
         "kmip" => keepers::kmip(),
+        "link" => links::links(),
         "arguments" => control::arguments(),
         "config" => control::configurations(),
         "api" => control::bodies(),

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ReasonArgs;
+use super::{IssueCommand, ReasonArgs};
 use crate::cli::size::{Rate, parse_rate};
 
 /// The verbs of `peer`.
 #[derive(Debug, Subcommand)]
 pub enum PeerCommand {
+    /// Certificates of nodes
+    #[command(flatten)]
+    Issue(IssueCommand),
     /// Show this node, its links and its replicated volumes
     List,
     /// Show who holds replicas of a volume, what is waited for, and what to do

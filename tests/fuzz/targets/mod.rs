@@ -17,6 +17,7 @@ mod handshake;
 mod kek_uri;
 mod key_file;
 mod kmip;
+mod link;
 mod meta;
 mod record;
 mod replay_ring;
@@ -66,6 +67,7 @@ targets! {
     wrap: 64 * KIB, 32;
     transit: 128 * KIB, 64;
     kmip: 64 * KIB, 8;
+    link: 64 * KIB, 64;
     arguments: 4 * MIB, 1024;
     config: MIB, 1024;
     api: MIB, 256;
