@@ -146,7 +146,8 @@ impl Volume {
         }
         entered?;
         if !rules::proves_before_preparing() {
-            self.prove_canary(&entry, &self.keyring.loaded(generation)?)?;
+            let key = self.keyring.loaded(generation)?;
+            self.prove_canary(&entry, &key)?;
         }
         Ok(generation)
     }

@@ -28,7 +28,7 @@ use super::exit::Exit;
 use super::failure::{Failure, bad_input};
 use super::files;
 use super::output::{Output, row, table};
-use crate::cluster::identity::{IdentityError, NodeKeys, Role};
+use crate::cluster::identity::{BadName, IdentityError, NodeKeys, Role};
 use crate::cluster::link::is_cluster;
 use crate::crypto::Secret;
 use crate::units::hex;
@@ -267,7 +267,7 @@ impl Place {
     /// Makes a certificate for the key that the node's folder has.
     fn renew(&mut self, authority: &Authority, name: &str) -> Result<MadeNode, Failure> {
         let member = self.member(name)?.clone();
-        let node = member.name.parse().map_err(|error| identity(&error))?;
+        let node = member.name.parse().map_err(|error: BadName| identity(&error.into()))?;
         let folder = self.of(name);
         let path = folder.join("node.key");
         let text = Zeroizing::new(files::read(&path, FILE_MAX)?);
