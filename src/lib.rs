@@ -8,12 +8,14 @@
 //! | [`control`] | HTTP API on a unix socket, one authorizer, one audit log |
 //! | [`cluster`] | replicas of a volume: the mirrored record, the peers' state machine, the control link |
 //! | [`nbd`] | handshake, transmission, sessions, workers, listeners |
+//! | [`cluster`] | node identities, the links between nodes, the mirrored record |
 //! | [`rotation`] | what a rotation is, how fast it goes, and the worker that drives it |
 //! | [`volume`] | the one place where keys, bytes and device meet |
 //! | [`keys`] | key-encryption keys and their providers |
 //! | [`format`](mod@format) | on-disk structures: bytes only |
 //! | [`engine`] | aligned buffers, io_uring, its posix twin, backings |
 //! | [`crypto`] | XTS engines, wrap, KDF, MAC, secrets in memory |
+//! | [`tls`] | certificates and keys from files, and who they are good for |
 //! | [`units`], [`limits`], [`latency`], [`sync`] | what everyone shares: numbers, histograms, and locks that tests can schedule |
 
 pub mod cli;
@@ -28,5 +30,6 @@ pub mod limits;
 pub mod nbd;
 pub mod rotation;
 pub mod sync;
+pub mod tls;
 pub mod units;
 pub mod volume;

@@ -4,7 +4,9 @@
 //! one is); the table of `keymoult --help` names every command (a test holds it against this tree).
 
 mod backup;
+mod issue;
 mod life;
+mod peer;
 mod rotate;
 mod serve;
 mod volume;
@@ -18,10 +20,14 @@ pub use backup::{
     DrillArgs, DrillCommand, ExportEscrowArgs, HeaderBackupArgs, HeaderRestoreArgs, HolderCommand, ImportEscrowArgs,
     RecordArgs, VolumeArgs,
 };
+pub use issue::{InitCaArgs, IssueArgs, IssueCommand, NodeAt, RevokeArgs};
 pub use life::{KeyArgs, LifeCommand};
+pub use peer::{PeerCheckArgs, PeerCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
-pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
+pub use volume::{
+    CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ProveArgs, ResizeArgs, SpeedArgs, VolumeCommand,
+};
 pub use wraps::{RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 
 use super::help;
@@ -84,6 +90,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Show and steer the replicas of volumes on other nodes
+    Peer {
+        /// What to do.
+        #[command(subcommand)]
+        command: PeerCommand,
     },
     /// Rehearse what must work one day
     Drill {

@@ -2,14 +2,15 @@
 //!
 //! A file may say whatever a flag can: the names are the same (`nbd`, `kek`, `state-dir`, …), volumes stand in
 //! `[[volume]]` tables with `name`, `path`, `header`, `kek`, `read-only`, `tls-only`, `clients`, limits in `[limits]`,
-//! TLS in `[tls]`, the policy of keys and where cipher suites stand in `[policy]`, and an entry of `nbd` may be a table that
-//! says who may come in. A flag replaces the setting of the same name.
+//! TLS in `[tls]`, the policy of keys and where cipher suites stand in `[policy]`, the cluster in `[peers]`, and an entry of
+//! `nbd` may be a table that says who may come in. A flag replaces the setting of the same name.
 //!
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
 //! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
 
 mod limits;
 mod listener;
+pub mod peers;
 mod policy;
 mod tls;
 
@@ -28,6 +29,8 @@ use crate::nbd::{Audience, Bounds, Entrance, Listen, TlsMode};
 use limits::FileLimits;
 use listener::FileEntry;
 pub use listener::at;
+use peers::FilePeers;
+pub use peers::PeersPlan;
 use policy::FilePolicy;
 pub use policy::KeyPolicy;
 use tls::FileTls;
@@ -52,6 +55,8 @@ pub struct VolumePlan {
     pub read_only: bool,
     /// Who may see it.
     pub audience: Audience,
+    /// Whether it is a replica, which peers hold others of.
+    pub replicated: bool,
 }
 
 /// What `serve` is to do, checked.
@@ -87,6 +92,8 @@ pub struct ServePlan {
     pub policy: KeyPolicy,
     /// Where cipher suites stand.
     pub suites: SuitePolicy,
+    /// The cluster this node belongs to, if any.
+    pub peers: Option<PeersPlan>,
     /// Where the plan was read: the path of the file, or `command line`.
     pub place: String,
 }
@@ -103,6 +110,7 @@ struct File {
     limits: FileLimits,
     tls: FileTls,
     policy: FilePolicy,
+    peers: Option<FilePeers>,
     control: Option<String>,
     io: Option<IoChoice>,
     crypto_engine: Option<CryptoChoice>,
@@ -126,6 +134,8 @@ struct FileVolume {
     #[serde(default)]
     tls_only: bool,
     clients: Option<Vec<String>>,
+    #[serde(default)]
+    replicated: bool,
 }
 
 /// Makes the plan of `args`. `control` is the flag, if given; `default_control` is asked if neither flag nor file says.
@@ -141,7 +151,9 @@ pub fn plan(
     let wrong = |what: String| bad_input(what).at(place.clone());
     let suites = file.policy.suites().map_err(wrong)?;
     let volumes = volumes(args, &file).map_err(wrong)?;
-    check_volumes(&volumes).map_err(wrong)?;
+    let peers = file.peers.as_ref().map(FilePeers::plan).transpose().map_err(wrong)?;
+    peers::check_replicas(peers.as_ref(), &volumes).map_err(wrong)?;
+    check_volumes(&volumes, peers.as_ref()).map_err(wrong)?;
     let insecure = args.insecure || file.insecure;
     let control = match (control, &file.control) {
         (Some(path), _) => path.clone(),
@@ -178,6 +190,7 @@ pub fn plan(
         state_dir: args.state_dir.clone().or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         policy: file.policy.keys().map_err(wrong)?,
         suites,
+        peers,
         place: place.clone(),
     })
 }
@@ -185,6 +198,14 @@ pub fn plan(
 /// Where cipher suites stand by the configuration file at `path`; a volume is made without a daemon.
 pub fn suites(path: &Path) -> Result<SuitePolicy, Failure> {
     read(path)?.policy.suites().map_err(|what| bad_input(what).at(path.display().to_string()))
+}
+
+/// The cluster that the configuration file at `path` names.
+pub fn peers_of(path: &Path) -> Result<PeersPlan, Failure> {
+    let wrong = |what: String| bad_input(what).at(path.display().to_string());
+    let file = read(path)?;
+    let peers = file.peers.as_ref().ok_or_else(|| wrong("the configuration has no [peers]".into()))?;
+    peers.plan().map_err(wrong)
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
@@ -202,7 +223,8 @@ fn read(path: &Path) -> Result<File, Failure> {
         let place = line.map_or_else(String::new, |line| format!(", line {line}"));
         let first = error.message().lines().next().unwrap_or_default().to_owned();
         bad_input(format!("the configuration makes no sense: {first}")).at(format!("{}{place}", path.display())).hint(
-            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits], TLS in [tls]",
+            "settings have the names of the flags of `keymoult serve`; volumes stand in [[volume]], limits in [limits], TLS in [tls], \
+             the cluster in [peers]",
         )
     })
 }
@@ -220,6 +242,7 @@ fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
             keks: everyones.clone(),
             read_only,
             audience: Audience::Everybody,
+            replicated: false,
         });
     }
     let filed = if args.volumes.is_empty() { file.volume.as_slice() } else { &[] };
@@ -234,6 +257,7 @@ fn volumes(args: &ServeArgs, file: &File) -> Result<Vec<VolumePlan>, String> {
             keks: keks.clone(),
             read_only,
             audience: tls::audience(volume.tls_only, volume.clients.as_deref()),
+            replicated: volume.replicated,
         });
     }
     for header in &args.headers {
@@ -260,8 +284,8 @@ fn set_header(volumes: &mut [VolumePlan], header: &Named) -> Result<(), String> 
     }
 }
 
-fn check_volumes(volumes: &[VolumePlan]) -> Result<(), String> {
-    if volumes.is_empty() {
+fn check_volumes(volumes: &[VolumePlan], peers: Option<&PeersPlan>) -> Result<(), String> {
+    if volumes.is_empty() && peers.is_none_or(|peers| peers.witnessed.is_empty()) {
         return Err("no volume to serve".into());
     }
     let mut names = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! `keymoult serve`: opens the volumes, starts the two planes, waits for a signal, ends in order.
 //!
 //! Order of starting: hardening, self-test, keys, volumes (recovery happens here), NBD, rotations that a restart
-//! interrupted, control. Order of ending: control, NBD (in-flight requests finish), checks (cut short), rotations (batches
+//! interrupted, peers, control. Order of ending: control, peers, NBD (in-flight requests finish), checks (cut short), rotations (batches
 //! in flight finish), volumes. Invariant: whatever fails while starting, nothing is left running and no socket file behind.
 
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use super::harden::harden;
 use super::notify;
 use super::opening::{Opened, Opening, open_all};
 use super::operations::{DaemonOperations, Served};
+use super::peers::{self, Together};
 use super::reload::{self, Reload};
 use super::report::Ready;
 use super::words;
 use crate::control::api::IoReport;
 use crate::control::authorize::{Object, Verb};
 use crate::control::witness::AuditWitness;
-use crate::control::{self, door::Door};
+use crate::control::{self, Operations, door::Door};
 use crate::crypto::EngineKind;
 use crate::engine::{self, CacheMode, EngineOptions, IoKind, Pool};
 use crate::keys::{Kek, KekUri, NewKek, Witness};
@@ -102,7 +103,7 @@ pub fn serve(
         })
         .collect();
     volumes.iter().for_each(|served| served.controller.go_on());
-    let operations = Arc::new(DaemonOperations {
+    let alone = Arc::new(DaemonOperations {
         volumes: volumes.clone(),
         io,
         crypto,
@@ -115,6 +116,11 @@ pub fn serve(
         suites: plan.suites.clone(),
         place: plan.place.clone(),
     });
+    let peers = peers::start(&peers::Start { plan, volumes: &volumes, door: &door })?;
+    let operations: Arc<dyn Operations> = match &peers {
+        Some(peers) => Arc::new(Together { alone, peers: Arc::clone(peers) }),
+        None => alone,
+    };
     let control = control::Server::start(&plan.control, Arc::clone(&door), operations)?;
     let said = ready(&Ready {
         pid: std::process::id(),
@@ -125,11 +131,14 @@ pub fn serve(
     });
     if said.is_ok() {
         notify::tell(notify::State::Ready);
-        let reload = Reload { replan, keeper, exports, door: Arc::clone(&door) };
+        let reload = Reload { replan, keeper, exports, peers: peers.clone(), door: Arc::clone(&door) };
         await_end(&signals, &reload)?;
         notify::tell(notify::State::Stopping);
     }
     control.stop();
+    if let Some(peers) = &peers {
+        peers.stop();
+    }
     let clean = server.stop();
     for served in &volumes {
         served.checker.stop();

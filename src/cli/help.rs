@@ -13,6 +13,7 @@ Volumes on this machine:
   volume create PATH --size 10GiB --kek URI   make an encrypted volume
   volume info PATH                            say what a volume is, with or without a key
   volume check PATH [--kek URI] [--full]      check a volume that nobody serves
+  volume prove PATH --generation N --kek URI  prove that a key can be had, served or not
   volume resize PATH --size 20GiB --kek URI   make a volume larger that nobody serves
   volume header-backup PATH --to F --kek URI  back up the header of one that nobody serves
   volume header-restore PATH --from F --kek … restore a header, unless it would decrypt to garbage
@@ -54,8 +55,24 @@ A running daemon:
   rotate rollback VOLUME                      go back to the old key
   rotate verify VOLUME                        read back what was re-encrypted
   rotate finalize VOLUME                      end the way back
+  peer list                                   show this node, its links, its replicated volumes
+  peer status [VOLUME]                        show replicas, what is waited for, what to do
+  peer promote VOLUME                         make this node the lead
+  peer expel VOLUME NODE --reason TEXT        go on without a node, for good
+  peer admit VOLUME PUBLIC --address H:PORT   take a node in
+  peer abandon VOLUME                         give up a new key that is not active yet
+  peer invite VOLUME --node NODE --into FILE  seal its keys to nodes that shall make replicas
+  peer check VOLUME [--data]                  compare its replicas
+  peer freeze --reason TEXT                   keep every node from beginning a change
+  peer unfreeze                               end that
+  peer release-token ID NODE --reason TEXT    take a leave to rotate back from a node that is gone
   audit show                                  show what was done, and by whom
   audit verify                                check that nobody rewrote that
+
+Nodes that keep replicas of the same volumes:
+  peer init-ca --node A=HOST:PORT… --into DIR make keys and certificates for all nodes
+  peer issue --ca DIR --node D=HOST:PORT      add a node, or renew certificates (--renew NAME)
+  peer revoke-certificate NAME --ca DIR       withdraw the certificates of a node
 
 This machine:
   speed                                       measure crypto engines, ring and backing

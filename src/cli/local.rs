@@ -13,9 +13,11 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::records::Records;
 use super::report::{Created, Speed, SpeedRow};
-use super::{config, failure_of, words};
+use super::{config, failure_of, peers, words};
 use crate::crypto::{Standing, Suite, speed};
 use crate::engine::CacheMode;
+use crate::format::generations::KeyState;
+use crate::format::handover::Founding;
 use crate::keys::NewKek;
 use crate::volume::create::{self, CreateOptions};
 
@@ -26,6 +28,7 @@ pub fn create(args: &CreateArgs, records: &Records, progress: &mut Progress) -> 
     crate::crypto::selftest::run().map_err(|error| Failure::from_error(Exit::Internal, &error))?;
     refuse_early(args)?;
     let warnings = by_policy(args)?;
+    let founding = invited(args)?;
     let new = if args.new_kek { NewKek::IfMissing } else { NewKek::Never };
     let (keks, new_key_files) = open_keks(&args.keks, new, records.witness().as_ref())?;
     let suite = suite(args.cipher);
@@ -37,6 +40,7 @@ pub fn create(args: &CreateArgs, records: &Records, progress: &mut Progress) -> 
         extent_size: args.extent_size,
         data_unit: args.sector_size,
         suite,
+        replica_of: founding.as_ref(),
         mode: match args.mode {
             ModeChoice::Auto => create::ModeChoice::Auto,
             ModeChoice::InPlace => create::ModeChoice::InPlace,
@@ -68,7 +72,7 @@ pub fn create(args: &CreateArgs, records: &Records, progress: &mut Progress) -> 
         size_bytes: made.shape.size,
         extent_bytes: made.shape.extent_size,
         data_unit_bytes: made.shape.data_unit,
-        suite: suite.to_string(),
+        suite: founding.as_ref().and_then(active_suite).unwrap_or(suite).to_string(),
         mode: words::mode(made.shape.mode),
         granule_bytes: made.shape.granule,
         granule_source: made.granule_source,
@@ -93,6 +97,18 @@ fn refuse_early(args: &CreateArgs) -> Result<(), Failure> {
             .hint("a header is made new; choose another name, or remove the file if it is of no use"));
     }
     Ok(())
+}
+
+/// What the invite holds that a replica is made from.
+fn invited(args: &CreateArgs) -> Result<Option<Founding>, Failure> {
+    let (Some(invite), Some(config)) = (&args.replica_of, &args.peers) else { return Ok(None) };
+    peers::open_invite(&config::peers_of(config)?, invite).map(Some)
+}
+
+/// The suite that is written.
+fn active_suite(founding: &Founding) -> Option<Suite> {
+    let active = founding.keys.iter().find(|key| key.state == KeyState::Active)?;
+    Suite::from_id(active.handover.suite)
 }
 
 /// What policy has to say against the suite; refuses one that it forbids.

@@ -19,6 +19,7 @@ mod files;
 mod harden;
 mod help;
 mod holders;
+mod issue;
 mod keks;
 mod life;
 mod local;
@@ -27,7 +28,10 @@ mod notify;
 mod opening;
 mod operations;
 pub mod output;
+mod peer;
+mod peers;
 pub mod progress;
+mod prove;
 mod records;
 mod reload;
 mod remote;
@@ -77,6 +81,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &global, &output),
         Command::Rotate { command } => rotate::run(&command, &global, &output),
         Command::Key { command } => key(&command, &global, &output),
+        Command::Peer { command } => peer::run(&command, &global, &output),
         Command::Drill { command } => drill::run(&command, &global, &output),
         Command::Audit { command } => audit::run(&command, &global, &output),
         Command::Speed(args) => volume::speed(&args, &output),

@@ -1,7 +1,7 @@
 //! The verbs of the control API on a running daemon: names in, controllers asked, words out.
 
 pub mod holders;
-mod life;
+pub mod life;
 mod plan;
 mod wraps;
 
@@ -15,8 +15,8 @@ use crate::control::Operations;
 use crate::control::api::{
     self, ActionResult, ApiError, BackupRequest, BackupResult, CheckRequest, CheckState, CheckStatus, DaemonStatus,
     ErrorKind, EscrowRequest, Growing, HolderList, HolderNamed, HolderRequest, HolderResult, IoReport, KeyActed,
-    KeyInfo, PaceRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped, RotateStart,
-    RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
+    KeyInfo, PaceRequest, PauseRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 use crate::control::door::Door;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
@@ -74,11 +74,18 @@ pub struct DaemonOperations {
 }
 
 impl DaemonOperations {
-    fn find(&self, name: &str) -> Result<&Arc<Served>, ApiError> {
+    /// The volume of a name.
+    pub fn find(&self, name: &str) -> Result<&Arc<Served>, ApiError> {
         self.volumes.iter().find(|served| served.name == name).ok_or_else(|| ApiError::no_such_volume(name))
     }
 
-    /// What there is to say against `suite`, if anything.
+    /// Refuses the suite that a rotation asks for, or goes on with, if policy forbids it.
+    pub fn refuse_forbidden_of(&self, served: &Served, given: Option<&String>) -> Result<(), ApiError> {
+        let table = served.controller.volume().table();
+        let present = table.entry(table.rotation.target).map_or(0, |entry| entry.suite);
+        self.refuse_forbidden(suite(given, present)?)
+    }
+
     fn refuse_forbidden(&self, suite: Suite) -> Result<(), ApiError> {
         let verdict = self.suites.verdict(suite, words::now());
         match verdict.standing {
@@ -98,11 +105,13 @@ impl DaemonOperations {
     }
 }
 
-fn failed(error: VolumeError) -> ApiError {
+/// A failure of the volume, in the API's words.
+pub fn failed(error: VolumeError) -> ApiError {
     failure_of::volume_api(&error)
 }
 
-fn rotation_of(served: &Served) -> api::Rotation {
+/// The rotation of a volume, in the API's words.
+pub fn rotation_of(served: &Served) -> api::Rotation {
     let volume = served.controller.volume();
     let status = served.controller.status();
     words::rotation(&status, volume.extent_size(), volume.table().previous_target())
@@ -156,10 +165,12 @@ fn volume_status(served: &Served, suites: &SuitePolicy, drill_max_age: Option<u6
         active_generation: active.0,
         census: volume.census().into_iter().map(|(generation, count)| (generation.0, count)).collect(),
         rotation: rotation_of(served),
+        peers: None,
     }
 }
 
-fn reason(given: Option<&String>) -> Result<String, ApiError> {
+/// The reason of a request, if it is not too long.
+pub fn reason(given: Option<&String>) -> Result<String, ApiError> {
     match given {
         Some(text) if text.len() > REASON_MAX => {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes")))
@@ -169,7 +180,8 @@ fn reason(given: Option<&String>) -> Result<String, ApiError> {
     }
 }
 
-fn suite(given: Option<&String>, present: u16) -> Result<Suite, ApiError> {
+/// The suite a request names, or the present one.
+pub fn suite(given: Option<&String>, present: u16) -> Result<Suite, ApiError> {
     match given {
         Some(name) => name.parse().map_err(|error| {
             ApiError::new(ErrorKind::BadInput, format!("{error}")).hint("suites: aes-256-xts, aes-128-xts, none")
@@ -278,13 +290,13 @@ impl Operations for DaemonOperations {
         Ok(self.result(served, true, notes))
     }
 
-    fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn pause(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
         let changed = served.controller.pause().map_err(failed)?;
         Ok(self.result(served, changed, Vec::new()))
     }
 
-    fn resume(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn resume(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
         let changed = served.controller.resume().map_err(failed)?;
         Ok(self.result(served, changed, Vec::new()))

@@ -1,7 +1,7 @@
 //! SIGHUP: reads configuration and certificates again, while clients go on.
 //!
-//! What is taken over: certificate, key, authorities and revocation lists of TLS, and who may see a volume. All else waits for
-//! the next start. Invariants: everything is read and found good before any of it is used, so a mistake changes nothing and
+//! What is taken over: certificate, key, authorities and revocation lists of TLS and of the links to peers, addresses of peers, and
+//! who may see a volume. All else waits for the next start. Invariants: everything is read and found good before any of it is used, so a mistake changes nothing and
 //! is told in the log; connections keep what they began with.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::config::ServePlan;
 use super::failure::{Failure, bad_input};
 use super::failure_of;
+use super::peers::Peers;
 use crate::control::authorize::{Object, Verb};
 use crate::control::door::Door;
 use crate::nbd::Exports;
@@ -23,6 +24,8 @@ pub struct Reload<'a> {
     pub keeper: Option<Arc<Keeper>>,
     /// What is served.
     pub exports: Arc<Exports<Volume>>,
+    /// Its peers.
+    pub peers: Option<Arc<Peers>>,
     /// Where it is recorded.
     pub door: Arc<Door>,
 }
@@ -54,6 +57,13 @@ impl Reload<'_> {
                 return Err(failure.hint("restart the daemon"));
             }
         };
+        match &self.peers {
+            Some(peers) => peers.reload(plan.peers.as_ref())?,
+            None if plan.peers.is_some() => {
+                return Err(bad_input("peers cannot be begun while serving").hint("restart the daemon"));
+            }
+            None => {}
+        }
         if let Some((keeper, config)) = config {
             keeper.exchange(config);
         }

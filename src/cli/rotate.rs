@@ -31,8 +31,8 @@ pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<
         }
         RotateCommand::Wait(args) => return wait(&client, args, output),
         RotateCommand::Start(args) => return start(&client, args, output),
-        RotateCommand::Pause(args) => client.pause(&args.volume, &args.request())?,
-        RotateCommand::Resume(args) => client.resume(&args.volume, &args.request())?,
+        RotateCommand::Pause(args) => client.pause(&args.of.volume, &args.request())?,
+        RotateCommand::Resume(args) => client.resume(&args.of.volume, &args.request())?,
         RotateCommand::Rollback(args) => client.rollback(&args.volume, &args.request())?,
         RotateCommand::Finalize(args) => client.finalize(&args.volume, &args.request())?,
         RotateCommand::Pace { volume, pace, reason } => set_pace(&client, volume, pace, reason.clone())?,

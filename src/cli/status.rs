@@ -110,6 +110,7 @@ fn volume_text(volume: &VolumeStatus) -> String {
         pairs.push(("OVERDUE", format!("a restore drill of {what}")));
     }
     pairs.push(("rotation", rotation_line(&volume.rotation)));
+    pairs.extend(volume.peers.iter().flat_map(super::peer::member_pairs));
     format!("volume {}\n{}", volume.name, properties(&pairs))
 }
 

@@ -129,6 +129,35 @@ fn policy_says_how_old_a_drill_may_be() {
     assert!(age("drill_max_age = \"1d\"").is_err());
 }
 
+#[test]
+fn a_cluster_is_read_from_the_file_and_refused_with_its_place() {
+    let member = |name: &str, byte: u8| {
+        let (name, sign, seal) = (name.parse().unwrap(), [byte; 32], [byte + 1; 32]);
+        let public = crate::cluster::identity::NodePublic { name, sign, seal };
+        format!(
+            "[[peers.member]]\nname = \"{}\"\naddress = \"10.0.0.{byte}:7010\"\npublic = \"{public}\"\n",
+            public.name
+        )
+    };
+    let peers = |node: &str| {
+        format!(
+            "{FILE}\n[peers]\ncluster = \"lab\"\nnode = \"{node}\"\nlead = \"a\"\nlisten = \"0.0.0.0:7010\"\ncertificate = \"c\"\n\
+             key = \"k\"\nauthority = \"ca\"\nidentity = \"id\"\n{}{}",
+            member("a", 1),
+            member("b", 3)
+        )
+    };
+    let plan = plan_with(&peers("b"), "").unwrap().peers.unwrap();
+    assert_eq!((plan.cluster.as_str(), plan.node.as_str(), plan.members.len()), ("lab", "b", 2));
+    assert!(plan_with(FILE, "").unwrap().peers.is_none());
+    let refusal = plan_with(&peers("c"), "").unwrap_err().human();
+    assert!(
+        refusal.contains("peers.node `c` is none of the members") && refusal.contains("keymoult.toml"),
+        "{refusal}"
+    );
+    assert!(plan_with(&format!("{FILE}\n[peers]\nnonsense = 1"), "").is_err());
+}
+
 /// The limits that are flags too.
 const LIMIT_FLAGS: [&str; 3] = ["connections", "connections-per-peer", "idle-time"];
 
@@ -151,7 +180,8 @@ fn every_serve_flag_has_a_setting_and_the_other_way_round() {
     for flag in flags.iter().filter(|flag| !["config", "header"].contains(flag)) {
         assert!(known.contains(flag), "--{flag} has no setting");
     }
-    for setting in known.iter().filter(|setting| !["volume", "control", "limits", "policy"].contains(setting)) {
+    for setting in known.iter().filter(|setting| !["volume", "control", "limits", "policy", "peers"].contains(setting))
+    {
         assert!(flags.contains(setting), "{setting} has no flag");
     }
 }

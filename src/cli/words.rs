@@ -112,7 +112,8 @@ pub fn pace_in(pace: &api::Pace) -> Pace {
     }
 }
 
-fn pace_out(pace: Pace) -> api::Pace {
+/// A pace in the API's words.
+pub fn pace_out(pace: Pace) -> api::Pace {
     api::Pace {
         bytes_per_s: Some(pace.rate).filter(|rate| *rate > 0),
         adaptive: pace.adaptive,
@@ -151,7 +152,8 @@ pub fn verify_in(verify: api::Verify) -> VerifyMode {
     }
 }
 
-fn verify_out(verify: VerifyMode) -> api::Verify {
+/// A verification in the API's words.
+pub fn verify_out(verify: VerifyMode) -> api::Verify {
     match verify {
         VerifyMode::Off => api::Verify::Off,
         VerifyMode::Full => api::Verify::Full,

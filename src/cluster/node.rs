@@ -5,6 +5,16 @@
 //! reaches other members only once it is durable here and, where a coordinator stands guard, published there; the volume is
 //! only ever brought to committed records.
 
+mod command;
+mod drive;
+mod elect;
+mod lead;
+mod machine;
+mod member;
+mod watch;
+
+pub use machine::Node;
+
 use super::durable::Durable;
 use super::message::{Message, Refusal};
 use super::name::NodeName;

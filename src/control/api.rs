@@ -10,6 +10,7 @@ mod error;
 mod holders;
 mod keys;
 mod life;
+mod peers;
 mod requests;
 mod resize;
 mod rotation;
@@ -30,6 +31,13 @@ pub use holders::{
 };
 pub use keys::{KeyInfo, KeyState, Wrap};
 pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofRequest, ProofVerdict, ScheduleRequest};
+pub use peers::{
+    AdmitRequest, ChangeStatus, ChangeStep, CoordinatorStatus, Difference, DifferenceKind, ExpelRequest, Freeze,
+    FreezeRequest, InviteRequest, InviteResult, LeftOut, MemberStatus, OnDeadline, PauseRequest, PeerActed,
+    PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerLink, PeerList, PeerRefusal, PeerRole, PeerStatus, PeerVolume,
+    PeerWaiting, RecordName, RecordStamp, RefusalKind, ReplicaPhase, ReplicaProgress, Together, TokenRequest,
+    WaveToken,
+};
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};
 pub use rotation::{ActionResult, ByteRange, KeeperState, Order, Pace, Rotation, RotationPlan, RotationState, Verify};
@@ -140,6 +148,9 @@ pub struct VolumeStatus {
     pub census: BTreeMap<u32, u64>,
     /// The rotation, running or last.
     pub rotation: Rotation,
+    /// Its replicas on other nodes; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeerStatus>,
 }
 
 /// How a rotation rewrites extents.

@@ -95,6 +95,10 @@ verbs! {
     RotatePlan = "rotate-plan", View;
     /// Show the check of a volume.
     CheckShow = "check-show", View;
+    /// List peers, or show the replicas of a volume.
+    PeerShow = "peer-show", View;
+    /// Show the comparison of replicas.
+    PeerCheckShow = "peer-check-show", View;
     /// Read the audit log.
     AuditShow = "audit-show", View;
     /// Start a rotation.
@@ -151,6 +155,26 @@ verbs! {
     HeaderBackup = "header-backup", Act;
     /// Seal the keys to recipients elsewhere.
     EscrowExport = "escrow-export", Act;
+    /// Make this node the lead.
+    PeerPromote = "peer-promote", Act;
+    /// Go on without a member.
+    PeerExpel = "peer-expel", Act;
+    /// Take a member in.
+    PeerAdmit = "peer-admit", Act;
+    /// Give up a generation that is not active yet.
+    PeerAbandon = "peer-abandon", Safety;
+    /// Seal the keys to nodes that shall make replicas.
+    PeerInvite = "peer-invite", Act;
+    /// Compare replicas.
+    PeerCheck = "peer-check", Act;
+    /// Keep everybody from beginning a change.
+    PeerFreeze = "peer-freeze", Safety;
+    /// End that.
+    PeerUnfreeze = "peer-unfreeze", Act;
+    /// Take back a leave to rotate.
+    PeerReleaseToken = "peer-release-token", Act;
+    /// Prove a key from nothing; recorded by the tool, no route leads here.
+    VolumeProve = "volume-prove", Act;
     /// Make a volume; recorded by the tool, no route leads here.
     VolumeCreate = "volume-create", Act;
     /// Restore a header; recorded by the tool, no route leads here.
@@ -165,6 +189,8 @@ verbs! {
     DaemonReload = "daemon-reload", Act;
     /// Open a volume, which loads its keys; recorded by the daemon itself, no route leads here.
     VolumeOpen = "volume-open", Act;
+    /// Accept a record of a volume's peers; recorded by the daemon itself, no route leads here.
+    PeerRecord = "peer-record", Act;
     /// Wrap a key by a KEK; recorded on behalf of whoever acts, no route leads here.
     KeyWrap = "key-wrap", Act;
     /// Open a wrapped key by a KEK; recorded on behalf of whoever acts, no route leads here.
@@ -174,7 +200,7 @@ verbs! {
 impl Verb {
     /// Whether a request for it names files or keepers that the daemon then uses with its own rights: root's alone.
     pub const fn takes_paths(self) -> bool {
-        matches!(self, Verb::KeyRewrap | Verb::KeyWrapAdd | Verb::HeaderBackup | Verb::EscrowExport)
+        matches!(self, Verb::KeyRewrap | Verb::KeyWrapAdd | Verb::HeaderBackup | Verb::EscrowExport | Verb::PeerInvite)
     }
 
     /// Verbs no route leads to: the daemon records them of its own accord.
@@ -183,8 +209,10 @@ impl Verb {
         Verb::DaemonStop,
         Verb::DaemonReload,
         Verb::VolumeOpen,
+        Verb::PeerRecord,
         Verb::KeyWrap,
         Verb::KeyUnwrap,
+        Verb::VolumeProve,
         Verb::VolumeCreate,
         Verb::HeaderRestore,
         Verb::EscrowImport,
@@ -311,6 +339,8 @@ mod tests {
                 &Verb::KeyCancel,
                 &Verb::KeyCompromise,
                 &Verb::KeyRevoke,
+                &Verb::PeerAbandon,
+                &Verb::PeerFreeze,
                 &Verb::DaemonStop
             ]
         );

@@ -18,9 +18,10 @@ use tokio::net::UnixStream;
 
 use super::api::{
     ActionResult, ApiError, AuditPage, AuditQuery, BackupRequest, BackupResult, CheckRequest, CheckStatus,
-    DaemonStatus, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyList, PaceRequest,
-    ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped, RotateStart, Rotation,
-    RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
+    DaemonStatus, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, InviteRequest, InviteResult,
+    KeyActed, KeyList, PaceRequest, PauseRequest, PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList,
+    PeerStatus, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
+    RotateStart, Rotation, RotationPlan, TokenRequest, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 
 /// How long one request may take.
@@ -124,12 +125,12 @@ impl Client {
     }
 
     /// Holds a rotation.
-    pub fn pause(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
+    pub fn pause(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/pause"), request)
     }
 
     /// Lets a rotation go on.
-    pub fn resume(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ClientError> {
+    pub fn resume(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ClientError> {
         self.post(&volume_path(volume, "/rotation/resume"), request)
     }
 
@@ -217,6 +218,46 @@ impl Client {
     /// Has the keys sealed to recipients.
     pub fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ClientError> {
         self.post(&volume_path(volume, "/escrow"), request)
+    }
+
+    /// This node, its links and its replicated volumes.
+    pub fn peers(&self) -> Result<PeerList, ClientError> {
+        self.get("/v1/peers")
+    }
+
+    /// The replicas of a volume.
+    pub fn peer_status(&self, volume: &str) -> Result<PeerStatus, ClientError> {
+        self.get(&volume_path(volume, "/peers"))
+    }
+
+    /// An act on a volume's peers: `promote`, `expel`, … with its body.
+    pub fn peer_act(&self, volume: &str, act: &str, request: &impl Serialize) -> Result<PeerActed, ClientError> {
+        self.post(&volume_path(volume, &format!("/peers/{act}")), request)
+    }
+
+    /// Seals a volume's keys to nodes that shall make replicas.
+    pub fn invite(&self, volume: &str, request: &InviteRequest) -> Result<InviteResult, ClientError> {
+        self.post(&volume_path(volume, "/peers/invite"), request)
+    }
+
+    /// Begins to compare the replicas of a volume.
+    pub fn peer_check(&self, volume: &str, request: &PeerCheckRequest) -> Result<PeerCheckStatus, ClientError> {
+        self.post(&volume_path(volume, "/peers/check"), request)
+    }
+
+    /// The comparison that runs, or the last one.
+    pub fn peer_check_status(&self, volume: &str) -> Result<PeerCheckStatus, ClientError> {
+        self.get(&volume_path(volume, "/peers/check"))
+    }
+
+    /// `freeze` or `unfreeze`, with its body.
+    pub fn peer_freeze(&self, act: &str, request: &impl Serialize) -> Result<PeerFrozen, ClientError> {
+        self.post(&format!("/v1/peers/{act}"), request)
+    }
+
+    /// Takes back a leave to rotate.
+    pub fn release_token(&self, request: &TokenRequest) -> Result<PeerActed, ClientError> {
+        self.post("/v1/peers/release-token", request)
     }
 
     /// Records of the audit log.

@@ -42,6 +42,11 @@ pub trait Reasoned {
     fn reason(&self) -> Option<&str> {
         None
     }
+
+    /// Whether it is refused without one.
+    fn must_say_why(&self) -> bool {
+        false
+    }
 }
 
 /// Who asks for what.
@@ -128,13 +133,20 @@ impl Door {
 
     /// Records something the daemon did of its own accord: it started, opened a volume, finalized. Never stops it.
     pub fn note(&self, verb: Verb, object: &Object, what: &str) {
-        let actor = Actor::daemon();
-        let knock = Knock { actor, verb, object: object.clone() };
-        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
-        draft.outcome = Some(what);
-        if let Err(error) = self.audit.append(draft, Space::Reserve) {
+        if let Err(error) = self.record(verb, object, what, Space::Reserve) {
             tracing::error!(verb = verb.name(), %object, %error, "could not record");
         }
+    }
+
+    /// Records something the daemon is about to do of its own accord, which must not happen unrecorded.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub fn record(&self, verb: Verb, object: &Object, what: &str, space: Space) -> Result<(), AuditError> {
+        let knock = Knock { actor: Actor::daemon(), verb, object: object.clone() };
+        let mut draft = draft(&knock, Decision { allowed: true, rule: "daemon" }, Kind::Note);
+        draft.outcome = Some(what);
+        self.audit.append(draft, space).map(drop)
     }
 
     /// Records a denied request, as far as possible, and words the refusal.
@@ -206,6 +218,9 @@ fn parse<B: DeserializeOwned + Reasoned>(body: &[u8]) -> Result<B, ApiError> {
             Err(ApiError::new(ErrorKind::BadInput, format!("the reason is longer than {REASON_MAX} bytes"))
                 .at("reason"))
         }
+        Some(reason) if request.must_say_why() && reason.trim().is_empty() => {
+            Err(ApiError::new(ErrorKind::BadInput, "the reason is empty").at("reason"))
+        }
         _ => Ok(request),
     }
 }
@@ -252,14 +267,32 @@ macro_rules! reasoned {
 }
 
 use crate::control::api::{
-    BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, HolderNamed, HolderRequest,
-    KeyRequest, PaceRequest, ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest,
+    AdmitRequest, BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, ExpelRequest,
+    FreezeRequest, HolderNamed, HolderRequest, InviteRequest, KeyRequest, PaceRequest, PauseRequest, PeerCheckRequest,
+    ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest, TokenRequest,
     VerifyRequest, WrapAddRequest, WrapRemoveRequest,
 };
 reasoned!(BackupRequest, EscrowRequest, HolderNamed, HolderRequest);
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
 reasoned!(KeyRequest, ScheduleRequest, DestroyRequest, BreakGlassRequest);
 reasoned!(RewrapRequest, WrapAddRequest, WrapRemoveRequest);
+reasoned!(PauseRequest, AdmitRequest, InviteRequest, PeerCheckRequest);
+
+macro_rules! always_reasoned {
+    ($($body:ty),*) => {$(
+        impl Reasoned for $body {
+            fn reason(&self) -> Option<&str> {
+                Some(&self.reason)
+            }
+
+            fn must_say_why(&self) -> bool {
+                true
+            }
+        }
+    )*};
+}
+
+always_reasoned!(ExpelRequest, FreezeRequest, TokenRequest);
 
 impl Reasoned for ProofRequest {}
 

@@ -10,6 +10,7 @@ pub mod authorize;
 pub mod client;
 pub mod door;
 pub mod operations;
+pub mod peers;
 mod routes;
 pub mod server;
 mod socket;

@@ -6,10 +6,11 @@
 use crate::control::api::{
     ActionResult, ApiError, BackupRequest, BackupResult, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus,
     DestroyRequest, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyInfo, KeyRequest,
-    PaceRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
-    RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
+    PaceRequest, PauseRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest,
+    Rewrapped, RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
     WrapRemoveRequest,
 };
+use crate::control::peers::{PeerOperations, no_peers};
 
 /// What a daemon can do for an operator. `volume` is always an export name.
 pub trait Operations: Send + Sync {
@@ -64,10 +65,10 @@ pub trait Operations: Send + Sync {
     fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError>;
 
     /// Holds the rotation; survives a restart.
-    fn pause(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+    fn pause(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ApiError>;
 
     /// Lets a paused (or failed) rotation go on.
-    fn resume(&self, volume: &str, request: &ReasonRequest) -> Result<ActionResult, ApiError>;
+    fn resume(&self, volume: &str, request: &PauseRequest) -> Result<ActionResult, ApiError>;
 
     /// Changes the pace; survives a restart.
     fn pace(&self, volume: &str, request: &PaceRequest) -> Result<ActionResult, ApiError>;
@@ -98,6 +99,7 @@ pub trait Operations: Send + Sync {
 
     /// Takes a KEK's wraps away, if what stays is proven to open every key.
     fn wrap_remove(&self, volume: &str, request: &WrapRemoveRequest) -> Result<Rewrapped, ApiError>;
+
     /// What holds keys of the volume outside it.
     fn holders(&self, volume: &str) -> Result<HolderList, ApiError>;
 
@@ -115,6 +117,11 @@ pub trait Operations: Send + Sync {
 
     /// Seals the keys to recipients, into a file.
     fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError>;
+
+    /// What can be done about peers; refused by a daemon that has none.
+    fn peers(&self) -> Result<&dyn PeerOperations, ApiError> {
+        Err(no_peers())
+    }
 
     /// Whether clients can be served now; the answer of `/readyz`.
     fn ready(&self) -> Result<(), ApiError>;

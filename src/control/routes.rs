@@ -139,6 +139,34 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/volumes/{volume}/escrow", Verb::EscrowExport, |c| {
         c.act(|ops, r| ops.export_escrow(&c.volume, &r))
     }),
+    route(Method::Get, "/v1/volumes/{volume}/peers", Verb::PeerShow, |c| c.view(|ops| ops.peers()?.status(&c.volume))),
+    route(Method::Post, "/v1/volumes/{volume}/peers/promote", Verb::PeerPromote, |c| {
+        c.act(|ops, r| ops.peers()?.promote(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/expel", Verb::PeerExpel, |c| {
+        c.act(|ops, r| ops.peers()?.expel(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/admit", Verb::PeerAdmit, |c| {
+        c.act(|ops, r| ops.peers()?.admit(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/abandon", Verb::PeerAbandon, |c| {
+        c.act(|ops, r| ops.peers()?.abandon(&c.volume, &r))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/invite", Verb::PeerInvite, |c| {
+        c.act(|ops, r| ops.peers()?.invite(&c.volume, &r))
+    }),
+    route(Method::Get, "/v1/volumes/{volume}/peers/check", Verb::PeerCheckShow, |c| {
+        c.view(|ops| ops.peers()?.check_status(&c.volume))
+    }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/check", Verb::PeerCheck, |c| {
+        c.act(|ops, r| ops.peers()?.check(&c.volume, &r))
+    }),
+    route(Method::Get, "/v1/peers", Verb::PeerShow, |c| c.view(|ops| ops.peers()?.list())),
+    route(Method::Post, "/v1/peers/freeze", Verb::PeerFreeze, |c| c.act(|ops, r| ops.peers()?.freeze(&r))),
+    route(Method::Post, "/v1/peers/unfreeze", Verb::PeerUnfreeze, |c| c.act(|ops, r| ops.peers()?.unfreeze(&r))),
+    route(Method::Post, "/v1/peers/release-token", Verb::PeerReleaseToken, |c| {
+        c.act(|ops, r| ops.peers()?.release_token(&r))
+    }),
     route(Method::Get, "/v1/audit", Verb::AuditShow, show_audit),
     route(Method::Get, "/v1/openapi.json", Verb::Status, describe),
 ];

@@ -71,6 +71,15 @@ pub enum CryptoError {
     /// A KEK id longer than the wrap context can carry.
     #[error("a KEK id of {0} bytes is too long")]
     KekIdLength(usize),
+    /// A signature is not the named key's, of these bytes, for this purpose.
+    #[error("the signature is not that of this key, message and purpose")]
+    Signature,
+    /// What was sealed to a node's key does not open: another node's, another context, or changed bytes.
+    #[error("what was sealed does not open with this node's key and context")]
+    Sealed,
+    /// Bytes that are no node key of that kind (`signing`, `sealing`).
+    #[error("these are not the bytes of a {0} key")]
+    NodeKey(&'static str),
     /// The kernel gave no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),

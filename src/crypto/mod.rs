@@ -11,6 +11,7 @@
 //! | `portable`, `xex` | pure Rust |
 //! | [`mac`], [`kdf`], [`wrap`], [`fingerprint`] | HMAC, HKDF and Argon2id, key wrap, extent fingerprints |
 //! | [`age`], `bech32`, `aead`, [`shamir`] | sealing a secret to recipients, and sharing it among them |
+//! | [`sign`], [`hpke`] | what nodes sign, and what is sealed to one |
 //! | [`selftest`], [`speed`] | known answers at every start; what this CPU reaches |
 //!
 //! Invariants: this layer does no I/O except asking the kernel for memory and random bytes. For each suite the
@@ -25,6 +26,7 @@ mod bech32;
 mod contexts;
 mod error;
 pub mod fingerprint;
+pub mod hpke;
 pub mod kdf;
 mod locked;
 pub mod mac;
@@ -33,6 +35,7 @@ mod scrub;
 mod secret;
 pub mod selftest;
 pub mod shamir;
+pub mod sign;
 pub mod speed;
 mod standing;
 mod suite;

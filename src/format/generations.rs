@@ -58,7 +58,8 @@ impl KeyState {
         }
     }
 
-    fn from_u8(value: u8) -> Option<KeyState> {
+    /// The state that is stored as `value`.
+    pub fn from_u8(value: u8) -> Option<KeyState> {
         use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
         [Prepared, Active, Draining, Empty, Disabled, Scheduled, Destroyed, Revoked]
             .into_iter()
@@ -129,6 +130,14 @@ pub enum Phase {
     Failed = 5,
 }
 
+impl Phase {
+    /// The phase of a number.
+    pub fn from_u8(value: u8) -> Option<Phase> {
+        use Phase::{Drained, Failed, Finalized, Idle, Paused, Running};
+        [Idle, Running, Paused, Drained, Finalized, Failed].into_iter().find(|phase| *phase as u8 == value)
+    }
+}
+
 /// Which extents go first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -160,6 +169,27 @@ pub enum VerifyMode {
     Sample(u32),
     /// Every extent.
     Full,
+}
+
+impl VerifyMode {
+    /// As a number: extents in a million.
+    pub fn number(self) -> u32 {
+        match self {
+            VerifyMode::Off => 0,
+            VerifyMode::Sample(ppm) => ppm,
+            VerifyMode::Full => 1_000_000,
+        }
+    }
+
+    /// The mode of a number.
+    pub fn from_number(number: u32) -> Option<VerifyMode> {
+        match number {
+            0 => Some(VerifyMode::Off),
+            1_000_000 => Some(VerifyMode::Full),
+            ppm if ppm < 1_000_000 => Some(VerifyMode::Sample(ppm)),
+            _ => None,
+        }
+    }
 }
 
 /// The rotation on record: the latest one, running or done.
@@ -365,11 +395,7 @@ impl Rotation {
             out.u64(*first).u64(*end);
         }
         out.u64(self.pace.rate).u8(u8::from(self.pace.adaptive)).u16(self.pace.factor_percent);
-        out.u32(match self.verify {
-            VerifyMode::Off => 0,
-            VerifyMode::Sample(ppm) => ppm,
-            VerifyMode::Full => 1_000_000,
-        });
+        out.u32(self.verify.number());
         out.u64(self.started).u64(self.drained).u64(self.verified).short_text(&self.reason, REASON_MAX);
     }
 
@@ -377,9 +403,7 @@ impl Rotation {
         let id = r.u64("rotation id")?;
         r.require(id <= COUNTER_MAX, "rotation id")?;
         let phase = r.u8("rotation phase")?;
-        use Phase::{Drained, Failed, Finalized, Idle, Paused, Running};
-        let phase = [Idle, Running, Paused, Drained, Finalized, Failed].into_iter().find(|known| *known as u8 == phase);
-        let phase = phase.ok_or_else(|| r.bad("rotation phase"))?;
+        let phase = Phase::from_u8(phase).ok_or_else(|| r.bad("rotation phase"))?;
         let target = Generation(r.u32("target")?);
         let rollback_to = Some(Generation(r.u32("rollback target")?)).filter(|to| *to != Generation::METADATA);
         let flags = r.u8("rotation flags")?;
@@ -387,12 +411,7 @@ impl Rotation {
         let order = Self::decode_order(r)?;
         let pace =
             Pace { rate: r.u64("rate")?, adaptive: r.u8("pace mode")? != 0, factor_percent: r.u16("pace factor")? };
-        let verify = match r.u32("verification")? {
-            0 => VerifyMode::Off,
-            1_000_000 => VerifyMode::Full,
-            ppm if ppm < 1_000_000 => VerifyMode::Sample(ppm),
-            _ => return Err(r.bad("verification")),
-        };
+        let verify = VerifyMode::from_number(r.u32("verification")?).ok_or_else(|| r.bad("verification"))?;
         Ok(Rotation {
             id,
             phase,

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod envelope;
 pub mod generations;
 pub mod growth;
+pub mod handover;
 pub mod intents;
 pub mod layout;
 pub mod lives;

@@ -5,6 +5,7 @@ mod bounds;
 mod damage;
 mod document;
 mod growth;
+mod handover;
 mod roundtrip;
 mod sample;
 mod tables;

@@ -12,14 +12,15 @@ use crate::units::Generation;
 use crate::volume::life::{
     By, Clock, Destroyed, How, Reinstated, Retired, Revoked, Statement, Step, Verdict, wait_until,
 };
-use crate::volume::lifecycle::{NewKey, RotationSpec};
+use crate::volume::lifecycle::RotationSpec;
+use crate::volume::prepare::NewKey;
 use crate::volume::{Volume, VolumeError};
 
 /// How long a worker may take to end before a key is withdrawn all the same: half of what a revocation may take.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// As fast as it goes, whatever clients feel of it.
-const TOP: Pace = Pace { rate: 0, adaptive: false, factor_percent: 150 };
+pub const TOP: Pace = Pace { rate: 0, adaptive: false, factor_percent: 150 };
 
 /// What marking a key came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

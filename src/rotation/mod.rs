@@ -8,6 +8,8 @@
 //! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `life` | retire, destroy, compromise, revoke: what becomes of keys, and of the rotation with them |
+//! | `hand` | keys on their way to other replicas |
+//! | `share` | prepare, activate, abandon: a rotation of one replica among several |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
 //! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
@@ -15,12 +17,14 @@
 
 mod board;
 pub mod controller;
+mod hand;
 mod life;
 mod listen;
 pub mod order;
 pub mod pace;
+mod share;
 mod worker;
 
 pub use board::Progress;
 pub use controller::{Controller, StateName, Status};
-pub use life::{Compromised, Flight};
+pub use life::{Compromised, Flight, TOP};

@@ -13,6 +13,7 @@ use keymoult::units::{Generation, VolumeId};
 use serde_json::{Value, json};
 
 use super::fake::{Daemon, Fake};
+use super::replicas;
 use super::schema::Schemas;
 
 /// One request as `curl --unix-socket` would send it: status and body.
@@ -37,7 +38,8 @@ fn body_of(schema: &str) -> Value {
     match schema {
         "RotateStart" => {
             json!({"suite": "aes-128-xts", "order": {"kind": "ranges", "ranges": [{"first": 0, "end": 4096}]},
-            "pace": pace, "verify": "sample:0.5", "reason": "why", "hold_finalize": true})
+            "pace": pace, "verify": "sample:0.5", "reason": "why", "hold_finalize": true,
+            "together": {"one_at_a_time": true, "cold_proof": true, "deadline_s": 600, "on_deadline": "undo"}})
         }
         "PaceRequest" => json!({"pace": pace, "reason": "why"}),
         "VerifyRequest" => json!({"verify": "full", "reason": "why"}),
@@ -54,6 +56,15 @@ fn body_of(schema: &str) -> Value {
             json!({"path": "/srv/b", "recipients": ["age1x"], "threshold": 1, "label": "b", "reason": "why"})
         }
         "ReasonRequest" => json!({"reason": "why"}),
+        "PauseRequest" => json!({"here": true, "reason": "why"}),
+        "ExpelRequest" => json!({"node": "b", "reason": "why"}),
+        "AdmitRequest" => {
+            json!({"public": "keymoult-node:d:00:11", "role": "witness", "address": "d:7000", "reason": "why"})
+        }
+        "InviteRequest" => json!({"nodes": ["d"], "into": "/srv/d.invite", "reason": "why"}),
+        "PeerCheckRequest" => json!({"data": true, "bytes_per_s": 1 << 20, "reason": "why"}),
+        "FreezeRequest" => json!({"reason": "why"}),
+        "TokenRequest" => json!({"volume": "00000000-0000-4000-8000-000000000000", "node": "b", "reason": "why"}),
         "KeyRequest" => json!({"generation": 1, "reason": "why"}),
         "ScheduleRequest" => json!({"generation": 1, "after_s": 60, "break_glass": true, "reason": "why"}),
         "DestroyRequest" => {
@@ -73,7 +84,8 @@ fn schema_name(content: &Value) -> Option<String> {
 #[test]
 fn every_route_takes_and_gives_what_the_description_says() {
     let mut schemas = Schemas::new();
-    let daemon = Daemon::new();
+    let fake = Fake { peers: Some(replicas::everything()), ..Fake::default() };
+    let daemon = Daemon::of(fake, nix::unistd::geteuid().as_raw());
     let paths = schemas.document["paths"].as_object().unwrap().clone();
     let call = |schemas: &mut Schemas, path: &str| {
         for (method, operation) in paths[path].as_object().unwrap() {
@@ -218,7 +230,7 @@ fn the_clients_errors_are_the_daemons() {
         other => panic!("{other:?}"),
     }
     *daemon.fake.fault.lock().unwrap() = Some(ApiError::new(ErrorKind::Io, "a device failed").at("/dev/x"));
-    match client.pause("disk0", &ReasonRequest::default()) {
+    match client.pause("disk0", &PauseRequest::default()) {
         Err(ClientError::Daemon(error)) => {
             assert_eq!((error.error, error.code), (ErrorKind::Io, 7))
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use keymoult::control::api::*;
 use keymoult::control::audit::AuditLog;
+use keymoult::control::peers::{PeerOperations, no_peers};
 use keymoult::control::{Authorizer, Client, Door, Operations, Server};
 
 use crate::samples::{holder, plan, report, rewrapped, wrap};
@@ -23,6 +24,8 @@ pub struct Fake {
     pub fault: Mutex<Option<ApiError>>,
     /// Whether the check asked for and not yet looked at is a full one.
     pub check: Mutex<Option<bool>>,
+    /// The replicas of its volume; none: no peers are configured.
+    pub peers: Option<PeerStatus>,
 }
 
 impl Default for Fake {
@@ -32,12 +35,13 @@ impl Default for Fake {
             not_ready: false,
             fault: Mutex::new(None),
             check: Mutex::new(None),
+            peers: None,
         }
     }
 }
 
 impl Fake {
-    fn known(&self, volume: &str) -> Result<(), ApiError> {
+    pub fn known(&self, volume: &str) -> Result<(), ApiError> {
         let fault = self.fault.lock().unwrap().take();
         match fault {
             Some(fault) => Err(fault),
@@ -170,6 +174,7 @@ impl Operations for Fake {
                 active_generation: 2,
                 census: BTreeMap::from([(1, 3), (2, 1)]),
                 rotation: self.rotation.lock().unwrap().clone(),
+                peers: self.peers.clone(),
                 ..VolumeStatus::default()
             }],
         })
@@ -285,13 +290,13 @@ impl Operations for Fake {
         })
     }
 
-    fn pause(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn pause(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         self.act(volume, &[RotationState::Running, RotationState::Paused], |rotation| {
             rotation.state = RotationState::Paused
         })
     }
 
-    fn resume(&self, volume: &str, _: &ReasonRequest) -> Result<ActionResult, ApiError> {
+    fn resume(&self, volume: &str, _: &PauseRequest) -> Result<ActionResult, ApiError> {
         self.act(volume, &[RotationState::Running, RotationState::Paused], |rotation| {
             rotation.state = RotationState::Running
         })
@@ -409,6 +414,10 @@ impl Operations for Fake {
     fn export_escrow(&self, volume: &str, request: &EscrowRequest) -> Result<BackupResult, ApiError> {
         let path = request.path.clone();
         self.back_up(volume, &BackupRequest { path, ..BackupRequest::default() })
+    }
+
+    fn peers(&self) -> Result<&dyn PeerOperations, ApiError> {
+        self.peers.as_ref().map(|_| self as &dyn PeerOperations).ok_or_else(no_peers)
     }
 
     fn ready(&self) -> Result<(), ApiError> {

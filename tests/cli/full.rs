@@ -52,7 +52,7 @@ fn inside() {
         }
     }
     for _ in 0..50 {
-        assert_eq!(client.pause("disk0", &ReasonRequest::default()).unwrap().rotation.state, RotationState::Paused);
+        assert_eq!(client.pause("disk0", &PauseRequest::default()).unwrap().rotation.state, RotationState::Paused);
     }
     let back = client.rollback("disk0", &ReasonRequest::default()).unwrap();
     assert_eq!(back.rotation.state, RotationState::RollingBack);

@@ -7,6 +7,7 @@ mod fake;
 mod full;
 mod offline;
 mod peers;
+mod replicas;
 mod samples;
 mod schema;
 mod transcripts;

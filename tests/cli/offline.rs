@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use keymoult::control::api::{ReasonRequest, RotateStart};
+use keymoult::control::api::{PauseRequest, RotateStart};
 
 use super::fake::Daemon;
 
@@ -12,8 +12,8 @@ fn log() -> (Daemon, PathBuf) {
     let mut daemon = Daemon::new();
     let client = daemon.client();
     client.start("disk0", &RotateStart::default()).unwrap();
-    client.pause("disk0", &ReasonRequest { reason: Some("to \u{1b}[2J look".into()) }).unwrap();
-    client.resume("disk0", &ReasonRequest::default()).unwrap();
+    client.pause("disk0", &PauseRequest { here: false, reason: Some("to \u{1b}[2J look".into()) }).unwrap();
+    client.resume("disk0", &PauseRequest::default()).unwrap();
     daemon.stop();
     let path = daemon.dir.path().join("audit.jsonl");
     (daemon, path)

@@ -69,8 +69,8 @@ macro_rules! replays {
 }
 
 replays! {
-    api, arguments, audit, canary, config, envelope, generations, handshake, kek_uri, key_file, kmip, meta, record, replay_ring,
-    request, session, stamp, superblock, tags, transit, volume, wrap, wrapped
+    api, arguments, audit, canary, config, envelope, generations, handover, handshake, kek_uri, key_file, kmip, link, meta,
+    record, replay_ring, request, session, stamp, superblock, tags, transit, volume, wrap, wrapped
 }
 
 /// A target that allocates what an input asks for is caught, however short the input.

@@ -4,6 +4,7 @@
 
 mod control;
 mod keepers;
+mod links;
 mod nbd;
 mod structures;
 mod volumes;
@@ -29,6 +30,7 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "canary" => structures::canaries(),
         "stamp" => structures::stamps(),
         "wrapped" => structures::wraps(),
+        "handover" => structures::handovers(),
         "replay_ring" => structures::rings(),
         "volume" => volumes::changes(),
         "handshake" => nbd::handshakes(),
@@ -40,6 +42,7 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "wrap" => control::blobs(),
         "transit" => keepers::transit(),
         "kmip" => keepers::kmip(),
+        "link" => links::links(),
         "arguments" => control::arguments(),
         "config" => control::configurations(),
         "api" => control::bodies(),

@@ -10,9 +10,14 @@ mod bytes;
 pub mod certificates;
 mod daemon;
 mod map;
+pub mod mirror;
 mod nbd;
+pub mod netns;
 mod oracle;
+pub mod peers;
 mod process;
+pub mod proxy;
+pub mod quorum;
 mod volume;
 
 pub use bytes::{pattern, same};

@@ -8,13 +8,13 @@ pub const EDGES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "control", "cluster", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "units", "limits",
-            "latency",
+            "control", "cluster", "nbd", "rotation", "volume", "keys", "format", "engine", "crypto", "tls", "units",
+            "limits", "latency",
         ],
     ),
     ("control", &["cluster", "nbd", "rotation", "volume", "keys", "format", "crypto", "units", "limits"]),
-    ("cluster", &["format", "crypto", "sync", "units", "limits"]),
-    ("nbd", &["volume", "engine", "units", "limits", "latency"]),
+    ("cluster", &["format", "crypto", "tls", "sync", "units", "limits"]),
+    ("nbd", &["volume", "engine", "tls", "units", "limits", "latency"]),
     ("rotation", &["volume", "keys", "format", "engine", "crypto", "units", "limits", "latency"]),
     ("volume", &["keys", "format", "engine", "crypto", "sync", "units", "limits"]),
     ("keys", &["format", "crypto", "units", "limits"]),
@@ -24,6 +24,7 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("latency", &[]),
     ("limits", &["units"]),
     ("sync", &[]),
+    ("tls", &[]),
     ("units", &[]),
 ];
 

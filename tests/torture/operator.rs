@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use keymoult::control::api::{
-    ActionResult, ByteRange, ErrorKind, Order, Pace, PaceRequest, ReasonRequest, RotateStart, Verify, VerifyRequest,
+    ActionResult, ByteRange, ErrorKind, Order, Pace, PaceRequest, PauseRequest, ReasonRequest, RotateStart, Verify,
+    VerifyRequest,
 };
 use keymoult::control::{Client, ClientError};
 
@@ -121,8 +122,8 @@ impl Command {
         let reason = ReasonRequest::default();
         match self {
             Command::Start => client.start(name, &rotation(random)),
-            Command::Pause => client.pause(name, &reason),
-            Command::Resume => client.resume(name, &reason),
+            Command::Pause => client.pause(name, &PauseRequest::default()),
+            Command::Resume => client.resume(name, &PauseRequest::default()),
             Command::Pace => client.pace(name, &PaceRequest { pace: pace(random), reason: None }),
             Command::RollBack => client.rollback(name, &reason),
             Command::Finalize => client.finalize(name, &reason),
@@ -140,7 +141,8 @@ fn rotation(random: &mut u64) -> RotateStart {
         _ => Order::Sequential,
     };
     let hold_finalize = next(random).is_multiple_of(2);
-    RotateStart { suite: Some(suite.into()), order, pace: pace(random), verify, reason: None, hold_finalize }
+    let suite = Some(suite.into());
+    RotateStart { suite, order, pace: pace(random), verify, hold_finalize, ..RotateStart::default() }
 }
 
 /// From a crawl to as fast as it goes; mostly so that a volume of some MiB keeps a rotation busy for about a round.

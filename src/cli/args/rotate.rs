@@ -2,12 +2,16 @@
 //!
 //! Invariants: a pace given in part leaves the rest as it is ([`PaceArgs::apply`]); ranges are bytes, `end` exclusive.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::volume::{Cipher, check_plaintext};
 use crate::cli::failure::{Failure, bad_input};
 use crate::cli::size::{self, Rate, parse_rate};
-use crate::control::api::{ByteRange, Order, Pace, ReasonRequest, RotateStart, Verify};
+use crate::control::api::{
+    ByteRange, OnDeadline, Order, Pace, PauseRequest, ReasonRequest, RotateStart, Together, Verify,
+};
 
 /// The verbs of `rotate`.
 #[derive(Debug, Subcommand)]
@@ -24,9 +28,9 @@ pub enum RotateCommand {
     /// Wait until the rotation is done, and show how it goes
     Wait(WaitArgs),
     /// Hold the rotation
-    Pause(ReasonArgs),
+    Pause(PauseArgs),
     /// Let it go on
-    Resume(ReasonArgs),
+    Resume(PauseArgs),
     /// Change how fast it goes
     Pace {
         /// Export name of the volume
@@ -148,6 +152,9 @@ pub struct RotateArgs {
     /// Wait for `rotate finalize` once verified; until then there is a way back
     #[arg(long)]
     pub hold_finalize: bool,
+    /// How replicas take it together.
+    #[command(flatten)]
+    pub together: TogetherArgs,
     /// Allow --cipher none
     #[arg(long)]
     pub i_know_this_is_plaintext: bool,
@@ -166,6 +173,7 @@ impl RotateArgs {
             verify: self.verify,
             reason: self.reason.clone(),
             hold_finalize: self.hold_finalize,
+            together: self.together.request(),
         })
     }
 
@@ -183,6 +191,63 @@ impl RotateArgs {
                 Err(bad_input("no range is given").at("--order ranges").hint("add --range 0-1GiB"))
             }
         }
+    }
+}
+
+/// How the replicas of a volume take a rotation together; refused where there are none.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Of a volume with replicas")]
+pub struct TogetherArgs {
+    /// Re-encrypt one replica at a time
+    #[arg(long)]
+    pub one_at_a_time: bool,
+    /// Prove the new key by a fresh process with a new login to the keeper, on every node
+    #[arg(long)]
+    pub cold_proof: bool,
+    /// How long a step may wait for other nodes, such as 10min [default: never give up]
+    #[arg(long, value_name = "TIME", value_parser = parse_deadline)]
+    pub deadline: Option<Deadline>,
+    /// Go back then, while there is a way back; else there is an alarm only
+    #[arg(long, requires = "deadline")]
+    pub undo_on_deadline: bool,
+}
+
+/// How long a step may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Duration);
+
+impl TogetherArgs {
+    fn request(&self) -> Option<Together> {
+        let on_deadline = if self.undo_on_deadline { OnDeadline::Undo } else { OnDeadline::Alarm };
+        let (one_at_a_time, cold_proof) = (self.one_at_a_time, self.cold_proof);
+        let deadline_s = self.deadline.map(|deadline| deadline.0.as_secs());
+        let together = Together { one_at_a_time, cold_proof, deadline_s, on_deadline };
+        (together != Together::default()).then_some(together)
+    }
+}
+
+fn parse_deadline(text: &str) -> Result<Deadline, String> {
+    match size::parse_time(text)? {
+        Some(time) if time.as_secs() > 0 => Ok(Deadline(time)),
+        _ => Err("it is a second at least, such as 30s or 10min; leave it out to wait for ever".into()),
+    }
+}
+
+/// Arguments of `rotate pause` and `rotate resume`.
+#[derive(Clone, Debug, Args)]
+pub struct PauseArgs {
+    /// Which volume, and why.
+    #[command(flatten)]
+    pub of: ReasonArgs,
+    /// On this node alone, whoever leads
+    #[arg(long)]
+    pub here: bool,
+}
+
+impl PauseArgs {
+    /// The request body.
+    pub fn request(&self) -> PauseRequest {
+        PauseRequest { here: self.here, reason: self.of.reason.clone() }
     }
 }
 

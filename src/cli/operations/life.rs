@@ -27,13 +27,18 @@ const PROOFS: &str = "proofs";
 
 /// Whoever this thread acts for, now, and why.
 pub fn by(reason: String) -> By {
+    By { actor: user(), reason, now: words::now() }
+}
+
+/// Whoever this thread acts for.
+pub fn user() -> String {
     let actor = acting::actor();
     let process = actor.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
-    By { actor: format!("user {}{process}", actor.uid), reason, now: words::now() }
+    format!("user {}{process}", actor.uid)
 }
 
 /// What an operator who knows that it cannot be undone has to say.
-fn insist(break_glass: bool, given: Option<&String>, what: &str) -> Result<(), ApiError> {
+pub fn insist(break_glass: bool, given: Option<&String>, what: &str) -> Result<(), ApiError> {
     let said = given.is_some_and(|reason| !reason.trim().is_empty());
     match (break_glass, said) {
         (true, true) => Ok(()),
@@ -68,8 +73,8 @@ pub fn retire(ops: &DaemonOperations, volume: &str, request: &KeyRequest) -> Res
     let by = by(reason(request.reason.as_ref())?);
     let mut kept = PathBuf::new();
     let mut keep = |statement: &Statement, text: &str| {
-        kept = proof_path(&ops.state_dir, statement);
-        write_proof(&kept, text).map_err(VolumeError::io("keep the statement of retirement"))
+        kept = keep_statement(&ops.state_dir, statement, text)?;
+        Ok(())
     };
     let retired = served.controller.retire(generation, &by, &SystemClock::default(), &mut keep).map_err(failed)?;
     let digest = hex(&retired.digest);
@@ -262,6 +267,13 @@ pub fn key(ops: &DaemonOperations, entry: &Entry, extents: u64, opening: Option<
 
 fn proof_path(state_dir: &Path, statement: &Statement) -> PathBuf {
     state_dir.join(PROOFS).join(&statement.volume).join(format!("{}.json", statement.generation))
+}
+
+/// Keeps a statement of retirement, durably; gives its path.
+pub fn keep_statement(state_dir: &Path, statement: &Statement, text: &str) -> Result<PathBuf, VolumeError> {
+    let path = proof_path(state_dir, statement);
+    write_proof(&path, text).map_err(VolumeError::io("keep the statement of retirement"))?;
+    Ok(path)
 }
 
 /// Writes a file whole or not at all, for its owner alone, durably; an older one of the same name is replaced.

@@ -14,6 +14,8 @@ pub enum AlarmKind {
     SuiteDeprecated,
     /// Extents are under a suite that is forbidden.
     SuiteForbidden,
+    /// A peer is missing, refuses, or disagrees.
+    Peers,
 }
 
 impl AlarmKind {
@@ -24,6 +26,7 @@ impl AlarmKind {
             AlarmKind::KekUnavailable => "kek-unavailable",
             AlarmKind::SuiteDeprecated => "suite-deprecated",
             AlarmKind::SuiteForbidden => "suite-forbidden",
+            AlarmKind::Peers => "peers",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Together;
 use super::rotation::{Order, Pace, Verify};
 
 /// Body of `rotation/start` and `rotation/plan`.
@@ -26,6 +27,9 @@ pub struct RotateStart {
     /// Whether to wait for `finalize` once verified.
     #[serde(default)]
     pub hold_finalize: bool,
+    /// How the replicas of the volume take it together; absent for the defaults, and of a volume without replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
 }
 
 /// Body of `rotation/pace`.
@@ -51,7 +55,7 @@ pub struct VerifyRequest {
     pub reason: Option<String>,
 }
 
-/// Body of `rotation/pause`, `resume`, `rollback` and `finalize`.
+/// Body of `rotation/rollback` and `finalize`, and of acts on peers that take a reason alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {

@@ -1,19 +1,15 @@
-//! TLS: files in, a configuration and a stream out. No socket and no thread here.
+//! TLS of NBD: a configuration and a stream. No socket and no thread here.
 //!
-//! [`Files`] reads certificates and keys, [`Keeper`] holds what new connections use and lets it be exchanged, `verify`
-//! judges client certificates, [`Names`] says what a client is called, and `stream` turns ciphertext into bytes and back.
+//! [`Files`] says which files a server uses and makes a configuration of them, [`Keeper`] holds what new connections use and
+//! lets it be exchanged, and `stream` turns ciphertext into bytes and back. What others use, too, is in [`crate::tls`].
 //!
 //! Invariants: TLS 1.2 and 1.3 alone; no session is resumed and no early data taken, so every connection shows its
-//! certificate to the configuration of the day; a private key is read from a file that only its owner can read, and what
-//! was read of it is wiped.
+//! certificate to the configuration of the day.
 
-mod der;
 mod files;
 mod keeper;
-mod names;
 pub mod stream;
-mod verify;
 
-pub use files::{Files, TlsError};
+pub use crate::tls::{Names, TlsError};
+pub use files::Files;
 pub use keeper::Keeper;
-pub use names::Names;

@@ -14,7 +14,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{Error, ServerConfig};
 
-use super::names::Names;
+use super::Names;
 
 /// Bytes of plaintext in one record.
 pub const RECORD: usize = 16 << 10;

@@ -1,9 +1,11 @@
 //! Bodies of on-disk structures: those of the golden images, and one of each with a value in every field.
 
+use keymoult::crypto::Secret;
 use keymoult::format::COUNTER_MAX;
 use keymoult::format::codec::Writer;
 use keymoult::format::envelope::{GENERATIONS, HEAD, Kind, OVERHEAD, SUPERBLOCK, TAG_PAGE, peek};
-use keymoult::format::generations::GenerationTable;
+use keymoult::format::generations::{GenerationTable, KeyState};
+use keymoult::format::handover::{Founding, Handover, SharedKey};
 use keymoult::format::intents::{Commit, Image, Intent, Record};
 use keymoult::format::layout::{GENERATIONS_COPY, Place, SUPERBLOCK_A, SUPERBLOCK_B, WriteMode};
 use keymoult::format::superblock::Superblock;
@@ -120,6 +122,36 @@ pub fn wraps() -> Vec<Vec<u8>> {
     }
     let cut = out.bytes[..out.bytes.len() - 3].to_vec();
     vec![out.bytes, cut]
+}
+
+/// A handover, a founding of three keys of which the first is gone, and one that is cut.
+pub fn handovers() -> Vec<Vec<u8>> {
+    let handover = |generation: u32, len: usize| Handover {
+        generation: Generation(generation),
+        key_id: [generation as u8; 16],
+        suite: 1,
+        data_unit: 4096,
+        tweak_unit: 4096,
+        tweak_base: 0,
+        created: 7,
+        reason: "cryptoperiod".into(),
+        check: [9; 16],
+        key: Secret::filled(len, |bytes| bytes.fill(generation as u8)),
+    };
+    let shared = |generation, state, len| SharedKey {
+        handover: handover(generation, len),
+        state,
+        compromised: false,
+        activated: 8,
+        scheduled: 0,
+        bytes: 4096,
+    };
+    let keys = vec![shared(1, KeyState::Destroyed, 0), shared(2, KeyState::Empty, 64), shared(5, KeyState::Active, 64)];
+    let volume = seal().volume();
+    let founding = Founding { volume, size: 1 << 20, max_size: 2 << 20, extent_size: 65536, data_unit: 4096, keys };
+    let founding = founding.encode().expose().to_vec();
+    let cut = founding[..founding.len() - 3].to_vec();
+    vec![handover(7, 64).encode().expose().to_vec(), founding, cut]
 }
 
 fn wraps_of_first() -> Vec<keymoult::format::wrapped::Wrapped> {

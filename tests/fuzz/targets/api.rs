@@ -6,8 +6,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 
 use keymoult::control::api::{
-    ActionResult, ApiError, AuditPage, DaemonStatus, KeyList, PaceRequest, REASON_MAX, ReasonRequest, RotateStart,
-    Rotation, RotationPlan, VerifyRequest, VolumeList,
+    ActionResult, AdmitRequest, ApiError, AuditPage, DaemonStatus, ExpelRequest, KeyList, PaceRequest, PauseRequest,
+    PeerCheckStatus, PeerList, PeerStatus, REASON_MAX, ReasonRequest, RotateStart, Rotation, RotationPlan,
+    VerifyRequest, VolumeList,
 };
 use keymoult::control::door::{Knock, Reasoned};
 use keymoult::control::{Actor, Door, Object, Verb};
@@ -19,7 +20,7 @@ use crate::support::input::Input;
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let choice = input.index(12);
+    let choice = input.index(18);
     let body = input.rest();
     match choice {
         0 => request::<RotateStart>(body),
@@ -33,6 +34,12 @@ pub fn run(bytes: &[u8]) {
         8 => answer::<ActionResult>(body),
         9 => answer::<RotationPlan>(body),
         10 => answer::<ApiError>(body),
+        11 => request::<PauseRequest>(body),
+        12 => request::<ExpelRequest>(body),
+        13 => request::<AdmitRequest>(body),
+        14 => answer::<PeerStatus>(body),
+        15 => answer::<PeerList>(body),
+        16 => answer::<PeerCheckStatus>(body),
         _ => answer::<Rotation>(body),
     }
 }

@@ -12,10 +12,12 @@ mod canary;
 mod config;
 mod envelope;
 mod generations;
+mod handover;
 mod handshake;
 mod kek_uri;
 mod key_file;
 mod kmip;
+mod link;
 mod meta;
 mod record;
 mod replay_ring;
@@ -53,6 +55,7 @@ targets! {
     canary: 64 * KIB, 8;
     stamp: 64 * KIB, 8;
     wrapped: 64 * KIB, 8;
+    handover: 256 * KIB, 16;
     replay_ring: MIB, 512;
     volume: 24 * MIB, 64;
     handshake: MIB, 512;
@@ -64,6 +67,7 @@ targets! {
     wrap: 64 * KIB, 32;
     transit: 128 * KIB, 64;
     kmip: 64 * KIB, 8;
+    link: 64 * KIB, 64;
     arguments: 4 * MIB, 1024;
     config: MIB, 1024;
     api: MIB, 256;

@@ -1,4 +1,4 @@
-//! The little of DER that is read here: the purposes of a certificate, and the common name of a subject.
+//! The little of DER that is read here: purposes and end of a certificate, and the common name of a subject.
 //!
 //! What is read was parsed and verified by `webpki` before; here only fields are looked up that it does not hand out.
 //! Invariant: malformed bytes give `None`, never a panic.
@@ -8,6 +8,9 @@ const SET: u8 = 0x31;
 const OID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
 const EXTENSIONS: u8 = 0xa3;
+const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 /// The types of text a common name may have: UTF8String, PrintableString, IA5String.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
@@ -15,6 +18,8 @@ const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2.
 const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
+/// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1.
+const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 /// id-at-commonName, 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
@@ -50,7 +55,53 @@ impl<'a> Iterator for Elements<'a> {
 
 /// Whether a certificate says that it is for clients.
 pub fn is_for_clients(certificate: &[u8]) -> bool {
-    purposes(certificate).is_some_and(|mut purposes| purposes.any(|purpose| purpose == (OID, CLIENT_AUTH)))
+    is_for(certificate, CLIENT_AUTH)
+}
+
+/// Whether a certificate says that it is for servers.
+pub fn is_for_servers(certificate: &[u8]) -> bool {
+    is_for(certificate, SERVER_AUTH)
+}
+
+fn is_for(certificate: &[u8], wanted: &[u8]) -> bool {
+    purposes(certificate).is_some_and(|mut purposes| purposes.any(|purpose| purpose == (OID, wanted)))
+}
+
+/// When a certificate ends, seconds since 1970; `None` if it does not say so in a form RFC 5280 allows.
+pub fn ends(certificate: &[u8]) -> Option<u64> {
+    let body = Elements(Elements(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?;
+    // Serial number, signature algorithm, issuer, validity; a version may stand before them.
+    let mut fields = Elements(body).skip_while(|(tag, _)| *tag == VERSION).skip(3);
+    let validity = fields.next().filter(|(tag, _)| *tag == SEQUENCE)?.1;
+    let (tag, text) = Elements(validity).nth(1)?;
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    let year_len = match tag {
+        UTC_TIME => 2,
+        GENERALIZED_TIME => 4,
+        _ => return None,
+    };
+    if text.len() != year_len + 10 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (year, rest) = text.split_at(year_len);
+    let year: i64 = year.parse().ok()?;
+    let year = match (tag, year) {
+        (UTC_TIME, 50..) => 1900 + year,
+        (UTC_TIME, _) => 2000 + year,
+        _ => year,
+    };
+    let part = |at: usize| rest[2 * at..2 * at + 2].parse::<i64>().ok();
+    let (month, day) = (part(0).filter(|month| (1..=12).contains(month))?, part(1)?);
+    let seconds = ((days_before(year, month) + day - 1) * 24 + part(2)?) * 3600 + part(3)? * 60 + part(4)?;
+    u64::try_from(seconds).ok()
+}
+
+/// Days between 1970 and the first of a month, by the Gregorian calendar.
+fn days_before(year: i64, month: i64) -> i64 {
+    // Years that begin in March, so that a leap day is the last of its year.
+    let year = if month > 2 { year } else { year - 1 };
+    let days_of_months = (153 * ((month + 9) % 12) + 2) / 5;
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + days_of_months - 719_468
 }
 
 /// The extended key usages of a certificate; `None` if it has no such extension.
@@ -121,6 +172,26 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_certificate_is_read_in_both_forms() {
+        let of = |tag: u8, end: &[u8], version: &[u8]| {
+            let validity = element(SEQUENCE, &[element(UTC_TIME, b"200101000000Z"), element(tag, end)].concat());
+            let front = [version.to_vec(), element(2, &[1]), element(SEQUENCE, &[]), element(SEQUENCE, &[])].concat();
+            let body = element(SEQUENCE, &[front, validity].concat());
+            ends(&element(SEQUENCE, &body))
+        };
+        let version = element(VERSION, &[2, 1, 2]);
+        assert_eq!(of(UTC_TIME, b"700101000000Z", &version), Some(0));
+        assert_eq!(of(UTC_TIME, b"261128164500Z", &version), Some(1_795_884_300));
+        assert_eq!(of(GENERALIZED_TIME, b"21000301000000Z", &[]), Some(4_107_542_400), "2100 is no leap year");
+        assert_eq!(of(GENERALIZED_TIME, b"20240229235959Z", &[]), Some(1_709_251_199));
+        assert_eq!(of(GENERALIZED_TIME, b"99991231235959Z", &version), Some(253_402_300_799));
+        for bad in [&b"261128164500"[..], b"2611281645Z", b"261328164500Z", b"26112816450xZ", b"", b"Z"] {
+            assert_eq!(of(UTC_TIME, bad, &version), None);
+        }
+        assert_eq!(of(OCTETS, b"261128164500Z", &version), None);
+    }
+
+    #[test]
     fn no_truncation_and_no_length_panics() {
         let whole = certificate(&usage(&[], &[CLIENT_AUTH]));
         assert!((0..whole.len() - 1).all(|len| !is_for_clients(&whole[..len])));
@@ -129,6 +200,7 @@ mod tests {
                 let mut bent = whole.clone();
                 bent[at] = value;
                 is_for_clients(&bent);
+                ends(&bent);
                 common_name(&bent);
             }
         }

@@ -1,4 +1,4 @@
-//! What a client is called: the names in its certificate that allow lists are compared with.
+//! What the holder of a certificate is called: the names in it that allow lists are compared with.
 //!
 //! These are the DNS names of the subject alternative name, if the certificate has any; else the common name of its
 //! subject, if that is the only one, 1 to 255 bytes of UTF-8 without control characters. DNS names are compared without
@@ -36,6 +36,11 @@ impl Names {
         };
         let common = if dns.is_empty() { common() } else { None };
         Names { dns, common }
+    }
+
+    /// The DNS names.
+    pub fn dns(&self) -> impl Iterator<Item = &str> {
+        self.dns.iter().map(String::as_str)
     }
 
     /// Whether the client is called `name`.

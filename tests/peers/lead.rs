@@ -1,0 +1,55 @@
+//! Who leads, and who is a member: promote with the old lead stopped and coming back, expel, a witness's vote.
+
+use crate::support::peers::{Peers, PeersOptions, VOLUME};
+
+#[test]
+fn another_node_is_promoted_and_the_old_lead_follows_when_it_is_back() {
+    let mut peers = Peers::founded(&PeersOptions::default());
+    peers.kill_9("a");
+    peers.succeed("b", &["peer", "promote", VOLUME, "--reason", "a is down"]);
+    let status = peers.status("b");
+    assert_eq!((status["lead"].as_str(), status["epoch"].as_u64()), (Some("b"), Some(2)), "{status}");
+    peers.start("a");
+    peers.wait_for_agreement();
+    let refused = peers.refused("a", &["rotate", "start", VOLUME]);
+    assert!(refused.contains("b leads this volume (epoch 2)"), "{refused}");
+    peers.succeed("b", &["rotate", "start", VOLUME]);
+    peers.wait_for_step("finalized");
+}
+
+#[test]
+fn a_node_that_is_gone_for_good_is_expelled_and_the_others_go_on() {
+    let mut peers = Peers::founded(&PeersOptions::default());
+    peers.kill_9("c");
+    peers.succeed("a", &["peer", "expel", VOLUME, "c", "--reason", "burnt down"]);
+    peers.succeed("a", &["rotate", "start", VOLUME]);
+    peers.wait_for_step("finalized");
+    peers.start("c");
+    peers.wait("c knows that it is out", |peers| peers.status("c")["out"].is_string());
+    assert_eq!(peers.key("c", 2), None, "it got no key that was made without it");
+}
+
+#[test]
+fn two_replicas_and_a_witness_have_a_majority_without_one_replica() {
+    let options = PeersOptions { full: vec!["a", "b"], witnesses: vec!["w"], ..PeersOptions::default() };
+    let mut peers = Peers::founded(&options);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
+    peers.wait_for_step("active");
+    peers.kill_9("b");
+    peers.succeed("a", &["rotate", "rollback", VOLUME]);
+    peers.kill_9("a");
+    peers.start("b");
+    peers.succeed("b", &["peer", "promote", VOLUME, "--reason", "a is down"]);
+    assert_eq!(peers.status("b")["lead"], "b");
+    assert_eq!(peers.step("b"), "rolled-back", "the witness has remembered what a had decided");
+}
+
+#[test]
+fn without_a_majority_nobody_is_promoted() {
+    let mut peers = Peers::founded(&PeersOptions::default());
+    peers.kill_9("a");
+    peers.kill_9("c");
+    let said = peers.ask("b", &["peer", "promote", VOLUME, "--reason", "alone"]);
+    let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(peers.status("b")["lead"], "a", "{text}");
+}

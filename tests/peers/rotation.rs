@@ -1,0 +1,103 @@
+//! Rotations of three replicas as one act, on the good way and back.
+
+use crate::support::mirror::Mirror;
+use crate::support::peers::{Peers, PeersOptions, VOLUME};
+use crate::{state, wait_for_state};
+
+#[test]
+fn three_nodes_rotate_one_volume_under_a_mirroring_client() {
+    let peers = Peers::founded(&PeersOptions::default());
+    let mirror = Mirror::start(&peers, &peers.full(), 1);
+    let said = peers.succeed("a", &["rotate", "start", VOLUME, "--reason", "yearly"]);
+    assert!(said.contains('2'), "{said}");
+    peers.wait_for_step("finalized");
+    wait_for_state(&peers, 1, "empty");
+    for node in peers.full() {
+        assert_eq!(peers.key(&node, 2), Some(("active".into(), 256)), "{node}");
+        let status = peers.status(&node);
+        assert_eq!((status["lead"].as_str(), status["epoch"].as_u64()), (Some("a"), Some(1)), "{status}");
+        assert_eq!(status["change"]["reason"], "yearly");
+        assert_eq!(status["members"].as_array().map(Vec::len), Some(3));
+    }
+    mirror.goes_on(&peers, 50);
+    mirror.finish(&peers);
+    // One key: the content of one replica is readable under another's number.
+    let ids: Vec<String> = peers.full().iter().map(|node| peers.status(node)["committed"]["hash"].to_string()).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
+}
+
+#[test]
+fn a_rotation_goes_back_on_all_replicas_with_one_commit() {
+    let peers = Peers::founded(&PeersOptions::default());
+    let mirror = Mirror::start(&peers, &peers.full(), 2);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
+    peers.wait_for_step("active");
+    peers.succeed("a", &["rotate", "rollback", VOLUME, "--reason", "slow"]);
+    assert_eq!(peers.step("a"), "rolled-back", "it is on record when the command is answered");
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
+    peers.wait("all are back", |peers| {
+        peers.full().iter().all(|node| peers.key(node, 1) == Some(("active".into(), 256)))
+    });
+    mirror.finish(&peers);
+}
+
+#[test]
+fn commands_are_the_leads_and_a_pause_may_be_one_nodes_alone() {
+    let peers = Peers::founded(&PeersOptions::default());
+    let refused = peers.refused("b", &["rotate", "start", VOLUME]);
+    assert!(refused.contains("a leads this volume"), "{refused}");
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "128KiB"]);
+    peers.wait_for_step("active");
+    peers.succeed("b", &["rotate", "pause", VOLUME, "--here"]);
+    peers.wait("b holds", |peers| peers.rotation("b")["state"] == "paused");
+    assert_eq!(peers.rotation("c")["state"], "running");
+    peers.succeed("a", &["rotate", "pause", VOLUME]);
+    peers.wait("all hold", |peers| peers.full().iter().all(|node| peers.rotation(node)["state"] == "paused"));
+    peers.succeed("a", &["rotate", "pace", VOLUME, "--rate", "unlimited", "--fixed"]);
+    peers.succeed("a", &["rotate", "resume", VOLUME]);
+    peers.wait("a and c are drained", |peers| {
+        ["a", "c"].iter().all(|node| peers.key(node, 2) == Some(("active".into(), 256)))
+    });
+    assert_eq!((peers.rotation("b")["state"].as_str(), peers.step("a").as_str()), (Some("paused"), "active"));
+    let waits = peers.status("a")["waiting"].to_string();
+    assert!(waits.contains("\"b\""), "{waits}");
+    peers.succeed("b", &["rotate", "resume", VOLUME, "--here"]);
+    peers.wait_for_step("finalized");
+}
+
+#[test]
+fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
+    let peers = Peers::founded(&PeersOptions::default());
+    let backup = peers.folder().join("backup");
+    peers.succeed("c", &["volume", "header-backup", VOLUME, "--to", backup.to_str().unwrap()]);
+    peers.succeed("a", &["rotate", "start", VOLUME]);
+    peers.wait_for_step("finalized");
+    wait_for_state(&peers, 1, "empty");
+    peers.succeed("a", &["key", "retire", VOLUME, "1"]);
+    wait_for_state(&peers, 1, "disabled");
+    peers.succeed("a", &["key", "schedule", VOLUME, "1", "--now", "--i-know-this-cannot-be-undone", "--reason", "test"]);
+    wait_for_state(&peers, 1, "scheduled");
+    let refused = peers.refused("a", &["key", "destroy", VOLUME, "1"]);
+    assert!(refused.contains('c') && refused.contains("backup"), "{refused}");
+    assert_eq!(state(&peers, "a", 1), "scheduled");
+    peers.succeed(
+        "a",
+        &["key", "destroy", VOLUME, "1", "--despite-holders", "--reason", "the backup is shredded"],
+    );
+    wait_for_state(&peers, 1, "destroyed");
+}
+
+#[test]
+fn a_revoked_key_leaves_memory_on_every_reachable_node() {
+    let peers = Peers::founded(&PeersOptions::default());
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
+    peers.wait_for_step("active");
+    peers.succeed("a", &["key", "revoke", VOLUME, "1", "--reason", "stolen"]);
+    wait_for_state(&peers, 1, "revoked");
+    for node in peers.full() {
+        assert!(peers.connect(&node).read(8 << 20, 4096).is_err(), "{node} still reads under a withdrawn key");
+    }
+    peers.succeed("a", &["key", "reinstate", VOLUME, "1", "--break-glass", "--reason", "found"]);
+    wait_for_state(&peers, 1, "draining");
+    assert!(peers.connect("b").read(8 << 20, 4096).is_ok());
+}
