@@ -5,6 +5,7 @@
 //! nothing in here.
 
 pub mod codec;
+pub mod compare;
 pub mod durable;
 pub mod founding;
 pub mod identity;
