@@ -2,6 +2,9 @@
 //!
 //! Invariants: as [`crate::control::peers`]; what cannot be undone takes a reason, which the routes have asked for already.
 
+use std::sync::Arc;
+
+use super::check::Drive;
 use super::commands::{Asked, wish};
 use super::{Peers, Seat, view};
 use crate::cli::words;
@@ -111,14 +114,27 @@ impl PeerOperations for Peers {
         super::invite::make(self, volume, request)
     }
 
-    fn check(&self, volume: &str, _: &PeerCheckRequest) -> Result<PeerCheckStatus, ApiError> {
-        self.find(volume)?;
-        Err(ApiError::new(ErrorKind::Unsupported, "replicas cannot be compared by this build"))
+    fn check(&self, volume: &str, request: &PeerCheckRequest) -> Result<PeerCheckStatus, ApiError> {
+        let seat = self.find(volume)?;
+        let served = self.served(volume)?;
+        let view =
+            seat.view().ok_or_else(|| ApiError::new(ErrorKind::State, "the volume has no record of its peers yet"))?;
+        let drive = Drive {
+            me: self.plan.node.clone(),
+            served: Arc::clone(served),
+            post: Arc::clone(&self.post),
+            door: Arc::clone(&self.door),
+            replicas: view.durable.committed.record.full().map(|member| member.name.clone()).collect(),
+        };
+        if drive.replicas.len() < 2 {
+            return Err(ApiError::new(ErrorKind::State, "there is one replica alone: nothing to compare it with"));
+        }
+        seat.comparison.start(drive, request)
     }
 
     fn check_status(&self, volume: &str) -> Result<PeerCheckStatus, ApiError> {
-        self.find(volume)?;
-        Err(ApiError::new(ErrorKind::Unsupported, "replicas cannot be compared by this build"))
+        let status = self.find(volume)?.comparison.status();
+        Ok(PeerCheckStatus { volume: volume.into(), ..status })
     }
 
     fn freeze(&self, _: &FreezeRequest) -> Result<PeerFrozen, ApiError> {

@@ -68,6 +68,8 @@ pub fn driver(
         Workers::start(&tools, inputs).map(|workers| (tools, workers))
     });
     let hands = hands.transpose().map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
+    let answerer = wanted.served.as_ref().map(|(served, _)| Answerer::start(served, post)).transpose();
+    let answerer = answerer.map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
     let shown = Arc::new(Mutex::new(Shown { alarms: alarms.clone(), out: chair.why_out(), ..Shown::default() }));
     Ok(Driver {
         name: wanted.name.clone(),
@@ -78,6 +80,8 @@ pub fn driver(
         post: Arc::clone(post),
         door: Arc::clone(start.door),
         hands,
+        answerer,
+        comparison: Arc::default(),
         alarms,
         shown,
     })

@@ -8,12 +8,14 @@
 //! copy for one node, in the name of cluster, volume, maker and receiver; lengths are bounded before anything is copied.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Peers;
 use crate::cli::config::PeersPlan;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, bad_input};
 use crate::cli::files;
+use crate::cli::operations::Served;
 use crate::cluster::identity::{NodeKeys, NodePublic};
 use crate::cluster::name::NodeName;
 use crate::cluster::record::{CLUSTER_MAX, MEMBERS_MAX};
@@ -190,9 +192,10 @@ fn opened(plan: &PeersPlan, keys: &NodeKeys, bytes: &[u8]) -> Result<Founding, F
 }
 
 impl Peers {
-    fn served(&self, volume: &str) -> Result<&crate::cli::operations::Served, ApiError> {
+    /// A served volume.
+    pub(super) fn served(&self, volume: &str) -> Result<&Arc<Served>, ApiError> {
         let served = self.volumes.iter().find(|served| served.name == volume);
-        served.map(|served| &**served).ok_or_else(|| ApiError::no_such_volume(volume))
+        served.ok_or_else(|| ApiError::no_such_volume(volume))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `founding` | the first record of a volume, and starting a seat |
 //! | `progress`, `view`, `alarms` | what is told of a replica to peers and to operators |
 //! | `commands`, `together`, `acts` | an operator's commands: on the rotation and keys, and on the peers themselves |
+//! | `check` | comparing replicas |
 //! | `invite` | what another replica is made from |
 //!
 //! Invariants: clients' I/O waits for nothing in here; a volume that is not replicated behaves as without peers; nothing is on record
@@ -17,6 +18,7 @@
 
 mod acts;
 mod alarms;
+mod check;
 mod cold;
 mod commands;
 mod converge;
@@ -55,6 +57,7 @@ use crate::control::api::{Alarm, ApiError, ErrorKind};
 use crate::control::door::Door;
 use crate::crypto::Suite;
 use crate::units::{Generation, VolumeId};
+use check::Comparison;
 use cold::Cold;
 use post::{INBOX_MAX, Post};
 use seat::{Driver, Input, Shown};
@@ -65,6 +68,7 @@ pub struct Seat {
     volume: VolumeId,
     inputs: SyncSender<Input>,
     shown: Arc<Mutex<Shown>>,
+    comparison: Arc<Comparison>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,6 +79,7 @@ pub struct Peers {
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
     volumes: Vec<Arc<Served>>,
+    door: Arc<Door>,
 }
 
 /// What peers are started with.
@@ -113,6 +118,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
             volume: wanted.volume,
             inputs,
             shown: Arc::clone(&driver.shown),
+            comparison: Arc::clone(&driver.comparison),
             thread: Mutex::new(None),
         });
         drivers.push((Arc::clone(&seat), driver, inbox));
@@ -122,7 +128,8 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     for (seat, driver, inbox) in drivers {
         run(&seat, driver, inbox)?;
     }
-    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec() })))
+    let door = Arc::clone(start.door);
+    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec(), door })))
 }
 
 /// A seat that the plan wants.
@@ -226,6 +233,7 @@ impl Seat {
     }
 
     fn stop(&self) {
+        self.comparison.stop();
         // A full inbox is being worked on: there is room soon, or nobody at the other end.
         let _ = self.inputs.send(Input::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

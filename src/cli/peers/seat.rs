@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarms::SeatAlarms;
+use super::check::{Answerer, Comparison};
 use super::hands::{Tools, Workers};
 use super::notary::{Context, NodeNotary};
 use super::post::Post;
@@ -105,6 +106,10 @@ pub struct Driver {
     pub door: Arc<Door>,
     /// The volume's side; a witness has none.
     pub hands: Option<(Arc<Tools>, Workers)>,
+    /// Who answers questions of a comparison; a witness has nothing to say.
+    pub answerer: Option<Answerer>,
+    /// The comparison that this node drives.
+    pub comparison: Arc<Comparison>,
     /// Alarms that its start gave cause for.
     pub alarms: SeatAlarms,
     /// What others see.
@@ -183,8 +188,19 @@ impl Running {
                 self.step(Event::Down(peer));
             }
             Event::Done(Local::Converge { record, may_drain }, done) => self.converged(record, may_drain, done),
+            Event::Heard(from, Message { body: Body::Check(payload), .. }) => self.compare(from, payload),
             Event::Heard(from, message) if matches!(self.driver.chair, Chair::Waiting(_)) => self.begin(from, message),
             event => self.step(event),
+        }
+    }
+
+    /// A question or an answer of a comparison: of a member's alone.
+    fn compare(&self, from: NodeName, payload: Vec<u8>) {
+        let Some(node) = self.driver.chair.node() else { return };
+        let member = node.durable().committed.record.member(&from).map(|member| member.role);
+        let (Some(role), false) = (member, self.driver.comparison.heard(&from, &payload)) else { return };
+        if let Some(answerer) = &self.driver.answerer {
+            answerer.ask(from, role, payload);
         }
     }
 
