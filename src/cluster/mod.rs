@@ -4,6 +4,7 @@
 //! Invariants: no plaintext key and no data pass through here; nothing is acknowledged that is not durable; client I/O waits for
 //! nothing in here.
 
+pub mod coordinator;
 pub mod durable;
 pub mod message;
 pub mod name;
