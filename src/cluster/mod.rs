@@ -6,6 +6,8 @@
 
 pub mod coordinator;
 pub mod durable;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod message;
 pub mod name;
 pub mod node;

@@ -211,7 +211,7 @@ impl Coordinator for MemoryCoordinator {
             let past = shown.max(record).max(before).max(at_least);
             let epoch = match content.leads.get(&volume) {
                 Some(lead) if lead.epoch > at_least => lead.epoch,
-                _ => past + 1,
+                _ => past.checked_add(1).ok_or_else(|| CoordinatorError::Other("there is no higher epoch".into()))?,
             };
             content.leads.insert(volume, Lead { node: name.clone(), epoch });
             content.epochs.insert(volume, epoch);
