@@ -136,6 +136,14 @@ impl Etcd {
         succeed(&mut self.control_at(&self.endpoints(), args))
     }
 
+    /// Writes any bytes under a key.
+    pub fn put(&self, key: &str, value: &[u8]) {
+        let path = self.path(&format!("value{}", self.next()));
+        std::fs::write(&path, value).unwrap();
+        let mut command = self.control_at(&self.endpoints(), &["put", key]);
+        assert!(command.stdin(File::open(path).unwrap()).status().unwrap().success());
+    }
+
     /// Waits until a write succeeds.
     pub fn settle(&self) {
         let start = Instant::now();

@@ -67,8 +67,15 @@ impl From<&Error> for Fault {
     }
 }
 
-/// Whether an error is about who is trusted. The other side's refusal comes as an alert, after the handshake in TLS 1.3.
+/// What rustls says when the other side has refused; HTTP/2 passes on its words alone.
+const ALERT: &str = "received fatal alert";
+
+/// Whether an error is about who is trusted. The other side's refusal comes as an alert, after the handshake in TLS 1.3; sometimes the
+/// connection breaks before it is read, and only the next attempt tells.
 fn is_trust(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.to_string().starts_with(ALERT) {
+        return true;
+    }
     let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
         let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
         inner.downcast_ref::<rustls::Error>()
@@ -79,7 +86,6 @@ fn is_trust(error: &(dyn std::error::Error + 'static)) -> bool {
             rustls::Error::InvalidCertificate(_)
                 | rustls::Error::NoCertificatesPresented
                 | rustls::Error::InvalidCertRevocationList(_)
-                | rustls::Error::AlertReceived(_)
         )
     )
 }
@@ -116,7 +122,7 @@ impl Fault {
         !matches!(self, Fault::Denied(_) | Fault::Other(_))
     }
 
-    /// The one that says more of two endpoints' faults: one that answers knows more than one that does not.
+    /// The one that says more of two endpoints' faults: one that answers knows more than one that does not; else the first.
     pub fn more_telling(self, than: Option<Fault>) -> Fault {
         let rank = |fault: &Fault| match fault {
             Fault::Unreachable(_) | Fault::LeaseLost => 0,
@@ -125,7 +131,7 @@ impl Fault {
             Fault::Denied(_) | Fault::Other(_) => 3,
         };
         match than {
-            Some(other) if rank(&other) > rank(&self) => other,
+            Some(other) if rank(&other) >= rank(&self) => other,
             _ => self,
         }
     }
@@ -167,6 +173,7 @@ mod tests {
     fn an_endpoint_that_answers_tells_more() {
         let (away, undecided) = (Fault::Unreachable("refused".into()), Fault::NoQuorum("no leader".into()));
         assert_eq!(away.clone().more_telling(Some(undecided.clone())), undecided);
-        assert_eq!(undecided.clone().more_telling(Some(away)), undecided);
+        assert_eq!(undecided.clone().more_telling(Some(away.clone())), undecided);
+        assert_eq!(Fault::Unreachable("no answer in time".into()).more_telling(Some(away.clone())), away);
     }
 }
