@@ -30,6 +30,7 @@ use serde::Deserialize;
 
 use super::super::names::check_name;
 use super::VolumePlan;
+use super::etcd::{EtcdPlan, FileEtcd};
 use crate::cluster::identity::{NodeName, NodePublic, Role};
 use crate::cluster::link::{LinkFiles, PEERS_MAX, PeerAddress, is_cluster};
 use crate::units::VolumeId;
@@ -66,6 +67,8 @@ pub struct PeersPlan {
     pub members: Vec<MemberPlan>,
     /// Volumes that this node has a vote on, and no replica of.
     pub witnessed: Vec<Witnessed>,
+    /// The coordinator, if there is one.
+    pub etcd: Option<EtcdPlan>,
 }
 
 /// A volume that this node has a vote on.
@@ -130,6 +133,7 @@ pub struct FilePeers {
     member: Vec<FileMember>,
     #[serde(default)]
     witness: Vec<FileWitness>,
+    etcd: Option<FileEtcd>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +167,7 @@ impl FilePeers {
         let members = self.member.iter().map(FileMember::plan).collect::<Result<Vec<_>, _>>()?;
         check(&node, &lead, &members)?;
         let witnessed = self.witness.iter().map(FileWitness::plan).collect::<Result<Vec<_>, _>>()?;
+        let etcd = self.etcd.as_ref().map(FileEtcd::plan).transpose()?;
         let files = LinkFiles {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
@@ -170,7 +175,7 @@ impl FilePeers {
             revoked: self.revoked.clone(),
         };
         let (cluster, identity) = (self.cluster.clone(), self.identity.clone());
-        Ok(PeersPlan { cluster, node, lead, listen, files, identity, members, witnessed })
+        Ok(PeersPlan { cluster, node, lead, listen, files, identity, members, witnessed, etcd })
     }
 }
 

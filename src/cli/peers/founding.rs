@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::alarms::SeatAlarms;
+use super::guard::{Leave, Watch};
 use super::hands::{Tools, Workers};
 use super::notary::NodeNotary;
 use super::post::Post;
@@ -41,6 +42,7 @@ pub fn driver(
     post: &Arc<Post>,
     wanted: &WantedSeat,
     inputs: &SyncSender<Input>,
+    leave: Option<&Arc<Leave>>,
 ) -> Result<Driver, Failure> {
     let notary = NodeNotary::new(Arc::clone(keys));
     let shelf = Shelf::new(&start.plan.state_dir, wanted.volume)
@@ -71,6 +73,18 @@ pub fn driver(
     let answerer = wanted.served.as_ref().map(|(served, _)| Answerer::start(served, post)).transpose();
     let answerer = answerer.map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
     let shown = Arc::new(Mutex::new(Shown { alarms: alarms.clone(), out: chair.why_out(), ..Shown::default() }));
+    let guard = leave.map(|leave| {
+        let watch = Watch {
+            leave: Arc::clone(leave),
+            me: plan.node.clone(),
+            may_lead: wanted.served.is_some(),
+            goes_first: plan.lead == plan.node,
+            seat: inputs.clone(),
+            shown: Arc::clone(&shown),
+        };
+        watch.start()
+    });
+    let guard = guard.transpose().map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
     Ok(Driver {
         name: wanted.name.clone(),
         me: plan.node.clone(),
@@ -81,6 +95,7 @@ pub fn driver(
         door: Arc::clone(start.door),
         hands,
         answerer,
+        guard,
         comparison: Arc::default(),
         alarms,
         shown,
@@ -94,7 +109,7 @@ fn seated(
     shelf: &Shelf,
     wanted: &WantedSeat,
 ) -> Result<Chair, Failure> {
-    let node = |durable| Chair::Seated(Box::new(Node::new(plan.node.clone(), durable, suites(), words::now())));
+    let node = |durable| Chair::Seated(Box::new(node_of(plan, durable)));
     let durable = match shelf.load() {
         Ok(Some(durable)) => durable,
         Ok(None) => return first(start, plan, notary, shelf, wanted),
@@ -140,7 +155,13 @@ fn first(
     noted.map_err(Failure::from)?;
     let saved = shelf.save(&durable);
     saved.map_err(|error| Failure::from_error(Exit::Io, &error).at(format!("volume {}", wanted.name)))?;
-    Ok(Chair::Seated(Box::new(Node::new(plan.node.clone(), durable, suites(), words::now()))))
+    Ok(Chair::Seated(Box::new(node_of(plan, durable))))
+}
+
+/// The state machine of what is durable; with a coordinator that stands guard, if one is configured.
+fn node_of(plan: &PeersPlan, durable: Durable) -> Node {
+    let node = Node::new(plan.node.clone(), durable, suites(), words::now());
+    if plan.etcd.is_some() { node.guarded() } else { node }
 }
 
 fn member_names(record: &Keyring) -> String {

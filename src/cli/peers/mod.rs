@@ -11,6 +11,7 @@
 //! | `progress`, `view`, `alarms` | what is told of a replica to peers and to operators |
 //! | `commands`, `together`, `acts` | an operator's commands: on the rotation and keys, and on the peers themselves |
 //! | `check` | comparing replicas |
+//! | `guard` | a coordinator beside a seat: who leads, and records published |
 //! | `invite` | what another replica is made from |
 //!
 //! Invariants: clients' I/O waits for nothing in here; a volume that is not replicated behaves as without peers; nothing is on record
@@ -23,6 +24,7 @@ mod cold;
 mod commands;
 mod converge;
 mod founding;
+mod guard;
 mod hands;
 mod invite;
 mod notary;
@@ -49,6 +51,7 @@ use super::config::{PeersPlan, ServePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::operations::Served;
+use crate::cluster::coordinator::Coordinator;
 use crate::cluster::identity::NodeKeys;
 use crate::cluster::link::{Capabilities, LinkConfig, Links};
 use crate::cluster::node::{By, Command, Refused, View, Waiting};
@@ -59,6 +62,7 @@ use crate::crypto::Suite;
 use crate::units::{Generation, VolumeId};
 use check::Comparison;
 use cold::Cold;
+use guard::Leave;
 use post::{INBOX_MAX, Post};
 use seat::{Driver, Input, Shown};
 
@@ -69,6 +73,7 @@ pub struct Seat {
     inputs: SyncSender<Input>,
     shown: Arc<Mutex<Shown>>,
     comparison: Arc<Comparison>,
+    leave: Option<Arc<Leave>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -79,6 +84,7 @@ pub struct Peers {
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
     volumes: Vec<Arc<Served>>,
+    coordinator: Option<(Arc<dyn Coordinator>, usize)>,
     door: Arc<Door>,
 }
 
@@ -100,6 +106,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     let Some(plan) = &start.plan.peers else { return Ok(None) };
     plan.warnings().iter().for_each(|what| tracing::warn!(what, "peers"));
     let keys = Arc::new(invite::read_identity(plan)?);
+    let coordinator = coordinator(start, plan)?;
     let post = Arc::new(Post::default());
     let mut inboxes = BTreeMap::new();
     let mut waiting = Vec::new();
@@ -112,13 +119,17 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     let mut seats = BTreeMap::new();
     let mut drivers = Vec::new();
     for (wanted, inputs, inbox) in waiting {
-        let driver = founding::driver(start, plan, &keys, &post, &wanted, &inputs)?;
+        let leave = coordinator
+            .as_ref()
+            .map(|(coordinator, concurrent)| Arc::new(Leave::new(Arc::clone(coordinator), wanted.volume, *concurrent)));
+        let driver = founding::driver(start, plan, &keys, &post, &wanted, &inputs, leave.as_ref())?;
         let seat = Arc::new(Seat {
             name: wanted.name.clone(),
             volume: wanted.volume,
             inputs,
             shown: Arc::clone(&driver.shown),
             comparison: Arc::clone(&driver.comparison),
+            leave,
             thread: Mutex::new(None),
         });
         drivers.push((Arc::clone(&seat), driver, inbox));
@@ -129,7 +140,15 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
         run(&seat, driver, inbox)?;
     }
     let door = Arc::clone(start.door);
-    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec(), door })))
+    Ok(Some(Arc::new(Peers {
+        plan: plan.clone(),
+        keys,
+        post,
+        seats,
+        volumes: start.volumes.to_vec(),
+        coordinator,
+        door,
+    })))
 }
 
 /// A seat that the plan wants.
@@ -158,6 +177,19 @@ fn wanted(start: &Start<'_>, plan: &PeersPlan) -> Vec<WantedSeat> {
     });
     let witness = plan.witnessed.iter();
     full.chain(witness.map(|it| WantedSeat { name: it.name.clone(), volume: it.volume, served: None })).collect()
+}
+
+/// The coordinator, and how many volumes may rotate at a time; none if none is configured.
+fn coordinator(start: &Start<'_>, plan: &PeersPlan) -> Result<Option<(Arc<dyn Coordinator>, usize)>, Failure> {
+    let Some(etcd) = &plan.etcd else { return Ok(None) };
+    let memory = start.plan.state_dir.join("peers").join("etcd.seen");
+    if let Some(folder) = memory.parent() {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|error| Failure::from_error(Exit::Io, &error).at(folder.display().to_string()))?;
+    }
+    let opened = etcd.open(&plan.cluster, &plan.node, &memory);
+    let opened = opened.map_err(|error| Failure::from_error(Exit::Unreachable, &error).at("the coordinator"))?;
+    Ok(Some((opened, etcd.concurrent)))
 }
 
 fn links(plan: &PeersPlan, post: &Arc<Post>, volumes: usize) -> Result<Links, Failure> {

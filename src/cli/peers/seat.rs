@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::alarms::SeatAlarms;
 use super::check::{Answerer, Comparison};
+use super::guard::{Guard, Order};
 use super::hands::{Tools, Workers};
 use super::notary::{Context, NodeNotary};
 use super::post::Post;
@@ -46,6 +47,8 @@ pub enum Input {
     Ask(Command, Wish, SyncSender<Result<String, Refused>>),
     /// A DEK is at hand, or cannot be had.
     Fetched(Generation, Result<(), String>),
+    /// What is the matter with the coordinator, if anything is.
+    Coordinator(Option<String>),
     /// The daemon ends.
     Stop,
 }
@@ -108,6 +111,8 @@ pub struct Driver {
     pub hands: Option<(Arc<Tools>, Workers)>,
     /// Who answers questions of a comparison; a witness has nothing to say.
     pub answerer: Option<Answerer>,
+    /// The coordinator, where one stands guard over records.
+    pub guard: Option<Guard>,
     /// The comparison that this node drives.
     pub comparison: Arc<Comparison>,
     /// Alarms that its start gave cause for.
@@ -166,6 +171,7 @@ impl Running {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Input::Event(event)) => self.hear(event),
                 Ok(Input::Ask(command, wish, answer)) => self.ask(command, wish, answer),
+                Ok(Input::Coordinator(trouble)) => self.coordinator(trouble),
                 Ok(Input::Fetched(generation, fetched)) => self.fetched(generation, &fetched),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -191,6 +197,18 @@ impl Running {
             Event::Heard(from, Message { body: Body::Check(payload), .. }) => self.compare(from, payload),
             Event::Heard(from, message) if matches!(self.driver.chair, Chair::Waiting(_)) => self.begin(from, message),
             event => self.step(event),
+        }
+    }
+
+    fn coordinator(&mut self, trouble: Option<String>) {
+        match trouble {
+            None => self.alarms.clear("coordinator"),
+            Some(why) => {
+                let what = format!("no change goes forward while the coordinator cannot be asked: {why}");
+                if self.alarms.raise("coordinator", &what, words::now()) {
+                    tracing::error!(name = self.driver.name, what, "alarm");
+                }
+            }
         }
     }
 
@@ -282,7 +300,9 @@ impl Running {
     fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
         self.alarms.clear("founding");
         let (me, now) = (self.driver.me.clone(), words::now());
-        self.driver.chair = Chair::Seated(Box::new(Node::new(me, durable, super::suites(), now)));
+        let node = Node::new(me, durable, super::suites(), now);
+        let node = if self.driver.guard.is_some() { node.guarded() } else { node };
+        self.driver.chair = Chair::Seated(Box::new(node));
         for (peer, suites) in self.links.clone() {
             self.step(Event::Up(peer, suites));
         }
@@ -362,9 +382,14 @@ impl Running {
         match action {
             Action::Send(to, message, None) => drop(self.driver.post.send(&to, &message)),
             Action::Send(to, message, Some(generation)) => self.send_sealed(to, message, generation),
-            Action::Guard(ticket, ..) => {
-                events.push_back(Event::Guarded(ticket, Err("no coordinator is configured".into())));
-            }
+            Action::Guard(ticket, previous, signed) => match &self.driver.guard {
+                Some(guard) => {
+                    let is_safe =
+                        self.saved.as_ref().is_some_and(|saved| makes_safe(&saved.committed.record, &signed.record));
+                    guard.publish(Order { ticket, previous, signed, is_safe });
+                }
+                None => events.push_back(Event::Guarded(ticket, Err("no coordinator is configured".into()))),
+            },
             Action::Local(local) => self.order(local),
             Action::Answer(ticket, answer) => {
                 // Whoever asked may have gone.

@@ -51,6 +51,7 @@ fn plan(me: &NodeKeys, others: &[&NodeKeys]) -> PeersPlan {
         identity: "id".into(),
         members: std::iter::once(me).chain(others.iter().copied()).map(member).collect(),
         witnessed: Vec::new(),
+        etcd: None,
     }
 }
 
