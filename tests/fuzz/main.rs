@@ -69,7 +69,7 @@ macro_rules! replays {
 }
 
 replays! {
-    api, arguments, audit, canary, config, envelope, generations, handshake, kek_uri, key_file, kmip, meta, record, replay_ring,
+    api, arguments, audit, canary, config, envelope, generations, handshake, kek_uri, key_file, kmip, meta, peers, record, replay_ring,
     request, session, stamp, superblock, tags, transit, volume, wrap, wrapped
 }
 

@@ -17,6 +17,7 @@ mod kek_uri;
 mod key_file;
 mod kmip;
 mod meta;
+mod peers;
 mod record;
 mod replay_ring;
 mod request;
@@ -68,4 +69,5 @@ targets! {
     config: MIB, 1024;
     api: MIB, 256;
     audit: MIB, 64;
+    peers: MIB, 256;
 }
