@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::WINDOW_MAX;
 use super::doubt::{Doubt, Held, Verdict, is_equal};
 use super::report::{Cursor, Finding, FindingKind, LeftOut, Outcome, Report};
-use super::wire::{Answer, Ask, CheckId, CheckKey, Digest, Question, Reply, Shape};
-use super::{BLOCK, WINDOW_MAX};
+use super::span::{Span, Subject};
+use super::wire::{Answer, Ask, CheckId, CheckKey, Question, Reply, Shape};
 use crate::cluster::name::NodeName;
 use crate::units::Generation;
 
@@ -13,8 +14,6 @@ use crate::units::Generation;
 const MAP_WINDOW: u64 = 1 << 16;
 /// Extents a digest of it speaks of at first.
 const MAP_STEP: u64 = 256;
-/// How many times finer the next look is.
-const FINER: u64 = 16;
 /// Milliseconds a replica has for an answer.
 const PATIENCE: u64 = 30_000;
 /// Milliseconds before a replica that could not answer is asked again.
@@ -25,52 +24,6 @@ const ASKS: u32 = 3;
 const AGAIN: u64 = 500;
 /// Doubtful stretches kept at a time; before there are more, those are looked at.
 const DOUBTS_MAX: usize = 64;
-
-/// A range, to be compared `step` by `step`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) subject: Subject,
-    pub(super) first: u64,
-    pub(super) end: u64,
-    pub(super) step: u64,
-}
-
-/// What a range is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
-    /// Extents, and which generation encrypts them.
-    Map,
-    /// Bytes, and what clients would read.
-    Plain,
-}
-
-impl Span {
-    /// Its steps, each one range.
-    pub(super) fn ranges(self) -> impl Iterator<Item = Span> {
-        let count = (self.end - self.first).div_ceil(self.step);
-        (0..count).map(move |index| {
-            let first = self.first + index * self.step;
-            Span { first, end: (first + self.step).min(self.end), ..self }
-        })
-    }
-
-    fn count(&self) -> usize {
-        (self.end - self.first).div_ceil(self.step) as usize
-    }
-
-    fn is_answered_by(&self, cells: &[Option<Digest>]) -> bool {
-        cells.len() == self.count() && (self.subject == Subject::Plain || cells.iter().all(Option::is_some))
-    }
-
-    /// The same, looked at more closely; none if that is not possible.
-    fn finer(self) -> Option<Span> {
-        let least = match self.subject {
-            Subject::Map => 1,
-            Subject::Plain => BLOCK,
-        };
-        (self.step > least).then(|| Span { step: (self.step / FINER).max(least), ..self })
-    }
-}
 
 /// What is compared, and how.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! replica differs; what is neither after [`LOOKS`] is busy. A client that keeps a write from some replicas for longer than
 //! those looks take is not told from a difference: for that time it is one.
 
-use super::comparer::Span;
+use super::span::Span;
 use super::wire::Digest;
 
 /// Looks in a row without a change that make a difference.

@@ -11,6 +11,7 @@
 mod comparer;
 mod doubt;
 mod report;
+mod span;
 mod wire;
 
 pub use comparer::{Comparer, Say, Settings};
