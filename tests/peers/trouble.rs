@@ -34,6 +34,7 @@ fn a_node_that_cannot_keep_the_record_does_not_acknowledge_it() {
     let ring = ring.into_iter().find(|path| path.extension().is_some_and(|end| end == "ring")).unwrap();
     // A folder where the new file would be: as good as a full disk, and over when it is gone.
     let in_the_way = ring.with_extension("ring.new");
+    let _ = fs::remove_file(&in_the_way);
     fs::create_dir(&in_the_way).unwrap();
     drop(peers.ask("a", &["rotate", "start", VOLUME]));
     peers.wait("a waits for b", |peers| is_named(peers, "b"));
@@ -67,5 +68,28 @@ fn a_deadline_undoes_a_change_that_a_dead_node_holds_up() {
     peers.wait_for_step("active");
     peers.kill_9("c");
     peers.wait("a goes back", |peers| peers.step("a") == "rolled-back");
+    assert_eq!(peers.key("a", 1).map(|(state, _)| state), Some("active".into()));
+}
+
+/// Mounts a small file system over the state directory of the node whose command line follows.
+const SMALL: &str =
+    r#"state=$(dirname "$3")/state; mkdir -p "$state" && mount -t tmpfs -o size=3m none "$state" && exec "$0" "$@""#;
+
+#[test]
+fn on_a_full_file_system_nothing_goes_forward_and_a_rollback_still_works() {
+    let small = ["unshare", "--mount", "sh", "-c", SMALL].map(str::to_owned).to_vec();
+    let options = PeersOptions { prefixes: [("a", small)].into(), ..PeersOptions::default() };
+    let peers = Peers::founded(&options);
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
+    peers.wait_for_step("active");
+    let state = format!("/proc/{}/root{}", peers.pid("a"), peers.path("a", "state").display());
+    let mut filler = fs::File::create(format!("{state}/filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+    // A few more fit into the last page set aside; then no act does.
+    let refused = (0..50).map(|_| peers.ask("a", &["rotate", "resume", VOLUME])).find(|it| it.status.code() == Some(8));
+    let said = refused.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
+    assert!(said.contains("cannot be recorded"), "{said}");
+    peers.succeed("a", &["rotate", "rollback", VOLUME]);
+    assert_eq!(peers.step("a"), "rolled-back");
     assert_eq!(peers.key("a", 1).map(|(state, _)| state), Some("active".into()));
 }

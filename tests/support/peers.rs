@@ -271,6 +271,11 @@ impl Peers {
         self.children.contains_key(node)
     }
 
+    /// Process id of a node that runs.
+    pub fn pid(&self, node: &str) -> u32 {
+        self.children[node].id()
+    }
+
     /// SIGKILL, and waits until the process is gone.
     pub fn kill_9(&mut self, node: &str) {
         if let Some(mut child) = self.children.remove(node) {
