@@ -57,7 +57,7 @@ impl Digests for VolumeDigests<'_> {
         let digests = self.0.plain_digests(key, offset, len, step).map_err(|error| describe(&error))?;
         let digest = |digest: PlainDigest| match digest {
             PlainDigest::Of(digest) => Some(digest),
-            PlainDigest::Closed(_) | PlainDigest::Barred => None,
+            PlainDigest::Closed(_) | PlainDigest::Barred | PlainDigest::Unread(_) => None,
         };
         Ok(digests.into_iter().map(digest).collect())
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::alarms::SeatAlarms;
+use super::check::Answerer;
 use super::guard::{Leave, Watch};
 use super::hands::{Tools, Workers};
 use super::notary::NodeNotary;
