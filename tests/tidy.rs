@@ -6,6 +6,8 @@
 
 #[path = "tidy/faults.rs"]
 mod faults;
+#[path = "tidy/matrix.rs"]
+mod matrix;
 #[path = "tidy/model.rs"]
 mod model;
 #[path = "tidy/rules.rs"]
@@ -227,6 +229,29 @@ fn key_faults_canary() {
     let wrong = faults::fault_rows(&File::fake("kernel-notes/key-faults.md", &text), &files);
     // And no row of the keepers outside: seven, nine and eight classes.
     assert_caught(wrong, 4 + 7 + 9 + 8);
+}
+
+#[test]
+fn every_failure_of_peers_has_a_row() {
+    let notes = committed();
+    let note = notes.iter().find(|file| file.path == "kernel-notes/peers.md").unwrap();
+    assert_none(matrix::failure_rows(note, &rust(&["src", "tests"])));
+}
+
+#[test]
+fn every_failure_of_peers_has_a_row_canary() {
+    let head = "| failure | what happens | what is said | test |\n|---|---|---|---|\n";
+    let row = |failure: &str, test: &str| format!("| {failure} | something | a word | {test} |\n");
+    let rows: String = matrix::FAILURES.iter().skip(1).map(|failure| row(failure, "–")).collect();
+    let text = format!(
+        "| word | meaning |\n| clock jumps | not here |\n\n{head}{rows}{}{}{}",
+        row("lightning", "`scene::strikes`"),
+        row("clock jumps", "`scene::strikes`, `scene::gone`"),
+        row("etcd wiped", "by hand")
+    );
+    let files = [File::fake("tests/hosts/scene.rs", "fn strikes() {} // fn gone() {}")];
+    // The first failure is missing, two stand twice, one is none, one test is not there, one row names none.
+    assert_caught(matrix::failure_rows(&File::fake("kernel-notes/peers.md", &text), &files), 6);
 }
 
 #[test]

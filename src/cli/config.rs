@@ -8,6 +8,7 @@
 //! Invariants: an unknown setting is refused; export names are distinct; every volume has a KEK; NBD is not served
 //! beyond this machine without TLS unless `insecure` says so; a volume for certain clients, or for TLS alone, can be reached.
 
+pub mod etcd;
 mod limits;
 mod listener;
 pub mod peers;

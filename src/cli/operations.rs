@@ -19,6 +19,7 @@ use crate::control::api::{
     RotateStart, RotationPlan, VerifyRequest, VolumeStatus, WrapAddRequest, WrapRemoveRequest,
 };
 use crate::control::door::Door;
+use crate::control::peers::not_replicated;
 use crate::crypto::{EngineKind, Standing, Suite, SuitePolicy};
 use crate::format::generations::{RANGES_MAX, REASON_MAX};
 use crate::keys::Witness;
@@ -264,6 +265,9 @@ impl Operations for DaemonOperations {
 
     fn start(&self, volume: &str, request: &RotateStart) -> Result<ActionResult, ApiError> {
         let served = self.find(volume)?;
+        if request.together.is_some() {
+            return Err(not_replicated(volume));
+        }
         request.pace.check().map_err(|error| ApiError::new(ErrorKind::BadInput, error))?;
         if let api::Order::Ranges { ranges } = &request.order {
             let bad = ranges.iter().find(|range| range.first >= range.end);

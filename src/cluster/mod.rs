@@ -5,7 +5,11 @@
 //! nothing in here.
 
 pub mod codec;
+pub mod compare;
+pub mod coordinator;
 pub mod durable;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod founding;
 pub mod identity;
 pub mod link;

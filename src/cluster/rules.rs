@@ -15,7 +15,7 @@ pub enum Rule {
     PromiseReports,
     /// What is acknowledged is durable.
     PersistFirst,
-    /// A generation is activated by all.
+    /// A generation is prepared, proven and activated by all.
     ActivateByAll,
     /// Destruction needs a report of every member.
     ReportsOfAll,
@@ -73,8 +73,8 @@ pub fn quorum(old: &Keyring, new: &Keyring) -> Quorum {
     let stepped = (old.change.id, old.change.step) != (new.change.id, new.change.step);
     let of_change = stepped
         && match new.change.step {
-            Step::Prepared | Step::Finalized => true,
-            Step::Active => holds(Rule::ActivateByAll),
+            Step::Prepared | Step::Active => holds(Rule::ActivateByAll),
+            Step::Finalized => true,
             Step::Idle | Step::RolledBack => false,
         };
     let abandoned = |key: &Key| key.state == KeyState::Destroyed && key.activated == 0;
@@ -82,7 +82,8 @@ pub fn quorum(old: &Keyring, new: &Keyring) -> Quorum {
         let before = old.key(key.generation).map(|key| key.state);
         let out_of_use =
             matches!(key.state, KeyState::Empty | KeyState::Disabled | KeyState::Scheduled | KeyState::Destroyed);
-        before != Some(key.state) && out_of_use && !abandoned(key)
+        let alone = key.state == KeyState::Destroyed && !holds(Rule::ReportsOfAll);
+        before != Some(key.state) && out_of_use && !abandoned(key) && !alone
     });
     match admits || of_change || of_keys {
         true => Quorum::All,

@@ -11,6 +11,9 @@
 //! Invariants: a private key is read from a file that only its owner can read, and what was read of it is wiped; no error
 //! shows a byte of any file; a certificate without the purpose it is used for is refused.
 
+#[cfg(test)]
+#[path = "../../tests/support/certificates.rs"]
+pub(crate) mod certificates;
 mod der;
 mod names;
 mod pem;
@@ -18,5 +21,5 @@ mod verify;
 
 pub use der::ends;
 pub use names::Names;
-pub use pem::{TlsError, certificates, identity, malformed, revocation_lists};
+pub use pem::{TlsError, chain, identity, malformed, revocation_lists};
 pub use verify::{ForClients, ForServers};

@@ -50,7 +50,7 @@ pub enum TlsError {
 /// # Errors
 /// One of the files will not do, or the key is another certificate's.
 pub fn identity(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let identity = CertifiedKey::new(certificates(CERTIFICATE, certificate)?, signing_key(key)?);
+    let identity = CertifiedKey::new(chain(CERTIFICATE, certificate)?, signing_key(key)?);
     match identity.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(identity),
         Err(rustls::Error::InconsistentKeys(_)) => {
@@ -69,7 +69,7 @@ pub fn malformed(what: &'static str, path: &Path, why: impl ToString) -> TlsErro
 ///
 /// # Errors
 /// There are none, or it cannot be read.
-pub fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub fn chain(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     items(what, path, "certificate")
 }
 

@@ -1,6 +1,9 @@
 //! Golden transcripts of the command line. `TRYCMD=overwrite cargo test --test cli` writes them anew; read the diff.
 
-use super::fake::Daemon;
+use keymoult::control::api::PeerStatus;
+
+use super::fake::{Daemon, Fake};
+use super::replicas;
 
 fn cases() -> trycmd::TestCases {
     let cases = trycmd::TestCases::new();
@@ -16,7 +19,16 @@ fn without_a_daemon() {
 
 /// Runs one transcript against a daemon of its own.
 fn with_daemon(file: &str) {
-    let daemon = Daemon::new();
+    with(file, Daemon::new());
+}
+
+/// The same against a daemon whose volume has replicas.
+fn with_peers(file: &str, peers: PeerStatus) {
+    let fake = Fake { peers: Some(peers), ..Fake::default() };
+    with(file, Daemon::of(fake, nix::unistd::geteuid().as_raw()));
+}
+
+fn with(file: &str, daemon: Daemon) {
     let cases = cases();
     cases.env("KEYMOULT_CONTROL", format!("unix:{}", daemon.socket.display()));
     cases.env("STATE", daemon.dir.path().display().to_string());
@@ -59,6 +71,44 @@ fn resize() {
 fn rewrap() {
     if nix::unistd::geteuid().is_root() {
         with_daemon("tests/cli/cmd/daemon/rewrap.trycmd");
+    }
+}
+
+#[test]
+fn peer() {
+    with_peers("tests/cli/cmd/daemon/peer.trycmd", replicas::draining());
+}
+
+#[test]
+fn peer_that_misses_one() {
+    with_peers("tests/cli/cmd/daemon/peer-missing.trycmd", replicas::one_missing());
+}
+
+#[test]
+fn peer_without_its_lead() {
+    with_peers("tests/cli/cmd/daemon/peer-follower.trycmd", replicas::follower());
+}
+
+#[test]
+fn peer_that_hears_nobody() {
+    with_peers("tests/cli/cmd/daemon/peer-cut.trycmd", replicas::cut_off());
+}
+
+#[test]
+fn peer_with_every_trouble() {
+    with_peers("tests/cli/cmd/daemon/peer-everything.trycmd", replicas::everything());
+}
+
+#[test]
+fn no_peers() {
+    with_daemon("tests/cli/cmd/daemon/peer-none.trycmd");
+}
+
+/// An invite names a file, so it is root's.
+#[test]
+fn peer_invite() {
+    if nix::unistd::geteuid().is_root() {
+        with_peers("tests/cli/cmd/daemon/peer-invite.trycmd", replicas::draining());
     }
 }
 

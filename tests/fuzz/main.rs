@@ -70,7 +70,7 @@ macro_rules! replays {
 
 replays! {
     api, arguments, audit, canary, config, envelope, generations, handover, handshake, kek_uri, key_file, kmip, link, meta,
-    record, replay_ring, request, session, stamp, superblock, tags, transit, volume, wrap, wrapped
+    peers, record, replay_ring, request, session, stamp, superblock, tags, transit, volume, wrap, wrapped
 }
 
 /// A target that allocates what an input asks for is caught, however short the input.

@@ -6,6 +6,7 @@ mod control;
 mod keepers;
 mod links;
 mod nbd;
+mod peers;
 mod structures;
 mod volumes;
 
@@ -47,6 +48,7 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
         "config" => control::configurations(),
         "api" => control::bodies(),
         "audit" => control::logs(),
+        "peers" => peers::everything(),
         _ => Vec::new(),
     };
     let mut inputs: Vec<Vec<u8>> = Vec::new();

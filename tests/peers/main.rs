@@ -6,10 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod crashes;
 mod lead;
 mod rotation;
 mod shelf;
+mod trouble;
 
 use support::peers::Peers;
 

@@ -76,7 +76,7 @@ pub fn fault_rows(note: &File, files: &[File]) -> Vec<String> {
 }
 
 /// Whether the last part of `name` is a function in a file or folder that the part before it names.
-fn is_test(name: &str, files: &[File]) -> bool {
+pub fn is_test(name: &str, files: &[File]) -> bool {
     let Some((path, function)) = name.rsplit_once("::") else { return false };
     let module = path.rsplit("::").find(|part| *part != "tests").unwrap_or(path);
     let holds = |file: &&File| {

@@ -196,19 +196,18 @@ impl RotateArgs {
 
 /// How the replicas of a volume take a rotation together; refused where there are none.
 #[derive(Clone, Copy, Debug, Default, Args)]
-#[command(next_help_heading = "Of a volume with replicas")]
 pub struct TogetherArgs {
     /// Re-encrypt one replica at a time
-    #[arg(long)]
+    #[arg(long, help_heading = "Of a volume with replicas")]
     pub one_at_a_time: bool,
     /// Prove the new key by a fresh process with a new login to the keeper, on every node
-    #[arg(long)]
+    #[arg(long, help_heading = "Of a volume with replicas")]
     pub cold_proof: bool,
     /// How long a step may wait for other nodes, such as 10min [default: never give up]
-    #[arg(long, value_name = "TIME", value_parser = parse_deadline)]
+    #[arg(long, help_heading = "Of a volume with replicas", value_name = "TIME", value_parser = parse_deadline)]
     pub deadline: Option<Deadline>,
     /// Go back then, while there is a way back; else there is an alarm only
-    #[arg(long, requires = "deadline")]
+    #[arg(long, help_heading = "Of a volume with replicas", requires = "deadline")]
     pub undo_on_deadline: bool,
 }
 

@@ -28,11 +28,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::VolumePlan;
 use super::super::names::check_name;
-use crate::units::VolumeId;
+use super::VolumePlan;
+use super::etcd::{EtcdPlan, FileEtcd};
 use crate::cluster::identity::{NodeName, NodePublic, Role};
 use crate::cluster::link::{LinkFiles, PEERS_MAX, PeerAddress, is_cluster};
+use crate::units::VolumeId;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct PeersPlan {
     pub members: Vec<MemberPlan>,
     /// Volumes that this node has a vote on, and no replica of.
     pub witnessed: Vec<Witnessed>,
+    /// The coordinator, if there is one.
+    pub etcd: Option<EtcdPlan>,
 }
 
 /// A volume that this node has a vote on.
@@ -130,6 +133,7 @@ pub struct FilePeers {
     member: Vec<FileMember>,
     #[serde(default)]
     witness: Vec<FileWitness>,
+    etcd: Option<FileEtcd>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +167,7 @@ impl FilePeers {
         let members = self.member.iter().map(FileMember::plan).collect::<Result<Vec<_>, _>>()?;
         check(&node, &lead, &members)?;
         let witnessed = self.witness.iter().map(FileWitness::plan).collect::<Result<Vec<_>, _>>()?;
+        let etcd = self.etcd.as_ref().map(FileEtcd::plan).transpose()?;
         let files = LinkFiles {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
@@ -170,7 +175,7 @@ impl FilePeers {
             revoked: self.revoked.clone(),
         };
         let (cluster, identity) = (self.cluster.clone(), self.identity.clone());
-        Ok(PeersPlan { cluster, node, lead, listen, files, identity, members, witnessed })
+        Ok(PeersPlan { cluster, node, lead, listen, files, identity, members, witnessed, etcd })
     }
 }
 
@@ -178,7 +183,10 @@ impl FileWitness {
     fn plan(&self) -> Result<Witnessed, String> {
         check_name(&self.name)?;
         let volume = uuid(&self.volume).ok_or_else(|| {
-            format!("peers.witness `{}`: `{}` is no identity of a volume, as `volume info` shows it", self.name, self.volume)
+            format!(
+                "peers.witness `{}`: `{}` is no identity of a volume, as `volume info` shows it",
+                self.name, self.volume
+            )
         })?;
         Ok(Witnessed { name: self.name.clone(), volume })
     }
@@ -209,7 +217,10 @@ pub fn check_replicas(peers: Option<&PeersPlan>, volumes: &[VolumePlan]) -> Resu
         return Err(format!("volume `{}` is replicated, but this node is a witness", replica.name));
     }
     if replica.read_only {
-        return Err(format!("volume `{}` is replicated and read-only: it could follow no change of keys", replica.name));
+        return Err(format!(
+            "volume `{}` is replicated and read-only: it could follow no change of keys",
+            replica.name
+        ));
     }
     let both = plan.witnessed.iter().find(|it| volumes.iter().any(|volume| volume.name == it.name));
     both.map_or(Ok(()), |it| Err(format!("`{}` is the name of a volume and of one that is witnessed", it.name)))

@@ -128,7 +128,7 @@ fn nodes_are_added_and_renewed_and_no_key_changes() {
     assert_eq!(ledger::plan(&read(&into.join("a/peers.toml"))).unwrap().members.len(), 3, "the others know of it");
     peer(&format!("issue --ca {at} --renew a --days 30")).unwrap();
     assert_ne!(read(&into.join("a/node.crt")), certificate);
-    let ends = |path: &str| tls::ends(&tls::certificates("certificate", &into.join(path)).unwrap()[0]).unwrap();
+    let ends = |path: &str| tls::ends(&tls::chain("certificate", &into.join(path)).unwrap()[0]).unwrap();
     assert!(ends("a/node.crt") < ends("b/node.crt"));
     let after = ["ca/ca.key", "a/node.key", "a/node.id", "b/node.key"].map(|file| read(&into.join(file)));
     assert_eq!(before, after);

@@ -95,8 +95,12 @@ fn waited_for(status: &PeerStatus) -> Vec<&MemberStatus> {
 fn mend(status: &PeerStatus, member: &MemberStatus) -> Option<String> {
     let (volume, name) = (&status.volume, &member.name);
     if let Some(link) = member.link.as_ref().filter(|link| !link.up) {
+        let mend = format!("start {name}, or mend the network to {}", link.address);
         let expel = on(status, &status.lead, &format!("peer expel {volume} {name} --reason …"));
-        return Some(format!("start {name}, or mend the network to {}; if it is gone for good: {expel}", link.address));
+        return Some(match status.members.iter().any(|member| member.name == status.lead && is_up(member)) {
+            true => format!("{mend}; if it is gone for good: {expel}"),
+            false => mend,
+        });
     }
     let here = if *name == status.node { "here".to_owned() } else { format!("on {name}") };
     if let Some(refusal) = status.refusals.iter().find(|refusal| refusal.member == *name) {

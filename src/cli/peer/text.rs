@@ -32,7 +32,7 @@ pub fn status(status: &PeerStatus) -> String {
     rows.extend(status.members.iter().map(|member| member_row(status, member)));
     text.push_str(&table(&rows));
     text.push('\n');
-    text.extend(status.waiting.iter().map(|waiting| format!("{}\n", waits(status, waiting))));
+    text.extend(status.waiting.iter().map(|waiting| format!("waits for {}\n", waits(status, waiting))));
     text.extend(status.refusals.iter().map(|it| format!("{} refused: {}\n", it.member, it.what)));
     text.extend(advice::next(status).iter().map(|line| format!("next: {line}\n")));
     text
@@ -42,19 +42,19 @@ pub fn status(status: &PeerStatus) -> String {
 pub fn member_pairs(status: &PeerStatus) -> Vec<(&'static str, String)> {
     let mut pairs = vec![(
         "peers",
-        format!("{} leads epoch {}; {}; {}", status.lead, status.epoch, record(status), change(&status.change)),
+        format!("{} leads epoch {}; record {}; {}", status.lead, status.epoch, record(status), change(&status.change)),
     )];
     pairs.extend(status.out.iter().map(|why| ("OUT", why.clone())));
     for member in &status.members {
         let mut parts = vec![link(member)];
-        parts.extend(member.progress.as_ref().map(replica));
-        parts.extend(member.progress.as_ref().and_then(behind));
+        parts.extend(member.progress.as_ref().map(|it| replica(it, advice::is_up(member))));
+        parts.extend(member.progress.as_ref().and_then(behind).map(|lag| format!("{lag} behind")));
         if member.role == PeerRole::Witness {
             parts.push("witness".into());
         }
         pairs.push(("member", format!("{}: {}", member_name(status, member), parts.join("; "))));
     }
-    pairs.extend(status.waiting.iter().map(|waiting| ("waits", waits(status, waiting))));
+    pairs.extend(status.waiting.iter().map(|waiting| ("waits for", waits(status, waiting))));
     pairs
 }
 
@@ -109,7 +109,7 @@ fn member_row(status: &PeerStatus, member: &MemberStatus) -> Vec<String> {
         &member_name(status, member),
         member.role.name(),
         &link(member),
-        &progress.map_or_else(|| silent.into(), replica),
+        &progress.map_or_else(|| silent.into(), |it| replica(it, advice::is_up(member))),
         &progress.map_or_else(|| "–".into(), |it| behind(it).unwrap_or_else(|| "no".into())),
         release.as_deref().unwrap_or("–"),
     ])
@@ -129,14 +129,17 @@ fn unreachable_since(link: &PeerLink) -> String {
     format!("DOWN{since}")
 }
 
-/// A replica in a few words.
-fn replica(progress: &ReplicaProgress) -> String {
+/// A replica in a few words; of one that cannot be reached what it last said.
+fn replica(progress: &ReplicaProgress, is_up: bool) -> String {
     let percent = size::percent(progress.extents_done, progress.extents_total);
     let word = match (progress.held, progress.phase) {
         (true, ReplicaPhase::Running | ReplicaPhase::Paused) => "HELD",
         (_, ReplicaPhase::Failed) => "FAILED",
         (_, phase) => phase.name(),
     };
+    if !is_up {
+        return format!("{word} {percent}% when last heard");
+    }
     let mut text = format!("{word} {percent}%");
     if progress.phase == ReplicaPhase::Running && !progress.held && progress.rate_bytes_per_s > 0 {
         text.push_str(&format!(", {}", progress::speed(progress.rate_bytes_per_s, progress.eta_s)));
@@ -155,7 +158,7 @@ fn behind(progress: &ReplicaProgress) -> Option<String> {
         .then(|| format!("{} {records}, {}", progress.lag_revisions, size::seconds(progress.lag_s)))
 }
 
-/// `waits for b: unreachable since …: to be drained`.
+/// `b to be drained, since …; unreachable since …`: what is waited for.
 fn waits(status: &PeerStatus, waiting: &PeerWaiting) -> String {
     let member = status.members.iter().find(|member| member.name == waiting.member);
     let down = member.and_then(|member| member.link.as_ref()).filter(|link| !link.up);
@@ -164,7 +167,7 @@ fn waits(status: &PeerStatus, waiting: &PeerWaiting) -> String {
         let error = link.last_error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
         format!("; unreachable{since}{error}")
     });
-    format!("waits for {} {}, since {}{why}", waiting.member, waiting.what, waiting.since)
+    format!("{} {}, since {}{why}", waiting.member, waiting.what, waiting.since)
 }
 
 /// This node, for `peer list`.

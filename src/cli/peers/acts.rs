@@ -2,16 +2,22 @@
 //!
 //! Invariants: as [`crate::control::peers`]; what cannot be undone takes a reason, which the routes have asked for already.
 
+use std::sync::Arc;
+
+use super::check::Drive;
 use super::commands::{Asked, wish};
 use super::{Peers, Seat, view};
+use crate::cli::operations::life::user;
 use crate::cli::words;
+use crate::cluster::coordinator::{self, Coordinator, CoordinatorError, Token};
 use crate::cluster::identity::NodePublic;
 use crate::cluster::name::NodeName;
 use crate::cluster::node::{By, Command};
 use crate::cluster::record::{Member, Role};
 use crate::control::api::{
-    AdmitRequest, ApiError, ErrorKind, ExpelRequest, FreezeRequest, InviteRequest, InviteResult, PeerActed,
-    PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerRole, PeerStatus, ReasonRequest, TokenRequest,
+    AdmitRequest, ApiError, CoordinatorStatus, ErrorKind, ExpelRequest, Freeze, FreezeRequest, InviteRequest,
+    InviteResult, PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerRole, PeerStatus,
+    ReasonRequest, TokenRequest, WaveToken,
 };
 use crate::control::peers::{PeerOperations, no_coordinator, not_replicated};
 
@@ -43,6 +49,8 @@ impl PeerOperations for Peers {
             let view = seat.view()?;
             Some(view::line(seat.name(), &view.durable, &view, is_up))
         });
+        let asked = self.coordinator.as_ref().map(|(coordinator, most)| coordinated(&**coordinator, *most));
+        let (coordinator, frozen) = asked.map_or((None, None), |(status, frozen)| (Some(status), frozen));
         Ok(PeerList {
             cluster: self.plan.cluster.clone(),
             node: self.plan.node.to_string(),
@@ -51,8 +59,8 @@ impl PeerOperations for Peers {
             certificate_ends: self.post.links().and_then(|links| links.certificate_ends()).and_then(words::time),
             volumes: volumes.collect(),
             links: links.iter().map(view::link).collect(),
-            frozen: None,
-            coordinator: None,
+            frozen,
+            coordinator,
         })
     }
 
@@ -88,8 +96,11 @@ impl PeerOperations for Peers {
         let public: NodePublic = request.public.parse().map_err(|error| bad(format!("{error}")))?;
         let dialled = self.plan.members.iter().any(|member| member.name == public.name);
         if !dialled {
-            return Err(bad(format!("{} stands in no [[peers.member]] of this node, so nobody would dial it", public.name))
-                .hint("add it, with its address, to the configuration of every node, reload them, and say it again"));
+            return Err(bad(format!(
+                "{} stands in no [[peers.member]] of this node, so nobody would dial it",
+                public.name
+            ))
+            .hint("add it, with its address, to the configuration of every node, reload them, and say it again"));
         }
         let role = match request.role {
             PeerRole::Full => Role::Full,
@@ -108,25 +119,85 @@ impl PeerOperations for Peers {
         super::invite::make(self, volume, request)
     }
 
-    fn check(&self, volume: &str, _: &PeerCheckRequest) -> Result<PeerCheckStatus, ApiError> {
-        self.find(volume)?;
-        Err(ApiError::new(ErrorKind::Unsupported, "replicas cannot be compared by this build"))
+    fn check(&self, volume: &str, request: &PeerCheckRequest) -> Result<PeerCheckStatus, ApiError> {
+        let seat = self.find(volume)?;
+        let served = self.served(volume)?;
+        let view =
+            seat.view().ok_or_else(|| ApiError::new(ErrorKind::State, "the volume has no record of its peers yet"))?;
+        let drive = Drive {
+            me: self.plan.node.clone(),
+            served: Arc::clone(served),
+            post: Arc::clone(&self.post),
+            door: Arc::clone(&self.door),
+            replicas: view.durable.committed.record.full().map(|member| member.name.clone()).collect(),
+        };
+        if drive.replicas.len() < 2 {
+            return Err(ApiError::new(ErrorKind::State, "there is one replica alone: nothing to compare it with"));
+        }
+        seat.comparison.start(drive, request)
     }
 
     fn check_status(&self, volume: &str) -> Result<PeerCheckStatus, ApiError> {
-        self.find(volume)?;
-        Err(ApiError::new(ErrorKind::Unsupported, "replicas cannot be compared by this build"))
+        let status = self.find(volume)?.comparison.status();
+        Ok(PeerCheckStatus { volume: volume.into(), ..status })
     }
 
-    fn freeze(&self, _: &FreezeRequest) -> Result<PeerFrozen, ApiError> {
-        Err(no_coordinator())
+    fn freeze(&self, request: &FreezeRequest) -> Result<PeerFrozen, ApiError> {
+        let (coordinator, _) = self.coordinator.as_ref().ok_or_else(no_coordinator)?;
+        let wanted = coordinator::Freeze { by: user(), reason: request.reason.clone(), since: words::now() };
+        let stands = coordinator.freeze(&wanted).map_err(|error| unanswered(&error))?;
+        Ok(PeerFrozen { changed: stands == wanted, frozen: Some(frozen(&stands)) })
     }
 
     fn unfreeze(&self, _: &ReasonRequest) -> Result<PeerFrozen, ApiError> {
-        Err(no_coordinator())
+        let (coordinator, _) = self.coordinator.as_ref().ok_or_else(no_coordinator)?;
+        let stood = coordinator.unfreeze().map_err(|error| unanswered(&error))?;
+        Ok(PeerFrozen { changed: stood.is_some(), frozen: None })
     }
 
-    fn release_token(&self, _: &TokenRequest) -> Result<PeerActed, ApiError> {
-        Err(no_coordinator())
+    fn release_token(&self, request: &TokenRequest) -> Result<PeerActed, ApiError> {
+        let (coordinator, _) = self.coordinator.as_ref().ok_or_else(no_coordinator)?;
+        let tokens = coordinator.tokens().map_err(|error| unanswered(&error))?;
+        let is_it = |token: &&Token| token.volume.to_string() == request.volume && token.node.as_str() == request.node;
+        let Some(token) = tokens.iter().find(is_it) else {
+            let what = format!("{} has no leave to rotate {}", request.node, request.volume);
+            return Err(ApiError::new(ErrorKind::NotFound, what).hint("`keymoult peer list` shows who has"));
+        };
+        let changed = coordinator.drop_token(token.volume).map_err(|error| unanswered(&error))?;
+        Ok(PeerActed { volume: request.volume.clone(), changed, complete: true, ..PeerActed::default() })
     }
+}
+
+/// The coordinator did not do it.
+fn unanswered(error: &CoordinatorError) -> ApiError {
+    let kind = if error.is_passing() { ErrorKind::Unavailable } else { ErrorKind::State };
+    ApiError::new(kind, error.to_string()).hint("clients are served, and nothing has changed")
+}
+
+fn frozen(freeze: &coordinator::Freeze) -> Freeze {
+    Freeze {
+        actor: freeze.by.clone(),
+        reason: freeze.reason.clone(),
+        since: words::time(freeze.since).unwrap_or_default(),
+    }
+}
+
+/// What is known of the coordinator, asked now.
+fn coordinated(coordinator: &dyn Coordinator, concurrent: usize) -> (CoordinatorStatus, Option<Freeze>) {
+    let (tokens, freeze) = (coordinator.tokens(), coordinator.frozen());
+    let trouble = tokens.as_ref().err().or(freeze.as_ref().err()).map(ToString::to_string);
+    let token = |token: &Token| WaveToken {
+        volume: token.volume.to_string(),
+        node: token.node.to_string(),
+        since: words::time(token.since),
+    };
+    let status = CoordinatorStatus {
+        kind: "etcd".into(),
+        up: trouble.is_none(),
+        trouble,
+        tokens_max: concurrent as u64,
+        tokens: tokens.unwrap_or_default().iter().map(token).collect(),
+        ..CoordinatorStatus::default()
+    };
+    (status, freeze.ok().flatten().as_ref().map(frozen))
 }

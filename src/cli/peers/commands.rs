@@ -13,8 +13,8 @@ use crate::cli::words;
 use crate::cluster::node::{By, Command, Refused, Waiting, Wanted};
 use crate::cluster::record::{Key, OnDeadline};
 use crate::control::api::{
-    self, ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest, RotateStart,
-    ScheduleRequest,
+    self, ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest,
+    RotateStart, ScheduleRequest,
 };
 use crate::format::generations::KeyState;
 use crate::units::Generation;
@@ -112,7 +112,25 @@ pub fn start(seat: &Seat, served: &Served, request: &RotateStart) -> Result<Acti
             api::OnDeadline::Undo => OnDeadline::Undo,
         },
     };
-    act(seat, served, Command::Rotate(wanted), wish(request.reason.as_ref())?)
+    rotate(seat, served, wanted, wish(request.reason.as_ref())?)
+}
+
+/// Starts a rotation, by leave of the coordinator where there is one.
+fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
+    let Some(leave) = &seat.leave else { return act(seat, served, Command::Rotate(wanted), by) };
+    let next = seat.view().map_or(1, |view| view.durable.committed.record.change.id + 1);
+    if seat.view().is_some_and(|view| view.leads) {
+        leave.take(next).map_err(|why| {
+            ApiError::new(ErrorKind::State, why)
+                .at(format!("volume {}", served.name))
+                .hint("`keymoult peer list` shows the coordinator, a freeze, and who has leave to rotate")
+        })?;
+    }
+    let done = act(seat, served, Command::Rotate(wanted), by);
+    if done.is_err() {
+        leave.give_back();
+    }
+    done
 }
 
 /// `rotate pace`.

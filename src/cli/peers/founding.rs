@@ -7,6 +7,8 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::alarms::SeatAlarms;
+use super::check::Answerer;
+use super::guard::{Leave, Watch};
 use super::hands::{Tools, Workers};
 use super::notary::NodeNotary;
 use super::post::Post;
@@ -41,6 +43,7 @@ pub fn driver(
     post: &Arc<Post>,
     wanted: &WantedSeat,
     inputs: &SyncSender<Input>,
+    leave: Option<&Arc<Leave>>,
 ) -> Result<Driver, Failure> {
     let notary = NodeNotary::new(Arc::clone(keys));
     let shelf = Shelf::new(&start.plan.state_dir, wanted.volume)
@@ -49,7 +52,11 @@ pub fn driver(
     let chair = seated(start, plan, &notary, &shelf, wanted)?;
     if let Chair::Out(why) = &chair {
         tracing::error!(name = wanted.name, why, "the volume is served, and takes no part in what its peers do");
-        alarms.raise("out", &format!("this node takes no part in what the peers of the volume do: {why}"), words::now());
+        alarms.raise(
+            "out",
+            &format!("this node takes no part in what the peers of the volume do: {why}"),
+            words::now(),
+        );
     }
     let hands = wanted.served.as_ref().map(|(served, cold)| {
         let tools = Arc::new(Tools {
@@ -64,7 +71,21 @@ pub fn driver(
         Workers::start(&tools, inputs).map(|workers| (tools, workers))
     });
     let hands = hands.transpose().map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
+    let answerer = wanted.served.as_ref().map(|(served, _)| Answerer::start(served, post)).transpose();
+    let answerer = answerer.map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
     let shown = Arc::new(Mutex::new(Shown { alarms: alarms.clone(), out: chair.why_out(), ..Shown::default() }));
+    let guard = leave.map(|leave| {
+        let watch = Watch {
+            leave: Arc::clone(leave),
+            me: plan.node.clone(),
+            may_lead: wanted.served.is_some(),
+            goes_first: plan.lead == plan.node,
+            seat: inputs.clone(),
+            shown: Arc::clone(&shown),
+        };
+        watch.start()
+    });
+    let guard = guard.transpose().map_err(|error| Failure::from_error(Exit::Io, &error).at("a seat's threads"))?;
     Ok(Driver {
         name: wanted.name.clone(),
         me: plan.node.clone(),
@@ -74,6 +95,9 @@ pub fn driver(
         post: Arc::clone(post),
         door: Arc::clone(start.door),
         hands,
+        answerer,
+        guard,
+        comparison: Arc::default(),
         alarms,
         shown,
     })
@@ -86,7 +110,7 @@ fn seated(
     shelf: &Shelf,
     wanted: &WantedSeat,
 ) -> Result<Chair, Failure> {
-    let node = |durable| Chair::Seated(Box::new(Node::new(plan.node.clone(), durable, suites(), words::now())));
+    let node = |durable| Chair::Seated(Box::new(node_of(plan, durable)));
     let durable = match shelf.load() {
         Ok(Some(durable)) => durable,
         Ok(None) => return first(start, plan, notary, shelf, wanted),
@@ -132,7 +156,13 @@ fn first(
     noted.map_err(Failure::from)?;
     let saved = shelf.save(&durable);
     saved.map_err(|error| Failure::from_error(Exit::Io, &error).at(format!("volume {}", wanted.name)))?;
-    Ok(Chair::Seated(Box::new(Node::new(plan.node.clone(), durable, suites(), words::now()))))
+    Ok(Chair::Seated(Box::new(node_of(plan, durable))))
+}
+
+/// The state machine of what is durable; with a coordinator that stands guard, if one is configured.
+fn node_of(plan: &PeersPlan, durable: Durable) -> Node {
+    let node = Node::new(plan.node.clone(), durable, suites(), words::now());
+    if plan.etcd.is_some() { node.guarded() } else { node }
 }
 
 fn member_names(record: &Keyring) -> String {
@@ -168,7 +198,9 @@ fn genesis(plan: &PeersPlan, served: &Served, now: u64) -> Result<Keyring, Strin
     let volume = served.controller.volume();
     let table = volume.table();
     if !matches!(table.rotation.phase, Phase::Idle | Phase::Finalized) {
-        return Err("a rotation of this node alone is under way: finish it with `replicated = false`, then begin".into());
+        return Err(
+            "a rotation of this node alone is under way: finish it with `replicated = false`, then begin".into()
+        );
     }
     let mut members: Vec<Member> = plan
         .members
@@ -192,7 +224,11 @@ fn genesis(plan: &PeersPlan, served: &Served, now: u64) -> Result<Keyring, Strin
         scheduled: entry.life.scheduled,
         check: [0; 16],
         reason: entry.reason.clone(),
-        wraps: entry.wraps.iter().map(|wrapped| NodeWrap { node: plan.node.clone(), wrapped: wrapped.clone() }).collect(),
+        wraps: entry
+            .wraps
+            .iter()
+            .map(|wrapped| NodeWrap { node: plan.node.clone(), wrapped: wrapped.clone() })
+            .collect(),
     };
     let target = table.rotation.target;
     Ok(Keyring {

@@ -10,6 +10,8 @@
 //! | `founding` | the first record of a volume, and starting a seat |
 //! | `progress`, `view`, `alarms` | what is told of a replica to peers and to operators |
 //! | `commands`, `together`, `acts` | an operator's commands: on the rotation and keys, and on the peers themselves |
+//! | `check` | comparing replicas |
+//! | `guard` | a coordinator beside a seat: who leads, and records published |
 //! | `invite` | what another replica is made from |
 //!
 //! Invariants: clients' I/O waits for nothing in here; a volume that is not replicated behaves as without peers; nothing is on record
@@ -17,10 +19,12 @@
 
 mod acts;
 mod alarms;
+mod check;
 mod cold;
 mod commands;
 mod converge;
 mod founding;
+mod guard;
 mod hands;
 mod invite;
 mod notary;
@@ -47,6 +51,7 @@ use super::config::{PeersPlan, ServePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::operations::Served;
+use crate::cluster::coordinator::Coordinator;
 use crate::cluster::identity::NodeKeys;
 use crate::cluster::link::{Capabilities, LinkConfig, Links};
 use crate::cluster::node::{By, Command, Refused, View, Waiting};
@@ -55,7 +60,9 @@ use crate::control::api::{Alarm, ApiError, ErrorKind};
 use crate::control::door::Door;
 use crate::crypto::Suite;
 use crate::units::{Generation, VolumeId};
+use check::Comparison;
 use cold::Cold;
+use guard::Leave;
 use post::{INBOX_MAX, Post};
 use seat::{Driver, Input, Shown};
 
@@ -65,6 +72,8 @@ pub struct Seat {
     volume: VolumeId,
     inputs: SyncSender<Input>,
     shown: Arc<Mutex<Shown>>,
+    comparison: Arc<Comparison>,
+    leave: Option<Arc<Leave>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,6 +84,8 @@ pub struct Peers {
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
     volumes: Vec<Arc<Served>>,
+    coordinator: Option<(Arc<dyn Coordinator>, usize)>,
+    door: Arc<Door>,
 }
 
 /// What peers are started with.
@@ -95,6 +106,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     let Some(plan) = &start.plan.peers else { return Ok(None) };
     plan.warnings().iter().for_each(|what| tracing::warn!(what, "peers"));
     let keys = Arc::new(invite::read_identity(plan)?);
+    let coordinator = coordinator(start, plan)?;
     let post = Arc::new(Post::default());
     let mut inboxes = BTreeMap::new();
     let mut waiting = Vec::new();
@@ -107,12 +119,17 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     let mut seats = BTreeMap::new();
     let mut drivers = Vec::new();
     for (wanted, inputs, inbox) in waiting {
-        let driver = founding::driver(start, plan, &keys, &post, &wanted, &inputs)?;
+        let leave = coordinator
+            .as_ref()
+            .map(|(coordinator, concurrent)| Arc::new(Leave::new(Arc::clone(coordinator), wanted.volume, *concurrent)));
+        let driver = founding::driver(start, plan, &keys, &post, &wanted, &inputs, leave.as_ref())?;
         let seat = Arc::new(Seat {
             name: wanted.name.clone(),
             volume: wanted.volume,
             inputs,
             shown: Arc::clone(&driver.shown),
+            comparison: Arc::clone(&driver.comparison),
+            leave,
             thread: Mutex::new(None),
         });
         drivers.push((Arc::clone(&seat), driver, inbox));
@@ -122,7 +139,16 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     for (seat, driver, inbox) in drivers {
         run(&seat, driver, inbox)?;
     }
-    Ok(Some(Arc::new(Peers { plan: plan.clone(), keys, post, seats, volumes: start.volumes.to_vec() })))
+    let door = Arc::clone(start.door);
+    Ok(Some(Arc::new(Peers {
+        plan: plan.clone(),
+        keys,
+        post,
+        seats,
+        volumes: start.volumes.to_vec(),
+        coordinator,
+        door,
+    })))
 }
 
 /// A seat that the plan wants.
@@ -151,6 +177,19 @@ fn wanted(start: &Start<'_>, plan: &PeersPlan) -> Vec<WantedSeat> {
     });
     let witness = plan.witnessed.iter();
     full.chain(witness.map(|it| WantedSeat { name: it.name.clone(), volume: it.volume, served: None })).collect()
+}
+
+/// The coordinator, and how many volumes may rotate at a time; none if none is configured.
+fn coordinator(start: &Start<'_>, plan: &PeersPlan) -> Result<Option<(Arc<dyn Coordinator>, usize)>, Failure> {
+    let Some(etcd) = &plan.etcd else { return Ok(None) };
+    let memory = start.plan.state_dir.join("peers").join("etcd.seen");
+    if let Some(folder) = memory.parent() {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|error| Failure::from_error(Exit::Io, &error).at(folder.display().to_string()))?;
+    }
+    let opened = etcd.open(&plan.cluster, &plan.node, &memory);
+    let opened = opened.map_err(|error| Failure::from_error(Exit::Unreachable, &error).at("the coordinator"))?;
+    Ok(Some((opened, etcd.concurrent)))
 }
 
 fn links(plan: &PeersPlan, post: &Arc<Post>, volumes: usize) -> Result<Links, Failure> {
@@ -226,6 +265,7 @@ impl Seat {
     }
 
     fn stop(&self) {
+        self.comparison.stop();
         // A full inbox is being worked on: there is room soon, or nobody at the other end.
         let _ = self.inputs.send(Input::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -250,8 +290,10 @@ impl Peers {
             (&plan.cluster, &plan.node, plan.listen) == (&self.plan.cluster, &self.plan.node, self.plan.listen)
         });
         let Some(plan) = same else {
-            return Err(super::failure::bad_input("cluster, node and listener of [peers] cannot be changed while serving")
-                .hint("restart the daemon"));
+            return Err(super::failure::bad_input(
+                "cluster, node and listener of [peers] cannot be changed while serving",
+            )
+            .hint("restart the daemon"));
         };
         let Some(links) = self.post.links() else { return Ok(()) };
         links.reload().map_err(|error| Failure::from_error(Exit::BadInput, &error))?;

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarms::SeatAlarms;
+use super::check::{Answerer, Comparison};
+use super::guard::{Guard, Order};
 use super::hands::{Tools, Workers};
 use super::notary::{Context, NodeNotary};
 use super::post::Post;
@@ -45,6 +47,8 @@ pub enum Input {
     Ask(Command, Wish, SyncSender<Result<String, Refused>>),
     /// A DEK is at hand, or cannot be had.
     Fetched(Generation, Result<(), String>),
+    /// What is the matter with the coordinator, if anything is.
+    Coordinator(Option<String>),
     /// The daemon ends.
     Stop,
 }
@@ -105,6 +109,12 @@ pub struct Driver {
     pub door: Arc<Door>,
     /// The volume's side; a witness has none.
     pub hands: Option<(Arc<Tools>, Workers)>,
+    /// Who answers questions of a comparison; a witness has nothing to say.
+    pub answerer: Option<Answerer>,
+    /// The coordinator, where one stands guard over records.
+    pub guard: Option<Guard>,
+    /// The comparison that this node drives.
+    pub comparison: Arc<Comparison>,
     /// Alarms that its start gave cause for.
     pub alarms: SeatAlarms,
     /// What others see.
@@ -161,6 +171,7 @@ impl Running {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Input::Event(event)) => self.hear(event),
                 Ok(Input::Ask(command, wish, answer)) => self.ask(command, wish, answer),
+                Ok(Input::Coordinator(trouble)) => self.coordinator(trouble),
                 Ok(Input::Fetched(generation, fetched)) => self.fetched(generation, &fetched),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -183,8 +194,31 @@ impl Running {
                 self.step(Event::Down(peer));
             }
             Event::Done(Local::Converge { record, may_drain }, done) => self.converged(record, may_drain, done),
+            Event::Heard(from, Message { body: Body::Check(payload), .. }) => self.compare(from, payload),
             Event::Heard(from, message) if matches!(self.driver.chair, Chair::Waiting(_)) => self.begin(from, message),
             event => self.step(event),
+        }
+    }
+
+    fn coordinator(&mut self, trouble: Option<String>) {
+        match trouble {
+            None => self.alarms.clear("coordinator"),
+            Some(why) => {
+                let what = format!("no change goes forward while the coordinator cannot be asked: {why}");
+                if self.alarms.raise("coordinator", &what, words::now()) {
+                    tracing::error!(name = self.driver.name, what, "alarm");
+                }
+            }
+        }
+    }
+
+    /// A question or an answer of a comparison: of a member's alone.
+    fn compare(&self, from: NodeName, payload: Vec<u8>) {
+        let Some(node) = self.driver.chair.node() else { return };
+        let member = node.durable().committed.record.member(&from).map(|member| member.role);
+        let (Some(role), false) = (member, self.driver.comparison.heard(&from, &payload)) else { return };
+        if let Some(answerer) = &self.driver.answerer {
+            answerer.ask(from, role, payload);
         }
     }
 
@@ -266,7 +300,9 @@ impl Running {
     fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
         self.alarms.clear("founding");
         let (me, now) = (self.driver.me.clone(), words::now());
-        self.driver.chair = Chair::Seated(Box::new(Node::new(me, durable, super::suites(), now)));
+        let node = Node::new(me, durable, super::suites(), now);
+        let node = if self.driver.guard.is_some() { node.guarded() } else { node };
+        self.driver.chair = Chair::Seated(Box::new(node));
         for (peer, suites) in self.links.clone() {
             self.step(Event::Up(peer, suites));
         }
@@ -346,9 +382,14 @@ impl Running {
         match action {
             Action::Send(to, message, None) => drop(self.driver.post.send(&to, &message)),
             Action::Send(to, message, Some(generation)) => self.send_sealed(to, message, generation),
-            Action::Guard(ticket, ..) => {
-                events.push_back(Event::Guarded(ticket, Err("no coordinator is configured".into())));
-            }
+            Action::Guard(ticket, previous, signed) => match &self.driver.guard {
+                Some(guard) => {
+                    let is_safe =
+                        self.saved.as_ref().is_some_and(|saved| makes_safe(&saved.committed.record, &signed.record));
+                    guard.publish(Order { ticket, previous, signed, is_safe });
+                }
+                None => events.push_back(Event::Guarded(ticket, Err("no coordinator is configured".into()))),
+            },
             Action::Local(local) => self.order(local),
             Action::Answer(ticket, answer) => {
                 // Whoever asked may have gone.
@@ -387,7 +428,11 @@ impl Running {
                 self.saved = Some(durable.clone());
                 self.alarms.clear("shelf");
             }
-            Err(why) => drop(self.alarms.raise("shelf", &format!("what its peers agree on cannot be kept: {why}"), words::now())),
+            Err(why) => drop(self.alarms.raise(
+                "shelf",
+                &format!("what its peers agree on cannot be kept: {why}"),
+                words::now(),
+            )),
         }
         saved
     }
@@ -396,9 +441,8 @@ impl Running {
     fn forget_handed_over(&self, committed: &Keyring) {
         let Some((tools, _)) = &self.driver.hands else { return };
         let mut at_hand = tools.handover();
-        let is_past = |generation: Generation| {
-            committed.key(generation).is_some_and(|key| key.state != KeyState::Prepared)
-        };
+        let is_past =
+            |generation: Generation| committed.key(generation).is_some_and(|key| key.state != KeyState::Prepared);
         if at_hand.as_ref().is_some_and(|handover| is_past(handover.generation)) {
             *at_hand = None;
         }

@@ -1,7 +1,7 @@
 //! The durable memory of a seat: one file per replicated volume, `STATE/peers/VOLUME-ID.ring`.
 //!
 //! Order of a save: (1) the new content in a file beside it, fsync; (2) the present file is kept under the name `.ring.before`; (3)
-//! rename, **the commit point**; (4) fsync of the directory. A crash before (3) leaves the old content, behind it the new one.
+//! rename, **the commit point**; (4) fsync of the directory; (5) space for the next save is set aside in the file beside it. A crash before (3) leaves the old content, behind it the new one.
 //! Invariants: nothing counts as saved before (4); a file that does not decode is never used and never lost: it is kept aside; the
 //! one before it is not used in its place, since what was promised behind it would be forgotten.
 
@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use crate::cluster::durable::Durable;
 use crate::units::VolumeId;
 
@@ -17,6 +19,8 @@ use crate::units::VolumeId;
 const FOLDER: &str = "peers";
 /// Longest file, bytes: two records and what stands beside them.
 const FILE_MAX: u64 = 4 << 20;
+/// Bytes set aside for the next save beyond twice what the present one took.
+const SPARE: u64 = 64 << 10;
 /// Files kept aside at most, of one volume.
 const ASIDE_MAX: u32 = 1000;
 
@@ -58,8 +62,11 @@ impl Shelf {
     pub fn new(state_dir: &Path, volume: VolumeId) -> Result<Shelf, ShelfError> {
         let folder = state_dir.join(FOLDER);
         let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
-        made.and_then(|()| File::open(state_dir)?.sync_all())
-            .map_err(|source| ShelfError::Io { what: "make", path: folder.clone(), source })?;
+        made.and_then(|()| File::open(state_dir)?.sync_all()).map_err(|source| ShelfError::Io {
+            what: "make",
+            path: folder.clone(),
+            source,
+        })?;
         Ok(Shelf { path: folder.join(format!("{volume}.ring")) })
     }
 
@@ -122,14 +129,28 @@ impl Shelf {
         };
         let bytes = durable.encode();
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            // Not truncated first: its space was set aside.
+            let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&fresh)?;
             file.write_all(&bytes)?;
+            file.set_len(bytes.len() as u64)?;
             file.sync_all()
         };
         write().map_err(failed("write", &fresh))?;
         self.keep_before().map_err(failed("keep the one before", &self.path))?;
         fs::rename(&fresh, &self.path).map_err(failed("rename", &fresh))?;
-        self.sync_folder().map_err(failed("sync the folder of", &self.path))
+        self.sync_folder().map_err(failed("sync the folder of", &self.path))?;
+        self.set_aside(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Sets space aside for the next save, so that a rollback can be kept on a full file system. Without room now, the next save
+    /// takes its chance.
+    fn set_aside(&self, len: u64) {
+        let wanted = i64::try_from(len.saturating_mul(2).saturating_add(SPARE)).unwrap_or(i64::MAX);
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.named("new"));
+        if let Ok(file) = made {
+            let _ = fallocate(&file, FallocateFlags::empty(), 0, wanted);
+        }
     }
 
     fn keep_before(&self) -> io::Result<()> {

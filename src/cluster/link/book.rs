@@ -214,11 +214,12 @@ impl Book {
         current.is_some_and(|current| current.number == live.number)
     }
 
-    /// A try to reach `name` came to nothing.
-    pub fn failed(&mut self, name: &NodeName, why: &str) {
-        if let Some(entry) = self.peers.get_mut(name).filter(|entry| entry.live.is_none()) {
-            entry.state.last_error = Some(why.to_owned());
-        }
+    /// A try to reach `name` came to nothing. Whether that is news.
+    pub fn failed(&mut self, name: &NodeName, why: &str) -> bool {
+        let Some(entry) = self.peers.get_mut(name).filter(|entry| entry.live.is_none()) else {
+            return false;
+        };
+        entry.state.last_error.replace(why.to_owned()).as_deref() != Some(why)
     }
 
     /// The link of `name`, if it has one.
@@ -332,11 +333,11 @@ mod tests {
     #[test]
     fn the_state_tells_what_is_and_why_it_is_not() {
         let (me, mut book) = (name("a"), book(&["b"]));
-        book.failed(&name("b"), "nobody there");
+        assert!(book.failed(&name("b"), "nobody there") && !book.failed(&name("b"), "nobody there"), "told once");
         assert_eq!(book.states()[0].last_error.as_deref(), Some("nobody there"));
         let live = link(1, "b", true, 1);
         book.admit(&me, &live, 10);
-        book.failed(&name("b"), "another try");
+        assert!(!book.failed(&name("b"), "another try"));
         let state = &book.states()[0];
         assert!(state.up && state.since == 10 && state.last_error.is_none() && state.hello.is_some());
         book.end(&live, "silence", 20);

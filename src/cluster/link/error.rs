@@ -63,7 +63,7 @@ pub enum GreetingError {
     #[error("the handshake was not over in time")]
     Late,
     /// The certificate names none of the configured peers.
-    #[error("its certificate names {0}, none of the configured peers")]
+    #[error("the certificate names {0}, none of the configured peers")]
     Stranger(String),
     /// It does not speak our protocol within TLS.
     #[error("it speaks TLS, but not the protocol of keymoult's peers")]

@@ -50,7 +50,10 @@ where
         let chain = known(&mut stream)?;
         let names = names_of(&chain);
         if !names.dns().any(|name| running.book().allows(name)) {
-            return Err(GreetingError::Stranger(names.to_string()));
+            // It is of our authority, so its operator may know why.
+            let stranger = GreetingError::Stranger(names.to_string());
+            refuse(&mut stream, &stranger.to_string()).await;
+            return Err(stranger);
         }
         let mut decoder = Decoder::new();
         let judged = match first(&mut stream, &mut decoder).await? {

@@ -4,6 +4,7 @@
 //! the end) is told through one counter that every waiting task looks at again; when the thread ends, every link is down and said so.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -39,8 +40,7 @@ pub struct Running {
     pub cluster: String,
     /// How long things may take.
     pub times: Times,
-    /// Who hears what happens.
-    pub incoming: Arc<dyn Incoming>,
+    incoming: Arc<dyn Incoming>,
     capabilities: Capabilities,
     session: [u8; 16],
     files: LinkFiles,
@@ -92,7 +92,7 @@ impl Running {
         let mut session = [0; 16];
         getrandom::fill(&mut session).map_err(CryptoError::Random)?;
         let mut book = Book::default();
-        book.set(config.peers, clock());
+        book.set(others(&config.me, config.peers), clock());
         Ok(Running {
             me: config.me,
             cluster: config.cluster,
@@ -184,7 +184,7 @@ impl Running {
     pub fn set_peers(&self, mut peers: Vec<PeerAddress>) {
         peers.truncate(PEERS_MAX);
         let now = self.now();
-        self.book().set(peers, now);
+        self.book().set(others(&self.me, peers), now);
         self.changed();
     }
 
@@ -194,8 +194,20 @@ impl Running {
         self.changed();
     }
 
+    /// Tells the driver something. A panic of it is told in the log and ends nothing here; false then.
+    pub fn tell(&self, what: impl FnOnce(&dyn Incoming)) -> bool {
+        let told = catch_unwind(AssertUnwindSafe(|| what(&*self.incoming)));
+        if told.is_err() {
+            tracing::error!("what happened on a peer link could not be handled; please report it");
+        }
+        told.is_ok()
+    }
+
     /// Makes a link of a greeted connection if it is the one that counts, and tells the driver. `dialled` says whether we dialled.
     pub fn admit<S>(&self, greeted: &Greeted<S>, dialled: bool) -> Option<Arc<Live>> {
+        if self.is_stopping().is_some() {
+            return None;
+        }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let live = Arc::new(Live::new(number, greeted.hello.clone(), dialled, greeted.chain.clone()));
         if !dialled {
@@ -208,10 +220,10 @@ impl Running {
             return None;
         };
         if before.is_some() {
-            self.incoming.down(&live.peer, "another link of this peer takes its place");
+            self.tell(|driver| driver.down(&live.peer, "another link of this peer takes its place"));
         }
         tracing::info!(peer = %live.peer, dialled, "peer link is up");
-        self.incoming.up(&live.peer, &live.hello);
+        self.tell(|driver| driver.up(&live.peer, &live.hello));
         self.changed();
         Some(live)
     }
@@ -226,10 +238,16 @@ impl Running {
         let counted = self.book().end(&live, &why, now);
         if counted {
             tracing::warn!(peer = %live.peer, why, "peer link is down");
-            self.incoming.down(&live.peer, &why);
+            self.tell(|driver| driver.down(&live.peer, &why));
         }
         self.changed();
     }
+}
+
+/// `peers` without the node itself.
+fn others(me: &NodeName, mut peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
+    peers.retain(|peer| peer.name != *me);
+    peers
 }
 
 /// All of it, until it is stopped.
@@ -308,11 +326,14 @@ async fn tend(running: Arc<Running>, peer: NodeName) {
         // The link that the other end dials counts; it shall come first.
         sleep(running.times.wait_least).await;
     }
+    // Since when the peer has had a link.
+    let mut since = None;
     while running.is_stopping().is_none() {
         let need = running.book().need(&peer);
         let address = match need {
             Need::Gone => return,
             Need::Nothing => {
+                since.get_or_insert_with(Instant::now);
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -320,6 +341,9 @@ async fn tend(running: Arc<Running>, peer: NodeName) {
             }
             Need::Link(address) => address,
         };
+        if since.take().is_some_and(|since: Instant| since.elapsed() >= running.times.steady) {
+            backoff.reset();
+        }
         let began = Instant::now();
         let tried = timeout(running.times.handshake, reach(&running, &address, &peer)).await;
         match tried.map_err(|_| GreetingError::Late).and_then(|tried| tried) {
@@ -331,7 +355,12 @@ async fn tend(running: Arc<Running>, peer: NodeName) {
                     backoff.reset();
                 }
             }
-            Err(error) => running.book().failed(&peer, &error.to_string()),
+            Err(error) => {
+                let why = error.to_string();
+                if running.book().failed(&peer, &why) {
+                    tracing::warn!(%peer, address, why, "peer cannot be reached; it is tried again and again");
+                }
+            }
         }
         pause(&running, &peer, &address, backoff.wait(chance()), &mut changes).await;
     }

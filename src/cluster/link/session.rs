@@ -84,19 +84,21 @@ fn take(running: &Running, live: &Live, frame: Frame) -> Option<End> {
     if let Some(why) = live.is_cut() {
         return Some(End::Cut(why));
     }
-    let now = running.now();
+    let (now, bytes) = (running.now(), frame.payload.len() as u64);
+    let is_data = frame.kind == Kind::Data;
+    running.book().note(&live.peer, |state| {
+        state.heard = now;
+        state.received_frames += u64::from(is_data);
+        state.received_bytes += if is_data { bytes } else { 0 };
+    });
     match frame.kind {
         Kind::Data => {
-            let bytes = frame.payload.len() as u64;
-            running.book().note(&live.peer, |state| {
-                state.heard = now;
-                state.received_frames += 1;
-                state.received_bytes += bytes;
-            });
-            running.incoming.frame(&live.peer, frame.payload);
+            if !running.tell(|driver| driver.frame(&live.peer, frame.payload)) {
+                return Some(End::Cut("what arrived could not be handled".into()));
+            }
         }
         Kind::Ping => live.outbox.put_own(Kind::Pong, &frame.payload[..frame.payload.len().min(PING_MAX)]),
-        Kind::Pong | Kind::Skippable => running.book().note(&live.peer, |state| state.heard = now),
+        Kind::Pong | Kind::Skippable => {}
         Kind::Hello => return Some(End::Hello),
         Kind::Refused => return Some(End::Cut(format!("it refused: {}", super::hello::shown(&frame.payload)))),
     }

@@ -23,7 +23,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use super::error::LinkError;
 use super::{Clock, LinkFiles};
 use crate::cluster::identity::NodeName;
-use crate::tls::{ForClients, ForServers, Names, TlsError, certificates, ends, identity, malformed, revocation_lists};
+use crate::tls::{ForClients, ForServers, Names, TlsError, chain, ends, identity, malformed, revocation_lists};
 
 /// What is spoken within TLS.
 pub const PROTOCOL: &[u8] = b"keymoult-peer";
@@ -107,7 +107,7 @@ pub fn server_name(node: &NodeName) -> Option<ServerName<'static>> {
 
 fn roots(files: &LinkFiles) -> Result<RootCertStore, LinkError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(AUTHORITY, &files.authority)? {
+    for certificate in chain(AUTHORITY, &files.authority)? {
         roots.add(certificate).map_err(|error| malformed(AUTHORITY, &files.authority, error))?;
     }
     Ok(roots)

@@ -163,7 +163,7 @@ impl Node {
     pub(super) fn undo(&mut self, turn: &mut Turn<'_>) -> Result<(), Refused> {
         let pending = self.lead.proposal.as_ref().map(|proposal| proposal.signed.record.change.step);
         let command = match (self.base().change.step, pending) {
-            (Step::Active, _) => Command::RollBack,
+            (Step::Active, pending) if pending != Some(Step::Finalized) => Command::RollBack,
             (Step::Prepared, _) | (_, Some(Step::Prepared)) => Command::Abandon,
             _ => return Err(Refused::State("there is no way back".into())),
         };

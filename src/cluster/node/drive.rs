@@ -120,7 +120,8 @@ impl Node {
                 self.say(name, Body::Prove { stamp, generation, key_id, cold: change.cold_proof }, turn);
             }
         }
-        if missing.is_empty() && !change.paused && self.cannot_read(suite).is_none() {
+        let all = missing.is_empty() || !rules::holds(Rule::ActivateByAll);
+        if all && !change.paused && self.cannot_read(suite).is_none() {
             let next = steps::activated(self.base(), self.now);
             self.propose_due(next, format!("generation {generation} active"), turn);
         }

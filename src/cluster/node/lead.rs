@@ -445,8 +445,18 @@ impl Node {
     }
 
     pub(super) fn on_refused(&mut self, from: NodeName, stamp: Stamp, why: Refusal, turn: &mut Turn<'_>) {
-        self.peers.entry(from.clone()).or_default().refusal = Some(why.clone());
+        if from == self.me {
+            return;
+        }
+        if !matches!(why, Refusal::Older { .. }) {
+            self.peers.entry(from.clone()).or_default().refusal = Some(why.clone());
+        }
         match why {
+            Refusal::Older { have }
+                if self.leads() && have.epoch == self.durable.promised && have > self.durable.accepted_stamp() =>
+            {
+                self.rolled_back(&from, have, turn);
+            }
             Refusal::Epoch { promised } => {
                 if self.lead.election.is_some() {
                     self.outbid(promised, turn);
@@ -457,8 +467,11 @@ impl Node {
             }
             // It has gone on already: what it holds is asked for by the next beat.
             Refusal::Older { have } if self.leads() && have.epoch == self.durable.promised => {
-                let known = self.lead.known.entry(from).or_default();
-                *known = (*known).max(have.min(stamp));
+                let known = self.lead.known.entry(from.clone()).or_default();
+                let before = std::mem::replace(known, (*known).max(have.min(stamp)));
+                if *known > before {
+                    self.sync(&from, turn);
+                }
             }
             _ => {}
         }

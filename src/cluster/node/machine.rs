@@ -234,7 +234,7 @@ impl Node {
 
     fn heard(&mut self, from: NodeName, body: Body, turn: &mut Turn<'_>) {
         if from != self.me && self.is_expelled(&from) {
-            return self.tell_the_expelled(from, turn);
+            return self.tell_the_expelled(from, &body, turn);
         }
         match body {
             Body::Put { record, handover } => self.on_put(from, record, handover, turn),
@@ -332,8 +332,8 @@ impl Node {
     }
 
     /// Whoever is out and does not know it is told by the record that says so.
-    fn tell_the_expelled(&mut self, name: NodeName, turn: &mut Turn<'_>) {
-        if self.leads() {
+    fn tell_the_expelled(&mut self, name: NodeName, body: &Body, turn: &mut Turn<'_>) {
+        if self.leads() && !matches!(body, Body::Refused { .. }) {
             let record = self.durable.committed.clone();
             self.say(&name, Body::Put { record, handover: None }, turn);
         }

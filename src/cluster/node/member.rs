@@ -288,6 +288,16 @@ impl Node {
         self.leave(from, stamp, Refusal::Fork { have }, turn);
     }
 
+    /// A member has a record of this node's own that this node does not know: its file is an old one.
+    pub(super) fn rolled_back(&mut self, from: &NodeName, have: Stamp, turn: &mut Turn<'_>) {
+        let mut draft = self.durable.clone();
+        draft.out = Some(format!(
+            "{from} has record {have}, which this node has written and does not know: its file of peers is an old copy; promote \
+             another node, expel this one, and found it anew"
+        ));
+        self.save(draft, Then::Converge, turn);
+    }
+
     /// Takes no part any more.
     fn leave(&mut self, from: NodeName, stamp: Stamp, why: Refusal, turn: &mut Turn<'_>) {
         let mut draft = self.durable.clone();
@@ -329,6 +339,9 @@ impl Node {
                 }
                 false => self.fork(from, stamp, turn),
             };
+        }
+        if stamp < committed {
+            return self.refuse(&from, stamp, Refusal::Older { have: committed }, turn);
         }
         if stamp > committed && stamp != accepted {
             self.heard_committed = Some((from.clone(), stamp, hash));

@@ -166,11 +166,8 @@ impl Node {
                 _ => None,
             };
         }
-        if let Some((id, step, waited, true)) = self.lead.waits {
-            let text = format!(
-                "change {id} has waited {waited} s for members while {}: its deadline has passed",
-                step_name(step)
-            );
+        if let Some((id, step, _, true)) = self.lead.waits {
+            let text = format!("change {id} has waited for members while {}: its deadline has passed", step_name(step));
             wrong.insert("deadline".into(), text);
         }
         wrong

@@ -1,6 +1,9 @@
 //! Tests of the peers' machine: samples and a small world they share, stories, and the proofs.
 
+mod exhaustive;
+mod invariants;
 mod rig;
 pub mod sample;
+mod sim;
 mod stories;
 mod world;

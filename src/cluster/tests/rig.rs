@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use crate::cluster::durable::Durable;
 use crate::cluster::name::NodeName;
-use crate::cluster::node::{Local, Notary, Outcome};
+use crate::cluster::node::{Local, Node, Notary, Outcome};
 use crate::cluster::progress::Progress;
 use crate::cluster::record::{Keyring, Step};
 use crate::cluster::stamp::Stamp;
@@ -40,6 +41,16 @@ impl Notary for Seal {
     fn is_by(&self, key: &[u8; 32], bytes: &[u8], signature: &[u8; 64]) -> bool {
         mark(key[0], bytes) == *signature
     }
+}
+
+/// A node with its disk and its replica.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Seat {
+    pub name: NodeName,
+    pub node: Option<Node>,
+    /// What would be there after a crash.
+    pub disk: Durable,
+    pub replica: Replica,
 }
 
 /// A replica: its keys, its extents by generation, and what else holds them. Everything here is durable at once.

@@ -34,6 +34,8 @@ pub struct World {
     /// The next save on this node is not durable: the node ends there.
     pub crash_at_save: Option<NodeName>,
     tickets: u64,
+    inbox: VecDeque<(NodeName, Event)>,
+    feeding: bool,
 }
 
 pub fn name(text: &str) -> NodeName {
@@ -76,6 +78,8 @@ impl World {
             drains: true,
             crash_at_save: None,
             tickets: 0,
+            inbox: VecDeque::new(),
+            feeding: false,
         };
         for (text, _) in members {
             world.start(text);
@@ -206,15 +210,22 @@ impl World {
         self.feed(me, Event::Told(progress));
     }
 
+    /// Gives a node an event; what comes of it is carried out before anything else is given to anybody.
     fn feed(&mut self, me: &NodeName, event: Event) {
-        let Some(mut node) = self.seats.get_mut(me).and_then(|seat| seat.node.take()) else { return };
-        let actions = node.handle(self.now, event, &Seal::of(me));
-        self.seats.get_mut(me).unwrap().node = Some(node);
-        for action in actions {
-            if !self.carry_out(me, action) {
-                return;
+        self.inbox.push_back((me.clone(), event));
+        if std::mem::replace(&mut self.feeding, true) {
+            return;
+        }
+        while let Some((me, event)) = self.inbox.pop_front() {
+            let now = self.now;
+            let Some(node) = self.seats.get_mut(&me).and_then(|seat| seat.node.as_mut()) else { continue };
+            for action in node.handle(now, event, &Seal::of(&me)) {
+                if !self.carry_out(&me, action) {
+                    break;
+                }
             }
         }
+        self.feeding = false;
     }
 
     /// Whether the node still runs.

@@ -1,8 +1,8 @@
 //! Tests: transcripts of the protocol core in hexadecimal, every truncation, small spaces exhausted; a server over a
 //! volume in memory against a client that says what it is told, and against real clients.
 
-#[path = "../../../tests/support/certificates.rs"]
-mod certificates;
+use crate::tls::certificates;
+
 mod client;
 mod clients;
 mod extended;

@@ -10,7 +10,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::tls::{ForClients, TlsError, certificates, identity, malformed, revocation_lists};
+use crate::tls::{ForClients, TlsError, chain, identity, malformed, revocation_lists};
 
 /// Which files to use, all PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Files {
 
     fn verifier(&self, path: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<ForClients>, TlsError> {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(CLIENT_CA, path)? {
+        for certificate in chain(CLIENT_CA, path)? {
             roots.add(certificate).map_err(|error| malformed(CLIENT_CA, path, error))?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -58,7 +58,7 @@ impl Files {
             builder = builder.with_crls(lists).only_check_end_entity_revocation();
         }
         let broken = self.client_crl.as_ref().map_or((CLIENT_CA, path), |path| (CLIENT_CRL, path));
-        let chain = builder.build().map_err(|error| malformed(broken.0, broken.1, error))?;
-        Ok(Arc::new(ForClients::new(chain)))
+        let judge = builder.build().map_err(|error| malformed(broken.0, broken.1, error))?;
+        Ok(Arc::new(ForClients::new(judge)))
     }
 }

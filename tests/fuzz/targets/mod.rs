@@ -19,6 +19,7 @@ mod key_file;
 mod kmip;
 mod link;
 mod meta;
+mod peers;
 mod record;
 mod replay_ring;
 mod request;
@@ -72,4 +73,5 @@ targets! {
     config: MIB, 1024;
     api: MIB, 256;
     audit: MIB, 64;
+    peers: MIB, 256;
 }

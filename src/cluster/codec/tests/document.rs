@@ -21,8 +21,13 @@ fn the_example_is_what_is_written() {
     let record = sample::founding();
     let bytes = record.encode();
     let lines: Vec<String> = bytes.chunks(32).map(hex).collect();
-    assert_eq!(behind("of the members", "```").trim(), lines.join("\n"), "\n{}", lines.join("\n"));
-    assert_eq!(behind("Its hash is", "`"), hex(&record.hash()));
+    assert_eq!(
+        behind("of the members", "```").trim_start_matches("text").trim(),
+        lines.join("\n"),
+        "\n{}",
+        lines.join("\n")
+    );
+    assert_eq!(behind("```\n\nIts hash is", "`"), hex(&record.hash()));
     assert_eq!(Keyring::decode(&bytes), Ok(record));
 }
 

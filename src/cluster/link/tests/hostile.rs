@@ -61,11 +61,13 @@ fn certificate_configuration_and_hello_have_to_agree() {
     let a = alone(&pki);
     assert_eq!(answer(&pki, &a, node(&["b", "c"]), &greeting(&hello("b"))).unwrap().kind, Kind::Hello);
     assert_eq!(answer(&pki, &a, node(&["b", "c"]), &greeting(&hello("c"))).unwrap().kind, Kind::Refused);
-    // Neither of these gets as far as a hello.
-    assert_eq!(answer(&pki, &a, node(&["c"]), &greeting(&hello("b"))), None);
-    assert_eq!(answer(&pki, &a, node(&["*"]), &greeting(&hello("b"))), None);
+    // None of these gets as far as a hello.
     let common = Says { common: "b", ..node(&[]) };
-    assert_eq!(answer(&pki, &a, common, &greeting(&hello("b"))), None, "a common name is none of a node");
+    for says in [node(&["c"]), node(&["*"]), node(&["B"]), common] {
+        let frame = answer(&pki, &a, says, &greeting(&hello("b"))).unwrap();
+        assert!(super::hello::shown(&frame.payload).contains("none of the configured peers"));
+    }
+    assert_eq!(a.ears.heard().iter().filter(|heard| matches!(heard, Heard::Up(_))).count(), 1);
 }
 
 #[test]

@@ -142,3 +142,44 @@ fn a_peer_that_takes_nothing_loses_its_link() {
     assert!(bytes >= outbox::BYTES_MAX / 2, "{bytes} bytes are too few to be refused");
     assert!(a.waits_for_down("b").contains("does not keep up"));
 }
+
+/// What a driver breaks is its own; the link says so and comes again.
+#[test]
+fn a_driver_that_panics_takes_no_link_with_it_for_good() {
+    struct Clumsy(Ears);
+    impl Incoming for Clumsy {
+        fn up(&self, peer: &NodeName, hello: &Hello) {
+            self.0.up(peer, hello);
+        }
+
+        fn frame(&self, from: &NodeName, payload: Vec<u8>) {
+            assert_ne!(payload, b"stumble", "a fault of the driver, as it should be");
+            self.0.frame(from, payload);
+        }
+
+        fn down(&self, peer: &NodeName, why: &str) {
+            self.0.down(peer, why);
+        }
+    }
+    let pki = Pki::new();
+    let a = pki.node("a");
+    let clumsy = Arc::new(Clumsy(Ears::default()));
+    let config = LinkConfig {
+        peers: vec![PeerAddress { name: name("a"), address: a.address().to_string() }],
+        ..pki.config("b")
+    };
+    let clock: Clock = Arc::new(|| THEN);
+    let b = Links::start_with(config, Arc::clone(&clumsy) as Arc<dyn Incoming>, times(), clock).unwrap();
+    a.knows(&[("b", b.address())]);
+    a.waits_for_up("b");
+    assert!(a.links.send(&name("b"), b"stumble".to_vec()));
+    clumsy.0.wait("the end of the link", |heard| {
+        heard.iter().any(|heard| matches!(heard, Heard::Down(_, why) if why.contains("could not be handled")))
+    });
+    let began = std::time::Instant::now();
+    while !clumsy.0.heard().contains(&Heard::Frame("a".into(), b"walk".to_vec())) {
+        assert!(began.elapsed() < PATIENCE, "the link did not come again");
+        a.links.send(&name("b"), b"walk".to_vec());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

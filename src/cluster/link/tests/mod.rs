@@ -1,8 +1,5 @@
 //! Links over real TLS between nodes of one process, what hostile peers come by, and what a link does while time passes.
 
-#[allow(dead_code, reason = "shared with the tests of NBD, which need more of it")]
-#[path = "../../../../tests/support/certificates.rs"]
-mod certificates;
 mod hostile;
 mod linked;
 mod passing;
@@ -15,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use certificates::{Authority, Identity, Says, write};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -23,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::frame::{Decoder, Frame, Kind, encode};
 use super::hello::VERSIONS;
 use super::*;
+use crate::tls::certificates::{Authority, Identity, Says, write};
 
 /// A test gives up after so long; nothing is to take a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(40);

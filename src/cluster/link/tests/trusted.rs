@@ -39,7 +39,7 @@ fn a_node_that_is_no_configured_peer_gets_nowhere() {
     let pki = Pki::new();
     let (a, d) = (pki.node("a"), pki.node("d"));
     d.knows(&[("a", a.address())]);
-    d.waits_for_error("a", "");
+    d.waits_for_error("a", "refused: the certificate names d, none of the configured peers");
     assert!(!a.was_up() && !d.was_up());
 }
 

@@ -1,0 +1,225 @@
+//! A coordinator beside a seat: who leads by its word, and each record published there before members see it.
+//!
+//! One thread for each volume, `km-seat-guard`, since a coordinator may keep one waiting. Invariants: the state machine is told to lead only
+//! in an epoch that the coordinator has given this node, and to stop when it says another one does; while it cannot be
+//! asked nothing is published, so no change goes forward, and clients notice nothing; a leave to rotate is given back only
+//! when the change it was taken for has ended.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::seat::{Input, Shown};
+use crate::cli::words;
+use crate::cluster::coordinator::{
+    Campaign, Coordinator, CoordinatorError, DuringFreeze, Publication, Standing, Taken,
+};
+use crate::cluster::name::NodeName;
+use crate::cluster::node::{By, Command, Event, Ticket, View};
+use crate::cluster::record::{Signed, Step};
+use crate::cluster::stamp::Stamp;
+use crate::units::VolumeId;
+
+/// How often it is looked who leads.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often this node tries to lead, where nobody does.
+const CAMPAIGN: Duration = Duration::from_secs(3);
+/// How long a node that is not the configured lead lets that one begin.
+const COURTESY: Duration = Duration::from_secs(6);
+/// How often the state machine is told to lead, until it does.
+const INSIST: Duration = Duration::from_secs(10);
+
+/// A record to be published.
+pub struct Order {
+    /// Names it.
+    pub ticket: Ticket,
+    /// The record before it.
+    pub previous: Stamp,
+    /// The record.
+    pub signed: Box<Signed>,
+    /// Whether it makes safe, so that a freeze does not stop it.
+    pub is_safe: bool,
+}
+
+/// The coordinator, as commands on a volume need it.
+pub struct Leave {
+    /// The coordinator.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// The volume.
+    pub volume: VolumeId,
+    /// How many volumes may rotate at a time.
+    pub concurrent: usize,
+    /// The change that a leave was taken for; unknown after a start.
+    taken_for: Mutex<Option<u64>>,
+}
+
+impl Leave {
+    /// For a volume.
+    pub fn new(coordinator: Arc<dyn Coordinator>, volume: VolumeId, concurrent: usize) -> Leave {
+        Leave { coordinator, volume, concurrent, taken_for: Mutex::new(Some(0)) }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<u64>> {
+        self.taken_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes leave for the change of this number.
+    ///
+    /// # Errors
+    /// The fleet is frozen, too many volumes rotate, or the coordinator cannot be asked.
+    pub fn take(&self, change: u64) -> Result<(), String> {
+        if let Some(freeze) = self.coordinator.frozen().map_err(|error| error.to_string())? {
+            return Err(CoordinatorError::Frozen(freeze).to_string());
+        }
+        let taken = self.coordinator.take_token(self.volume, words::now(), self.concurrent);
+        match taken.map_err(|error| error.to_string())? {
+            Taken::Yes => {
+                *self.taken() = Some(change);
+                Ok(())
+            }
+            Taken::Full(tokens) => {
+                let who: Vec<String> =
+                    tokens.iter().map(|token| format!("{} by {}", token.volume, token.node)).collect();
+                Err(format!("{} volumes may rotate at a time, and these do: {}", self.concurrent, who.join(", ")))
+            }
+        }
+    }
+
+    /// Gives it back: the change did not begin.
+    pub fn give_back(&self) {
+        *self.taken() = Some(0);
+    }
+
+    /// Gives it back if its change has ended.
+    fn settle(&self, view: &View) {
+        let change = &view.durable.committed.record.change;
+        let has_ended = matches!(change.step, Step::Idle | Step::Finalized);
+        let due = self.taken().is_some_and(|taken| change.id >= taken);
+        if view.leads && has_ended && due && self.coordinator.return_token(self.volume).is_ok() {
+            *self.taken() = None;
+        }
+    }
+}
+
+/// The thread, seen from the seat.
+pub struct Guard(Sender<Order>);
+
+impl Guard {
+    /// Has a record published; what comes of it goes to the seat.
+    pub fn publish(&self, order: Order) {
+        let _ = self.0.send(order);
+    }
+}
+
+/// What the thread works with.
+pub struct Watch {
+    /// The coordinator.
+    pub leave: Arc<Leave>,
+    /// This node.
+    pub me: NodeName,
+    /// Whether it may lead: a witness cannot.
+    pub may_lead: bool,
+    /// Whether it is the one that leads by configuration.
+    pub goes_first: bool,
+    /// The seat.
+    pub seat: SyncSender<Input>,
+    /// What the seat shows.
+    pub shown: Arc<Mutex<Shown>>,
+}
+
+impl Watch {
+    /// Starts the thread. It ends with the seat.
+    ///
+    /// # Errors
+    /// A thread cannot be had.
+    pub fn start(self) -> std::io::Result<Guard> {
+        let (orders, ordered) = channel();
+        std::thread::Builder::new().name("km-seat-guard".into()).spawn(move || self.run(&ordered))?;
+        Ok(Guard(orders))
+    }
+
+    fn run(&self, ordered: &Receiver<Order>) {
+        let now = Instant::now();
+        let mut next_campaign = if self.goes_first { now } else { now + COURTESY };
+        let mut next_word = now;
+        let mut looked = now;
+        loop {
+            match ordered.recv_timeout(LOOK) {
+                Ok(order) => {
+                    let published = self.publish(&order).map_err(|error| error.to_string());
+                    if self.seat.send(Input::Event(Event::Guarded(order.ticket, published))).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look(&mut next_campaign, &mut next_word);
+            }
+        }
+    }
+
+    fn publish(&self, order: &Order) -> Result<(), CoordinatorError> {
+        let (coordinator, volume) = (&self.leave.coordinator, self.leave.volume);
+        // The first record of all was founded without the coordinator; a gap is what an outage leaves.
+        let previous = coordinator.fetch(volume)?.map(|there| there.stamp);
+        if let Some(found) = previous.filter(|found| *found > order.previous && *found != order.signed.record.stamp) {
+            return Err(CoordinatorError::Moved { expected: Some(order.previous), found: Some(found) });
+        }
+        let bytes = order.signed.encode();
+        let during_freeze = if order.is_safe { DuringFreeze::Allowed } else { DuringFreeze::Refused };
+        let stamp = order.signed.record.stamp;
+        coordinator.publish(&Publication { volume, previous, stamp, record: &bytes, during_freeze })
+    }
+
+    /// Brings what the coordinator says of the lead and what the state machine does together.
+    fn look(&self, next_campaign: &mut Instant, next_word: &mut Instant) {
+        let Some(view) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).view.clone() else { return };
+        self.leave.settle(&view);
+        let now = Instant::now();
+        match self.leave.coordinator.standing(self.leave.volume) {
+            Standing::Leads { epoch } => {
+                let durable = &view.durable;
+                let is_so = view.leads && durable.accepted.record.stamp.epoch == epoch;
+                if !is_so && now >= *next_word {
+                    *next_word = now + INSIST;
+                    self.say(Command::Promote(epoch), "the coordinator has given this node the lead");
+                }
+            }
+            Standing::Doubtful { .. } => {}
+            Standing::Follows { lead } => {
+                let another = lead.as_ref().filter(|lead| lead.node != self.me);
+                if let Some(lead) = another.filter(|_| view.leads && now >= *next_word) {
+                    *next_word = now + INSIST;
+                    self.say(Command::StepDown, &format!("the coordinator says that {} leads", lead.node));
+                }
+                if self.may_lead && view.durable.out.is_none() && now >= *next_campaign {
+                    *next_campaign = now + CAMPAIGN;
+                    self.campaign(&view);
+                }
+            }
+        }
+    }
+
+    fn campaign(&self, view: &View) {
+        let durable = &view.durable;
+        let at_least = durable.promised.max(durable.accepted.record.stamp.epoch);
+        let trouble = match self.leave.coordinator.campaign(self.leave.volume, at_least) {
+            Ok(Campaign::Won { .. } | Campaign::Held(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let _ = self.seat.send(Input::Coordinator(trouble));
+    }
+
+    fn say(&self, command: Command, reason: &str) {
+        let (answer, _) = sync_channel(1);
+        let by = By { actor: "coordinator".into(), reason: reason.into() };
+        let _ = self.seat.send(Input::Ask(command, by, answer));
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/guard.rs"]
+mod tests;

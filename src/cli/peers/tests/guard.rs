@@ -1,0 +1,88 @@
+//! What the coordinator says reaches the state machine, and records reach the coordinator, or the reason why not.
+
+use super::*;
+use crate::cli::peers::notary::NodeNotary;
+use crate::cli::peers::sample;
+use crate::cluster::coordinator::Freeze;
+use crate::cluster::coordinator::memory::MemoryStore;
+use crate::cluster::durable::Durable;
+use crate::cluster::node::Node;
+
+fn durable() -> Durable {
+    let (a, b) = (sample::keys("a"), sample::keys("b"));
+    Durable::found(sample::genesis(&[&a, &b]), &NodeNotary::new(a)).unwrap()
+}
+
+fn watch(coordinator: Arc<dyn Coordinator>, me: &str) -> (Watch, Receiver<Input>, Durable) {
+    let durable = durable();
+    let me: NodeName = me.parse().unwrap();
+    let node = Node::new(me.clone(), durable.clone(), vec![1], 1);
+    let (seat, inbox) = sync_channel(64);
+    let shown = Shown { view: Some(node.view(1)), ..Shown::default() };
+    let leave = Arc::new(Leave::new(coordinator, sample::VOLUME, 1));
+    let watch =
+        Watch { leave, goes_first: me.as_str() == "a", me, may_lead: true, seat, shown: Arc::new(Mutex::new(shown)) };
+    (watch, inbox, durable)
+}
+
+#[test]
+fn who_wins_the_lease_is_told_to_lead_in_its_epoch_and_the_old_lead_to_stop() {
+    let fleet = MemoryStore::new();
+    let (b, inbox_b, _) = watch(Arc::new(fleet.node("b".parse().unwrap())), "b");
+    let now = Instant::now();
+    let (mut campaign, mut word) = (now, now);
+    b.look(&mut campaign, &mut word);
+    assert!(matches!(inbox_b.try_recv(), Ok(Input::Coordinator(None))));
+    b.look(&mut campaign, &mut word);
+    let Ok(Input::Ask(Command::Promote(epoch), _, _)) = inbox_b.try_recv() else { panic!("b is not told to lead") };
+    assert!(epoch >= 2, "the record's epoch is over");
+    let (a, inbox_a, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    let (mut campaign, mut word) = (now, now);
+    a.look(&mut campaign, &mut word);
+    while let Ok(input) = inbox_a.try_recv() {
+        assert!(matches!(input, Input::Coordinator(None)));
+    }
+    a.look(&mut campaign, &mut word);
+    let told = inbox_a.try_iter().any(|input| matches!(input, Input::Ask(Command::StepDown, _, _)));
+    assert!(told, "a goes on leading beside b");
+}
+
+#[test]
+fn a_freeze_stops_what_goes_forward_and_not_what_goes_back() {
+    let fleet = MemoryStore::new();
+    let (a, _inbox, durable) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    let Campaign::Won { epoch } = a.leave.coordinator.campaign(sample::VOLUME, 1).unwrap() else { panic!("held") };
+    let order = |revision, is_safe| {
+        let mut signed = Box::new(durable.committed.clone());
+        signed.record.stamp = Stamp::new(epoch, revision);
+        Order { ticket: 1, previous: Stamp::new(1, 1), signed, is_safe }
+    };
+    a.publish(&order(2, false)).unwrap();
+    a.leave.coordinator.freeze(&Freeze { by: "ops".into(), reason: "audit".into(), since: 1 }).unwrap();
+    let refused = a.publish(&Order { previous: Stamp::new(epoch, 2), ..order(3, false) });
+    assert!(matches!(refused, Err(CoordinatorError::Frozen(_))), "{refused:?}");
+    assert!(a.leave.take(1).unwrap_err().contains("audit"));
+    a.publish(&Order { previous: Stamp::new(epoch, 2), ..order(3, true) }).unwrap();
+}
+
+#[test]
+fn a_leave_to_rotate_is_one_volumes_until_its_change_has_ended() {
+    let fleet = MemoryStore::new();
+    let coordinator: Arc<dyn Coordinator> = Arc::new(fleet.node("a".parse().unwrap()));
+    let other = VolumeId([9; 16]);
+    for volume in [sample::VOLUME, other] {
+        coordinator.campaign(volume, 1).unwrap();
+    }
+    let first = Leave::new(Arc::clone(&coordinator), sample::VOLUME, 1);
+    let second = Leave::new(Arc::clone(&coordinator), other, 1);
+    first.take(1).unwrap();
+    assert!(second.take(1).unwrap_err().contains("1 volumes may rotate at a time"));
+    let node = Node::new("a".parse().unwrap(), durable(), vec![1], 1);
+    let mut view = node.view(1);
+    first.settle(&view);
+    assert!(second.take(1).is_err(), "the change has not begun yet");
+    view.durable.committed.record.change.id = 1;
+    view.durable.committed.record.change.step = Step::Finalized;
+    first.settle(&view);
+    second.take(1).unwrap();
+}
