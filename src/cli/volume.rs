@@ -25,7 +25,7 @@ pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<
 
 fn create(args: &CreateArgs, output: &Output) -> Result<Exit, Failure> {
     args.check()?;
-    if args.size.is_none() && !is_block_device(&args.path) {
+    if args.size.is_none() && args.replica_of.is_none() && !is_block_device(&args.path) {
         return Err(bad_input("a volume in a file needs a size")
             .at(args.path.display().to_string())
             .hint("add --size 10GiB"));

@@ -1,8 +1,8 @@
 //! Nodes that die, at every moment of a change: what was acknowledged holds, the others' clients go on, and the change ends.
 
 use crate::support::mirror::Mirror;
-use crate::support::peers::{Peers, PeersOptions, VOLUME};
 use crate::support::next;
+use crate::support::peers::{Peers, PeersOptions, VOLUME};
 use crate::wait_for_state;
 
 #[test]
@@ -16,6 +16,7 @@ fn a_replica_that_dies_is_waited_for_and_the_others_serve_on() {
     mirror.goes_on(&peers, 50);
     peers.start("c");
     mirror.resync("c");
+    peers.wait_for_links();
     if peers.step("a") == "idle" {
         peers.succeed("a", &["rotate", "start", VOLUME]);
     }
@@ -67,6 +68,7 @@ fn nodes_that_are_killed_at_random_end_with_one_record_and_one_key() {
         peers.start(node);
         mirror.resync(node);
     }
+    peers.wait_for_links();
     if peers.step("a") == "idle" {
         peers.succeed("a", &["rotate", "start", VOLUME]);
     }

@@ -11,6 +11,7 @@ fn another_node_is_promoted_and_the_old_lead_follows_when_it_is_back() {
     assert_eq!((status["lead"].as_str(), status["epoch"].as_u64()), (Some("b"), Some(2)), "{status}");
     peers.start("a");
     peers.wait_for_agreement();
+    peers.wait_for_links();
     let refused = peers.refused("a", &["rotate", "start", VOLUME]);
     assert!(refused.contains("b leads this volume (epoch 2)"), "{refused}");
     peers.succeed("b", &["rotate", "start", VOLUME]);
@@ -39,6 +40,7 @@ fn two_replicas_and_a_witness_have_a_majority_without_one_replica() {
     peers.succeed("a", &["rotate", "rollback", VOLUME]);
     peers.kill_9("a");
     peers.start("b");
+    peers.wait_for_links();
     peers.succeed("b", &["peer", "promote", VOLUME, "--reason", "a is down"]);
     assert_eq!(peers.status("b")["lead"], "b");
     assert_eq!(peers.step("b"), "rolled-back", "the witness has remembered what a had decided");

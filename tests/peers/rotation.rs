@@ -22,7 +22,8 @@ fn three_nodes_rotate_one_volume_under_a_mirroring_client() {
     mirror.goes_on(&peers, 50);
     mirror.finish(&peers);
     // One key: the content of one replica is readable under another's number.
-    let ids: Vec<String> = peers.full().iter().map(|node| peers.status(node)["committed"]["hash"].to_string()).collect();
+    let ids: Vec<String> =
+        peers.full().iter().map(|node| peers.status(node)["committed"]["hash"].to_string()).collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
 }
 
@@ -75,15 +76,13 @@ fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
     wait_for_state(&peers, 1, "empty");
     peers.succeed("a", &["key", "retire", VOLUME, "1"]);
     wait_for_state(&peers, 1, "disabled");
-    peers.succeed("a", &["key", "schedule", VOLUME, "1", "--now", "--i-know-this-cannot-be-undone", "--reason", "test"]);
+    peers
+        .succeed("a", &["key", "schedule", VOLUME, "1", "--now", "--i-know-this-cannot-be-undone", "--reason", "test"]);
     wait_for_state(&peers, 1, "scheduled");
     let refused = peers.refused("a", &["key", "destroy", VOLUME, "1"]);
     assert!(refused.contains('c') && refused.contains("backup"), "{refused}");
     assert_eq!(state(&peers, "a", 1), "scheduled");
-    peers.succeed(
-        "a",
-        &["key", "destroy", VOLUME, "1", "--despite-holders", "--reason", "the backup is shredded"],
-    );
+    peers.succeed("a", &["key", "destroy", VOLUME, "1", "--despite-holders", "--reason", "the backup is shredded"]);
     wait_for_state(&peers, 1, "destroyed");
 }
 

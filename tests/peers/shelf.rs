@@ -36,6 +36,7 @@ fn an_older_file_that_was_put_back_gets_what_it_missed() {
     peers.terminate("b");
     let old = std::fs::read(ring(&peers, "b")).unwrap();
     peers.start("b");
+    peers.wait_for_links();
     peers.succeed("a", &["rotate", "start", VOLUME]);
     peers.wait_for_step("finalized");
     peers.terminate("b");

@@ -173,7 +173,9 @@ impl Mirror {
     #[track_caller]
     pub fn goes_on(&self, peers: &Peers, more: u64) {
         let aim = self.rounds() + more;
-        peers.wait("clients' writes go on", |_| self.rounds() >= aim || self.thread.as_ref().is_some_and(JoinHandle::is_finished));
+        peers.wait("clients' writes go on", |_| {
+            self.rounds() >= aim || self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+        });
         assert!(self.rounds() >= aim, "the client has stopped");
     }
 

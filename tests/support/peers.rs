@@ -92,6 +92,7 @@ impl Peers {
             peers.start(&name);
         }
         peers.wait_for_agreement();
+        peers.wait_for_links();
         peers
     }
 
@@ -175,7 +176,7 @@ impl Peers {
                 let mut command = keymoult();
                 let info = succeed(command.args(["--json", "volume", "info"]).arg(self.path(first, "disk.km")));
                 let info: Value = serde_json::from_str(&info).unwrap();
-                info["id"].as_str().unwrap_or_default().to_owned()
+                info["volume"]["id"].as_str().unwrap_or_default().to_owned()
             }
         }
     }
@@ -183,7 +184,12 @@ impl Peers {
     fn make_volume(&self, node: &str) {
         let mut command = keymoult();
         command.args(["volume", "create"]).arg(self.path(node, "disk.km"));
-        command.args(["--size", &self.options.size.to_string(), "--extent-size", &self.options.extent_size.to_string()]);
+        command.args([
+            "--size",
+            &self.options.size.to_string(),
+            "--extent-size",
+            &self.options.extent_size.to_string(),
+        ]);
         command.args(["--kek", &self.kek(node), "--new-kek"]);
         succeed(&mut command);
         self.options.witnesses.iter().for_each(|witness| self.configure(witness, ""));
@@ -383,11 +389,27 @@ impl Peers {
         }
     }
 
+    /// Waits until every running node can reach every other one.
+    #[track_caller]
+    pub fn wait_for_links(&self) {
+        let running: Vec<&String> = self.children.keys().collect();
+        self.wait("all nodes reach each other", |peers| {
+            running.iter().all(|node| {
+                let members = peers.status(node)["members"].as_array().cloned().unwrap_or_default();
+                let up = |other: &&String| {
+                    members.iter().any(|member| member["name"] == other.as_str() && member["link"]["up"] == true)
+                };
+                running.iter().filter(|other| other != &node).all(up)
+            })
+        });
+    }
+
     /// Waits until all running nodes have brought their volumes to one committed record.
     #[track_caller]
     pub fn wait_for_agreement(&self) {
         self.wait("all nodes agree", |peers| {
-            let stamps: Vec<Value> = peers.children.keys().map(|node| peers.status(node)["committed"]["stamp"].clone()).collect();
+            let stamps: Vec<Value> =
+                peers.children.keys().map(|node| peers.status(node)["committed"]["stamp"].clone()).collect();
             let converged = peers.children.keys().all(|node| peers.converged(node));
             stamps.windows(2).all(|pair| pair[0] == pair[1]) && stamps.iter().all(Value::is_object) && converged
         });
@@ -398,9 +420,7 @@ impl Peers {
         let status = self.status(node);
         let members = status["members"].as_array().cloned().unwrap_or_default();
         let me = members.iter().find(|member| member["name"] == node);
-        me.is_some_and(|me| {
-            me["role"] == "witness" || me["progress"]["converged"] == status["committed"]["stamp"]
-        })
+        me.is_some_and(|me| me["role"] == "witness" || me["progress"]["converged"] == status["committed"]["stamp"])
     }
 
     /// Waits until the change on record is at `step`, as every running node sees it.

@@ -28,11 +28,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::VolumePlan;
 use super::super::names::check_name;
-use crate::units::VolumeId;
+use super::VolumePlan;
 use crate::cluster::identity::{NodeName, NodePublic, Role};
 use crate::cluster::link::{LinkFiles, PEERS_MAX, PeerAddress, is_cluster};
+use crate::units::VolumeId;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +178,10 @@ impl FileWitness {
     fn plan(&self) -> Result<Witnessed, String> {
         check_name(&self.name)?;
         let volume = uuid(&self.volume).ok_or_else(|| {
-            format!("peers.witness `{}`: `{}` is no identity of a volume, as `volume info` shows it", self.name, self.volume)
+            format!(
+                "peers.witness `{}`: `{}` is no identity of a volume, as `volume info` shows it",
+                self.name, self.volume
+            )
         })?;
         Ok(Witnessed { name: self.name.clone(), volume })
     }
@@ -209,7 +212,10 @@ pub fn check_replicas(peers: Option<&PeersPlan>, volumes: &[VolumePlan]) -> Resu
         return Err(format!("volume `{}` is replicated, but this node is a witness", replica.name));
     }
     if replica.read_only {
-        return Err(format!("volume `{}` is replicated and read-only: it could follow no change of keys", replica.name));
+        return Err(format!(
+            "volume `{}` is replicated and read-only: it could follow no change of keys",
+            replica.name
+        ));
     }
     let both = plan.witnessed.iter().find(|it| volumes.iter().any(|volume| volume.name == it.name));
     both.map_or(Ok(()), |it| Err(format!("`{}` is the name of a volume and of one that is witnessed", it.name)))

@@ -88,8 +88,11 @@ impl PeerOperations for Peers {
         let public: NodePublic = request.public.parse().map_err(|error| bad(format!("{error}")))?;
         let dialled = self.plan.members.iter().any(|member| member.name == public.name);
         if !dialled {
-            return Err(bad(format!("{} stands in no [[peers.member]] of this node, so nobody would dial it", public.name))
-                .hint("add it, with its address, to the configuration of every node, reload them, and say it again"));
+            return Err(bad(format!(
+                "{} stands in no [[peers.member]] of this node, so nobody would dial it",
+                public.name
+            ))
+            .hint("add it, with its address, to the configuration of every node, reload them, and say it again"));
         }
         let role = match request.role {
             PeerRole::Full => Role::Full,

@@ -84,7 +84,8 @@ fn run(command: &mut Command) -> Result<String, String> {
         pipe.map(|pipe| pipe.take(ANSWER_MAX).read_to_string(&mut text));
         text
     };
-    let (out, err) = (said(child.stdout.take().map(|it| Box::new(it) as _)), said(child.stderr.take().map(|it| Box::new(it) as _)));
+    let (out, err) =
+        (said(child.stdout.take().map(|it| Box::new(it) as _)), said(child.stderr.take().map(|it| Box::new(it) as _)));
     match status.success() {
         true => Ok(out),
         false => Err(format!("a fresh process could not prove it: {}", err.trim())),

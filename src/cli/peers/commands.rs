@@ -13,8 +13,8 @@ use crate::cli::words;
 use crate::cluster::node::{By, Command, Refused, Waiting, Wanted};
 use crate::cluster::record::{Key, OnDeadline};
 use crate::control::api::{
-    self, ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest, RotateStart,
-    ScheduleRequest,
+    self, ActionResult, ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyRequest, PaceRequest,
+    RotateStart, ScheduleRequest,
 };
 use crate::format::generations::KeyState;
 use crate::units::Generation;

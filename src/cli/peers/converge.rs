@@ -173,14 +173,18 @@ fn key_step(table: &GenerationTable, key: &Key) -> Due {
     let Some(local) = table.entry(generation) else {
         return match key.state {
             Destroyed => Due::Nothing,
-            Prepared => Due::Hindered(format!("the key of generation {generation} is not here, although this node had it")),
+            Prepared => {
+                Due::Hindered(format!("the key of generation {generation} is not here, although this node had it"))
+            }
             state => Due::Hindered(format!("generation {generation} ({}) is not in this volume", state.name())),
         };
     };
     if local.key_id != key.key_id {
         return match never_used(local) {
             true => Due::Step(StepToTake::Abandon(generation)),
-            false => Due::Hindered(format!("generation {generation} is another key here: this is not a replica of the volume")),
+            false => Due::Hindered(format!(
+                "generation {generation} is another key here: this is not a replica of the volume"
+            )),
         };
     }
     let step = match (local.state, key.state) {
@@ -198,7 +202,11 @@ fn key_step(table: &GenerationTable, key: &Key) -> Due {
         (Prepared | Draining | Empty | Disabled | Scheduled, Revoked) => StepToTake::Revoke(generation),
         (Revoked, Draining | Empty | Disabled | Scheduled | Destroyed) => StepToTake::Reinstate(generation),
         (local, wanted) => {
-            return Due::Hindered(format!("generation {generation} is {} here and shall be {}", local.name(), wanted.name()));
+            return Due::Hindered(format!(
+                "generation {generation} is {} here and shall be {}",
+                local.name(),
+                wanted.name()
+            ));
         }
     };
     Due::Step(step)
@@ -222,8 +230,7 @@ fn end_of_way_back(table: &GenerationTable, generation: Generation) -> Due {
 fn marks(table: &GenerationTable, record: &Keyring, plan: &mut Plan) {
     for key in &record.keys {
         let local = table.entry(key.generation).filter(|entry| entry.key_id == key.key_id);
-        let differs =
-            |entry: &&Entry| entry.compromised != key.compromised && entry.state != KeyState::Destroyed;
+        let differs = |entry: &&Entry| entry.compromised != key.compromised && entry.state != KeyState::Destroyed;
         if local.filter(differs).is_some() {
             plan.steps.push(StepToTake::Mark(key.generation, key.compromised));
         }
@@ -244,7 +251,9 @@ fn drain(seen: &Seen<'_>, record: &Keyring, plan: &mut Plan) {
     let is_change = rotation.target == change.target && matches!(change.step, Step::Active | Step::RolledBack);
     if !matches!(rotation.phase, Phase::Running | Phase::Paused) {
         if rotation.phase == Phase::Failed && is_change {
-            plan.hindrances.push("re-encryption has stopped here: `rotate status` says why, `rotate resume --here` goes on".into());
+            plan.hindrances.push(
+                "re-encryption has stopped here: `rotate status` says why, `rotate resume --here` goes on".into(),
+            );
         }
         return;
     }

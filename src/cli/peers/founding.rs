@@ -49,7 +49,11 @@ pub fn driver(
     let chair = seated(start, plan, &notary, &shelf, wanted)?;
     if let Chair::Out(why) = &chair {
         tracing::error!(name = wanted.name, why, "the volume is served, and takes no part in what its peers do");
-        alarms.raise("out", &format!("this node takes no part in what the peers of the volume do: {why}"), words::now());
+        alarms.raise(
+            "out",
+            &format!("this node takes no part in what the peers of the volume do: {why}"),
+            words::now(),
+        );
     }
     let hands = wanted.served.as_ref().map(|(served, cold)| {
         let tools = Arc::new(Tools {
@@ -168,7 +172,9 @@ fn genesis(plan: &PeersPlan, served: &Served, now: u64) -> Result<Keyring, Strin
     let volume = served.controller.volume();
     let table = volume.table();
     if !matches!(table.rotation.phase, Phase::Idle | Phase::Finalized) {
-        return Err("a rotation of this node alone is under way: finish it with `replicated = false`, then begin".into());
+        return Err(
+            "a rotation of this node alone is under way: finish it with `replicated = false`, then begin".into()
+        );
     }
     let mut members: Vec<Member> = plan
         .members
@@ -192,7 +198,11 @@ fn genesis(plan: &PeersPlan, served: &Served, now: u64) -> Result<Keyring, Strin
         scheduled: entry.life.scheduled,
         check: [0; 16],
         reason: entry.reason.clone(),
-        wraps: entry.wraps.iter().map(|wrapped| NodeWrap { node: plan.node.clone(), wrapped: wrapped.clone() }).collect(),
+        wraps: entry
+            .wraps
+            .iter()
+            .map(|wrapped| NodeWrap { node: plan.node.clone(), wrapped: wrapped.clone() })
+            .collect(),
     };
     let target = table.rotation.target;
     Ok(Keyring {

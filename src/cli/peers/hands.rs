@@ -162,7 +162,8 @@ impl Tools {
     fn make(&self, generation: Generation, suite: u16, by: &By) -> Result<Outcome, String> {
         let suite = Suite::from_id(suite).ok_or_else(|| format!("suite {suite} is unknown to this build"))?;
         let controller = &self.served.controller;
-        let stray = self.entry(generation).filter(|entry| entry.state == KeyState::Prepared && entry.suite != suite.id());
+        let stray =
+            self.entry(generation).filter(|entry| entry.state == KeyState::Prepared && entry.suite != suite.id());
         if stray.is_some() {
             controller.abandon(generation, by).map_err(said)?;
         }
@@ -189,7 +190,9 @@ impl Tools {
             && handover.suite == key.suite
             && handover.check == key.check;
         if !is_the_one {
-            return Err(format!("what was handed over is not the key of generation {generation} that the record names"));
+            return Err(format!(
+                "what was handed over is not the key of generation {generation} that the record names"
+            ));
         }
         let by = by_record(record);
         let stray = self.entry(generation).filter(|there| there.key_id != key.key_id);

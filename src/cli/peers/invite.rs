@@ -64,7 +64,8 @@ pub fn make(peers: &Peers, volume: &str, request: &InviteRequest) -> Result<Invi
         let member = peers.plan.members.iter().find(|member| member.name.as_str() == name);
         let member = member.map(|member| member.public.clone());
         member.ok_or_else(|| {
-            bad(format!("{name} stands in no [[peers.member]]")).hint("add it to the configuration, and reload the daemon")
+            bad(format!("{name} stands in no [[peers.member]]"))
+                .hint("add it to the configuration, and reload the daemon")
         })
     };
     let nodes = request.nodes.iter().map(known).collect::<Result<Vec<_>, _>>()?;
@@ -93,7 +94,9 @@ fn seal(cluster: &str, keys: &NodeKeys, founding: &Founding, nodes: &[NodePublic
     for node in nodes {
         let about = about(cluster, founding.volume, keys.name(), &node.name);
         let sealed = hpke::seal(&node.seal, SEALED, &about, &plain)?;
-        out.short_bytes(node.name.as_str().as_bytes()).u32(u32::try_from(sealed.len()).unwrap_or(u32::MAX)).raw(&sealed);
+        out.short_bytes(node.name.as_str().as_bytes())
+            .u32(u32::try_from(sealed.len()).unwrap_or(u32::MAX))
+            .raw(&sealed);
     }
     let signature = keys.sign().sign(SIGNED, &out.bytes)?;
     out.raw(&signature);
@@ -163,7 +166,10 @@ fn opened(plan: &PeersPlan, keys: &NodeKeys, bytes: &[u8]) -> Result<Founding, F
             .hint("nothing of it was believed; have it made again")
     })?;
     if invite.cluster != plan.cluster {
-        return Err(Failure::new(Exit::Refused, format!("the invite is to cluster {}, this node is of {}", invite.cluster, plan.cluster)));
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("the invite is to cluster {}, this node is of {}", invite.cluster, plan.cluster),
+        ));
     }
     let mine = invite.sealed.iter().find(|(name, _)| name == plan.node.as_str());
     let Some((_, sealed)) = mine else {
@@ -173,7 +179,8 @@ fn opened(plan: &PeersPlan, keys: &NodeKeys, bytes: &[u8]) -> Result<Founding, F
     };
     let about = about(&plan.cluster, invite.volume, &maker.name, &plan.node);
     let plain: Secret = keys.seal().open(SEALED, &about, sealed).map_err(|error| {
-        Failure::from_error(Exit::WrongKey, &error).hint("was this node given new keys since? have the invite made again")
+        Failure::from_error(Exit::WrongKey, &error)
+            .hint("was this node given new keys since? have the invite made again")
     })?;
     let founding = Founding::decode(plain.expose()).map_err(|damage| bad_input(damage.to_string()))?;
     match founding.volume == invite.volume {

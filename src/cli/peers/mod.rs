@@ -250,8 +250,10 @@ impl Peers {
             (&plan.cluster, &plan.node, plan.listen) == (&self.plan.cluster, &self.plan.node, self.plan.listen)
         });
         let Some(plan) = same else {
-            return Err(super::failure::bad_input("cluster, node and listener of [peers] cannot be changed while serving")
-                .hint("restart the daemon"));
+            return Err(super::failure::bad_input(
+                "cluster, node and listener of [peers] cannot be changed while serving",
+            )
+            .hint("restart the daemon"));
         };
         let Some(links) = self.post.links() else { return Ok(()) };
         links.reload().map_err(|error| Failure::from_error(Exit::BadInput, &error))?;

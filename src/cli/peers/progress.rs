@@ -41,7 +41,8 @@ impl Reporter {
     pub fn tell(&mut self, served: &Served, record: &Keyring, standing: &Standing, now: u64) -> Option<Progress> {
         let fresh = measure(served, record, standing, now);
         let is_news = self.last.as_ref().is_none_or(|last| {
-            now.abs_diff(last.at) >= EVERY || Progress { at: last.at, sequence: last.sequence, ..fresh.clone() } != *last
+            now.abs_diff(last.at) >= EVERY
+                || Progress { at: last.at, sequence: last.sequence, ..fresh.clone() } != *last
         });
         if !is_news {
             return None;

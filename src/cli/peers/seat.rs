@@ -387,7 +387,11 @@ impl Running {
                 self.saved = Some(durable.clone());
                 self.alarms.clear("shelf");
             }
-            Err(why) => drop(self.alarms.raise("shelf", &format!("what its peers agree on cannot be kept: {why}"), words::now())),
+            Err(why) => drop(self.alarms.raise(
+                "shelf",
+                &format!("what its peers agree on cannot be kept: {why}"),
+                words::now(),
+            )),
         }
         saved
     }
@@ -396,9 +400,8 @@ impl Running {
     fn forget_handed_over(&self, committed: &Keyring) {
         let Some((tools, _)) = &self.driver.hands else { return };
         let mut at_hand = tools.handover();
-        let is_past = |generation: Generation| {
-            committed.key(generation).is_some_and(|key| key.state != KeyState::Prepared)
-        };
+        let is_past =
+            |generation: Generation| committed.key(generation).is_some_and(|key| key.state != KeyState::Prepared);
         if at_hand.as_ref().is_some_and(|handover| is_past(handover.generation)) {
             *at_hand = None;
         }

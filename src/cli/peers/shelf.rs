@@ -58,8 +58,11 @@ impl Shelf {
     pub fn new(state_dir: &Path, volume: VolumeId) -> Result<Shelf, ShelfError> {
         let folder = state_dir.join(FOLDER);
         let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
-        made.and_then(|()| File::open(state_dir)?.sync_all())
-            .map_err(|source| ShelfError::Io { what: "make", path: folder.clone(), source })?;
+        made.and_then(|()| File::open(state_dir)?.sync_all()).map_err(|source| ShelfError::Io {
+            what: "make",
+            path: folder.clone(),
+            source,
+        })?;
         Ok(Shelf { path: folder.join(format!("{volume}.ring")) })
     }
 

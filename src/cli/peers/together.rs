@@ -13,8 +13,8 @@ use crate::control::Operations;
 use crate::control::api::{
     ActionResult, ApiError, BackupRequest, BackupResult, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus,
     DestroyRequest, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyInfo, KeyRequest,
-    PaceRequest, PauseRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest, Rewrapped,
-    RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
+    PaceRequest, PauseRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest,
+    Rewrapped, RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
     WrapRemoveRequest,
 };
 use crate::control::peers::PeerOperations;
@@ -146,9 +146,7 @@ impl Operations for Together {
             Some((seat, served)) if request.here => {
                 commands::hold_here(seat, served, true, wish(request.reason.as_ref())?)
             }
-            Some((seat, served)) => {
-                commands::act(seat, served, Command::Pause(true), wish(request.reason.as_ref())?)
-            }
+            Some((seat, served)) => commands::act(seat, served, Command::Pause(true), wish(request.reason.as_ref())?),
             None => self.alone.pause(volume, request),
         }
     }
@@ -158,9 +156,7 @@ impl Operations for Together {
             Some((seat, served)) if request.here => {
                 commands::hold_here(seat, served, false, wish(request.reason.as_ref())?)
             }
-            Some((seat, served)) => {
-                commands::act(seat, served, Command::Pause(false), wish(request.reason.as_ref())?)
-            }
+            Some((seat, served)) => commands::act(seat, served, Command::Pause(false), wish(request.reason.as_ref())?),
             None => self.alone.resume(volume, request),
         }
     }

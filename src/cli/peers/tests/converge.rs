@@ -177,8 +177,8 @@ fn pair(local: KeyState, wanted: KeyState) -> (KeyState, Result<(), String>, Vec
     let target = if local == Active { 1 } else { 9 };
     let other = if local == Active { Draining } else { Active };
     let mut volume = model(vec![entry(1, local), entry(9, other)], target, Phase::Drained);
-    volume.table.rotation.rollback_to = (local == Draining || other == Draining)
-        .then_some(Generation(if target == 1 { 9 } else { 1 }));
+    volume.table.rotation.rollback_to =
+        (local == Draining || other == Draining).then_some(Generation(if target == 1 { 9 } else { 1 }));
     let record = match wanted {
         Active => record(vec![key(1, Active), key(9, Draining)], Step::Active, 1, 9),
         _ => record(vec![key(1, wanted), key(9, Active)], Step::Finalized, 9, 1),
@@ -227,14 +227,11 @@ fn every_pair_of_states_ends_as_the_record_says_or_says_why_not() {
 
 #[test]
 fn what_makes_safe_comes_first_and_a_key_is_destroyed_last() {
-    let mut volume = model(vec![entry(1, Draining), entry(2, Active), entry(3, Disabled), entry(4, Empty)], 2, Phase::Running);
+    let mut volume =
+        model(vec![entry(1, Draining), entry(2, Active), entry(3, Disabled), entry(4, Empty)], 2, Phase::Running);
     volume.table.rotation.rollback_to = Some(Generation(1));
-    let mut wanted = record(
-        vec![key(1, Active), key(2, Draining), key(3, Destroyed), key(4, Revoked)],
-        Step::RolledBack,
-        1,
-        2,
-    );
+    let mut wanted =
+        record(vec![key(1, Active), key(2, Draining), key(3, Destroyed), key(4, Revoked)], Step::RolledBack, 1, 2);
     wanted.keys[1].compromised = true;
     assert_eq!(converge(&mut volume, &wanted, true), Ok(()));
     let (one, two, three, four) = (Generation(1), Generation(2), Generation(3), Generation(4));
@@ -289,7 +286,9 @@ fn a_volume_that_is_no_replica_is_told_apart() {
     let mut wanted = record(vec![key(1, Active), key(2, Empty)], Step::Idle, 1, 1);
     wanted.keys[0].key_id = [99; 16];
     let why = converge(&mut volume, &wanted, true).unwrap_err();
-    for part in ["generation 1 is another key here", "generation 2 (empty) is not in", "generation 3 is in this volume alone"] {
+    for part in
+        ["generation 1 is another key here", "generation 2 (empty) is not in", "generation 3 is in this volume alone"]
+    {
         assert!(why.contains(part), "{why}");
     }
 }

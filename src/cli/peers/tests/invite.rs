@@ -23,8 +23,7 @@ fn founding() -> Founding {
         check: [3; 16],
         key: Secret::filled(64, |bytes| bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = at as u8)),
     };
-    let key =
-        SharedKey { handover, state: KeyState::Active, compromised: false, activated: 1, scheduled: 0, bytes: 0 };
+    let key = SharedKey { handover, state: KeyState::Active, compromised: false, activated: 1, scheduled: 0, bytes: 0 };
     Founding {
         volume: sample::VOLUME,
         size: 1 << 20,
