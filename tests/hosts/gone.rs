@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::scene::Scene;
-use crate::support::mirror::Writer;
+use crate::support::writer::Writer;
 use crate::support::peers::{PeersOptions, VOLUME};
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::mirror::{Mirror, Writer};
+use crate::support::writer::{Mirror, Writer};
 use crate::support::next;
 use crate::support::peers::{Peers, PeersOptions, VOLUME};
 use crate::support::proxy::{Line, Passage, Proxy};

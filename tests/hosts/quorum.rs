@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::scene::Scene;
-use crate::support::mirror::Mirror;
+use crate::support::writer::Mirror;
 use crate::support::peers::{PeersOptions, VOLUME};
 use crate::support::quorum::{Quorum, Reading};
 use crate::support::{Oracle, next, succeed, tool};

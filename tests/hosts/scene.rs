@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::thread::{self, JoinHandle};
 
-use crate::support::mirror::{Mirror, Writer};
+use crate::support::writer::{Mirror, Writer};
 use crate::support::netns::Lan;
 use crate::support::peers::{Peers, PeersOptions, VOLUME};
 use crate::support::{keymoult, map, run, total};

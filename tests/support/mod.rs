@@ -19,6 +19,7 @@ mod process;
 pub mod proxy;
 pub mod quorum;
 mod volume;
+pub mod writer;
 
 pub use bytes::{pattern, same};
 pub use daemon::{Daemon, ServeOptions};
