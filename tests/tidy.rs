@@ -39,7 +39,7 @@ fn layers_point_down_canary() {
         File::fake("src/engine/ring.rs", "use crate::{limits, format::Superblock, units::{self, Extent}};"),
         File::fake("src/crypto/xts.rs", "fn f() { let x = crate::volume::Volume::new(); }"),
         File::fake("src/format/tags.rs", "use std::fs::File;\n#[cfg(test)]\nmod tests {}"),
-        File::fake("src/cluster/mod.rs", "//! A layer nobody knows."),
+        File::fake("src/fleet/mod.rs", "//! A layer nobody knows."),
     ];
     assert_caught(rules::layer_edges(&bad), bad.len());
     let good = [
