@@ -37,6 +37,7 @@ pub fn create(args: &CreateArgs, records: &Records, progress: &mut Progress) -> 
         extent_size: args.extent_size,
         data_unit: args.sector_size,
         suite,
+        replica_of: None,
         mode: match args.mode {
             ModeChoice::Auto => create::ModeChoice::Auto,
             ModeChoice::InPlace => create::ModeChoice::InPlace,

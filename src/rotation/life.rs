@@ -12,7 +12,8 @@ use crate::units::Generation;
 use crate::volume::life::{
     By, Clock, Destroyed, How, Reinstated, Retired, Revoked, Statement, Step, Verdict, wait_until,
 };
-use crate::volume::lifecycle::{NewKey, RotationSpec};
+use crate::volume::lifecycle::RotationSpec;
+use crate::volume::prepare::NewKey;
 use crate::volume::{Volume, VolumeError};
 
 /// How long a worker may take to end before a key is withdrawn all the same: half of what a revocation may take.

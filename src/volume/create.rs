@@ -3,26 +3,28 @@
 //! Order: everything else first, the superblock last, so that a crash or an error leaves no half-made volume; files this
 //! made are removed again on error. Keys are made here and nowhere stored but wrapped.
 
+mod replica;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::PageState;
 use super::error::VolumeError;
-use super::keyring::GenerationKey;
-use super::lifecycle::{canary_for, wrap_for_all};
 use super::log::IntentLog;
 use super::meta::{Meta, MetaParts};
 use super::open::MetadataKeys;
 use super::tags::TagTable;
-use crate::crypto::{EngineKind, Secret, Suite, new_key};
+use crate::crypto::{Secret, Suite};
 use crate::engine::{Backing, CacheMode, Disk, OpenOptions};
-use crate::format::generations::{Entry, GenerationTable, KeyState, Rotation, SUITE_METADATA};
+use crate::format::generations::{Entry, KeyState, SUITE_METADATA};
+use crate::format::handover::Founding;
 use crate::format::layout::{Plan, RING_SLOTS, SUPERBLOCK_A, SUPERBLOCK_B, Shape, WriteMode, largest_size, plan};
 use crate::format::lives::Life;
 use crate::format::superblock::Superblock;
 use crate::format::{canary, stamp};
 use crate::keys::Kek;
 use crate::units::{BLOCK, Generation, VolumeId};
+use replica::First;
 
 /// Bytes of the metadata key.
 pub const METADATA_KEY_LEN: usize = 32;
@@ -52,8 +54,10 @@ pub struct CreateOptions<'a> {
     pub extent_size: u64,
     /// Bytes of a data unit.
     pub data_unit: u32,
-    /// Cipher suite of the first generation.
+    /// Cipher suite of the first generation; a replica has those of the volume it is one of.
     pub suite: Suite,
+    /// Makes another replica of a volume, which then has the shape and the keys that this says.
+    pub replica_of: Option<&'a Founding>,
     /// How ciphertext shall be replaced.
     pub mode: ModeChoice,
     /// The data area is known to read as zeros.
@@ -85,7 +89,15 @@ pub fn create(options: &CreateOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -
         return Err(VolumeError::Refused("a volume needs at least one key-encryption key".into()));
     }
     let mut made = Made(Vec::new());
-    let created = create_inside(options, progress, &mut made)?;
+    let created = match options.replica_of {
+        None => create_inside(options, progress, &mut made)?,
+        Some(Founding { size, max_size, extent_size, data_unit, .. }) => {
+            let (size, max_size) = (Some(*size), Some(*max_size));
+            let options =
+                CreateOptions { size, max_size, extent_size: *extent_size, data_unit: *data_unit, ..*options };
+            create_inside(&options, progress, &mut made)?
+        }
+    };
     made.0.clear();
     Ok(created)
 }
@@ -144,7 +156,14 @@ fn create_inside(
     if existing && !options.assume_zeroed {
         zero(&*data, layout.zones.data.offset, shape.size, progress)?;
     }
-    let new = NewVolume { shape, granule_source: source, suite: options.suite, keks: options.keks, now: options.now };
+    let new = NewVolume {
+        shape,
+        granule_source: source,
+        suite: options.suite,
+        replica_of: options.replica_of,
+        keks: options.keks,
+        now: options.now,
+    };
     let id = create_on_disks(&new, &data, options.header.map(|_| &header))?;
     Ok(Created { id, shape, granule_source: new.granule_source, header_bytes: layout.header_len })
 }
@@ -247,8 +266,10 @@ pub struct NewVolume<'a> {
     pub shape: Shape,
     /// What vouches for the granule, in words.
     pub granule_source: String,
-    /// Cipher suite of the first generation.
+    /// Cipher suite of the first generation of a volume that is not a replica.
     pub suite: Suite,
+    /// What it is a replica of; of the same shape.
+    pub replica_of: Option<&'a Founding>,
     /// Who wraps the keys.
     pub keks: &'a [Kek],
     /// Seconds since 1970.
@@ -266,21 +287,9 @@ pub fn create_on_disks(
     let layout = plan(shape, header.is_some());
     let detached = header.is_some();
     let header = header.unwrap_or(data);
-    let mut random = [0u8; 16];
-    fill_random(&mut random)?;
-    let id = VolumeId::from_random(random);
     let metadata_key = Secret::random(METADATA_KEY_LEN)?;
-    let keys = MetadataKeys::derive(id, &metadata_key);
-    let dek = new_key(new.suite)?;
-    let first = new_entry(Generation::FIRST, new.suite, shape.data_unit, 1, new.now)?;
-    let table = GenerationTable {
-        entries: vec![
-            wrap_for_all(new.keks, id, metadata_entry(new.now)?, &metadata_key)?,
-            wrap_for_all(new.keks, id, Entry { state: KeyState::Active, activated: new.now, ..first }, &dek)?,
-        ],
-        rotation: Rotation::none(Generation::FIRST),
-        holders: Vec::new(),
-    };
+    let First { id, table, canaries } = replica::first(new, &metadata_key)?;
+    let (keys, target) = (MetadataKeys::derive(id, &metadata_key), table.rotation.target);
     let superblock = Superblock {
         volume: id,
         shape: *shape,
@@ -298,10 +307,11 @@ pub fn create_on_disks(
         unfinished: None,
     };
     let io = VolumeError::io;
-    let key = GenerationKey::new(EngineKind::AwsLc, &table.entries[1], new.suite, &dek)?;
-    let block = canary_for(&keys, &table.entries[1], &key)?.seal(&keys.seal, 1);
-    let canary_place = layout.zones.canaries.offset + canary::SLOT;
-    header.write_at(canary_place, &block).map_err(io("write the canary"))?;
+    for (slot, canary) in &canaries {
+        let place = layout.zones.canaries.offset + u64::from(*slot) * canary::SLOT;
+        let block = canary.seal(&keys.seal, u32::from(*slot));
+        header.write_at(place, &block).map_err(io("write a canary"))?;
+    }
     for epoch in [0, 1] {
         // Both copies: what an earlier owner of the disk left there would look like tampering.
         let place = stamp::place(&layout.zones.stamp, epoch);
@@ -324,7 +334,7 @@ pub fn create_on_disks(
     // Both copies of each are there from the start: one damaged block never costs a volume.
     meta.commit_table(table)?;
     let extents = shape.extents() as usize;
-    meta.checkpoint(&TagTable::new(vec![Generation::FIRST; extents].into_iter()))?;
+    meta.checkpoint(&TagTable::new(vec![target; extents].into_iter()))?;
     meta.mend_superblock()?;
     Ok(id)
 }

@@ -14,6 +14,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use super::backup::expanded;
 use super::error::VolumeError;
 use super::open::open_disks;
@@ -220,7 +222,7 @@ impl Disk for Onlooker {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        Ok(())
+        Ok(posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
     fn fd(&self) -> Option<RawFd> {

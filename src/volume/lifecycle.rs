@@ -1,27 +1,23 @@
 //! Changes of the generation table: prepare, activate, roll back, finalize, and the record of a rotation.
 //!
-//! Durable steps of a forward rotation: (1) key wrapped for every KEK and each wrap proven by unwrapping it; (2) canary
-//! written, read back past the cache and decrypted by both engines; (3) table with the generation *prepared*; (4)
-//! superblock with the next epoch; (5) epoch stamp on the data; (6) table that makes it the target: **the commit
-//! point**. Only after (6) may anything be written under it. Rolling back is one table write, whatever the size.
+//! Durable steps of a forward rotation: (1) to (3) a key is made, or taken from another replica, and *prepared*
+//! ([`super::prepare`]); (4) superblock with the next epoch; (5) epoch stamp on the data; (6) table that makes it the target:
+//! **the commit point**. Only after (6) may anything be written under it. Between (3) and (4) as much time may pass as others
+//! take that have the same key to prepare. Rolling back is one table write, whatever the size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::create::new_entry;
 use super::error::VolumeError;
-use super::keyring::GenerationKey;
-use super::life::{By, Step, enter};
-use super::open::{MetadataKeys, read_or_empty};
+use super::life::{By, Step, enter, entry_of};
+use super::prepare::NewKey;
 use super::{Volume, VolumeError as Error};
-use crate::crypto::{Secret, Suite, kdf, new_key};
-use crate::format::canary::{self, Canary};
+use crate::crypto::Suite;
 use crate::format::generations::{Entry, GenerationTable, KeyState, Order, Pace, Phase, Rotation, VerifyMode};
-use crate::format::lives::Life;
 use crate::format::stamp;
-use crate::keys::{Kek, WrapPurpose};
-use crate::units::{Generation, VolumeId};
+use crate::keys::Kek;
+use crate::units::Generation;
 
 /// Bytes a generation's counter is reserved ahead by.
 pub const RESERVE: u64 = 8 << 30;
@@ -41,93 +37,6 @@ pub struct RotationSpec {
     pub hold_finalize: bool,
     /// Who, when and why.
     pub by: By,
-}
-
-/// A key that is wrapped, and of no generation yet.
-pub struct NewKey {
-    entry: Entry,
-    key: GenerationKey,
-    /// The KEK of its first wrap, as the operator named it.
-    first_kek: String,
-}
-
-/// Wraps `key` for every KEK and proves each wrap by opening it again.
-pub(super) fn wrap_for_all(
-    keks: &[Kek],
-    volume: VolumeId,
-    mut entry: Entry,
-    key: &Secret,
-) -> Result<Entry, VolumeError> {
-    if key.is_empty() {
-        return Ok(entry); // suite none has no key
-    }
-    if keks.is_empty() {
-        return Err(Error::Refused("there is no KEK to wrap a new key with; nothing was changed".into()));
-    }
-    let purpose = WrapPurpose { volume, generation: entry.generation, key_id: entry.key_id, suite: entry.suite };
-    for kek in keks {
-        let wrapped = kek.wrap(&purpose, key)?;
-        if !kek.unwrap(&purpose, &wrapped)?.ct_eq(key) {
-            let label = &kek.describe().label;
-            return Err(Error::Refused(format!("KEK {label} does not give back what it wrapped; it is not used")));
-        }
-        entry.wraps.push(wrapped);
-    }
-    Ok(entry)
-}
-
-/// The canary's plaintext: known to whoever holds the metadata key.
-fn canary_text(secret: &Secret, entry: &Entry) -> Secret {
-    let mut info = b"keymoult v1 canary text".to_vec();
-    info.extend_from_slice(&entry.generation.0.to_le_bytes());
-    kdf::derive(secret, &entry.key_id, &info, canary::LEN)
-}
-
-/// The canary of a generation: both engines must make the same of it.
-pub(super) fn canary_for(keys: &MetadataKeys, entry: &Entry, key: &GenerationKey) -> Result<Canary, VolumeError> {
-    make_canary(&keys.canary, entry, key)
-}
-
-fn make_canary(secret: &Secret, entry: &Entry, key: &GenerationKey) -> Result<Canary, VolumeError> {
-    let text = canary_text(secret, entry);
-    let mut ciphertext = text.expose().to_vec();
-    let mut twin = ciphertext.clone();
-    key.cipher.encrypt(canary::OFFSET, &mut ciphertext);
-    key.other.encrypt(canary::OFFSET, &mut twin);
-    if ciphertext != twin {
-        return Err(Error::Canary { generation: entry.generation });
-    }
-    Ok(Canary { generation: entry.generation, ciphertext })
-}
-
-/// Whether both engines decrypt the canary in `block` to what it must be.
-pub(super) fn check_canary(
-    keys: &MetadataKeys,
-    entry: &Entry,
-    key: &GenerationKey,
-    block: &[u8],
-) -> Result<(), VolumeError> {
-    let place = format!("the canary of generation {}", entry.generation);
-    let slot = u32::from(entry.canary_slot);
-    let canary = Canary::open(&keys.seal, slot, block).map_err(Error::damaged(place))?;
-    same_canary(&keys.canary, entry, key, &canary)
-}
-
-pub(super) fn same_canary(
-    secret: &Secret,
-    entry: &Entry,
-    key: &GenerationKey,
-    canary: &Canary,
-) -> Result<(), VolumeError> {
-    let text = canary_text(secret, entry);
-    for cipher in [&key.cipher, &key.other] {
-        let mut plain = canary.ciphertext.clone();
-        cipher.decrypt(canary::OFFSET, &mut plain);
-        if plain != text.expose() || canary.generation != entry.generation {
-            return Err(Error::Canary { generation: entry.generation });
-        }
-    }
-    Ok(())
 }
 
 impl Volume {
@@ -210,67 +119,6 @@ impl Volume {
         committed
     }
 
-    /// Makes a key and wraps it for every KEK of `keks`. Keepers are asked here, and here alone: this may take long, and
-    /// changes nothing.
-    pub fn make_key(&self, keks: &[Kek], spec: &RotationSpec) -> Result<NewKey, VolumeError> {
-        self.writable()?;
-        self.may_rewrite()?;
-        let (generation, slot) = {
-            let meta = self.meta();
-            (meta.table.next_generation(), meta.table.free_slot().ok_or(Error::TableFull)?)
-        };
-        let dek = new_key(spec.suite)?;
-        let mut entry = new_entry(generation, spec.suite, self.shape().data_unit, slot, spec.by.now)?;
-        entry.reason.clone_from(&spec.by.reason);
-        entry.life = Life { changed: spec.by.now, actor: spec.by.actor.clone(), ..Life::default() };
-        let entry = wrap_for_all(keks, self.id, entry, &dek)?;
-        let key = GenerationKey::new(self.engine, &entry, spec.suite, &dek)?;
-        let first_kek = keks.first().map(|kek| kek.describe().label.clone()).unwrap_or_default();
-        Ok(NewKey { entry, key, first_kek })
-    }
-
-    /// Proves the canary of a new key, and enters it as the *prepared* generation that it was made for.
-    fn prepare(self: &Arc<Self>, new: NewKey) -> Result<Generation, VolumeError> {
-        let NewKey { entry, key, first_kek } = new;
-        let generation = entry.generation;
-        let is_next = {
-            let table = &self.meta().table;
-            table.next_generation() == generation && table.free_slot() == Some(entry.canary_slot)
-        };
-        if !is_next {
-            return Err(Error::Refused("another generation was made meanwhile; nothing was changed".into()));
-        }
-        self.prove_canary(&entry, &key)?;
-        self.opened_by_first(&entry, first_kek);
-        // Loaded first: whoever finds the generation in the table finds its key.
-        self.keyring.insert(key);
-        let committed = self.commit_table(|table| table.entries.push(entry));
-        if committed.is_err() {
-            self.keyring.remove(generation);
-        }
-        committed.map(|()| generation)
-    }
-
-    /// Writes the canary, reads it back from the device and lets both engines decrypt it.
-    fn prove_canary(self: &Arc<Self>, entry: &Entry, key: &GenerationKey) -> Result<(), VolumeError> {
-        let canary = make_canary(&self.canary_key, entry, key)?;
-        let slot = u32::from(entry.canary_slot);
-        let meta = self.meta();
-        let place = meta.superblock.zones.canaries.offset + u64::from(slot) * canary::SLOT;
-        let block = canary.seal(&meta.seal, slot);
-        self.header.write_at(place, &block).map_err(Error::io("write the canary"))?;
-        if let Err(error) = meta.flush() {
-            // It may be the data's flush too, and a device reports a loss once: whose data it was nobody knows.
-            drop(meta);
-            self.poison(&format!("the canary's flush failed: {error}"));
-            return Err(error);
-        }
-        self.header.drop_cache().map_err(Error::io("drop the cache"))?;
-        let read = read_or_empty(&*self.header, place, canary::SLOT);
-        let found = Canary::open(&meta.seal, slot, &read).map_err(Error::damaged("the canary just written"))?;
-        same_canary(&self.canary_key, entry, key, &found)
-    }
-
     /// Moves header and data to the next epoch: superblock first, then the stamp.
     fn next_epoch(self: &Arc<Self>) -> Result<(), VolumeError> {
         let moved = self.move_epoch();
@@ -303,6 +151,39 @@ impl Volume {
         self.writable()?;
         self.may_rewrite()?;
         let generation = self.prepare(new)?;
+        self.activate(generation, spec)?;
+        Ok(generation)
+    }
+
+    /// Starts a rotation to a generation that is *prepared*. False: it is the target already.
+    ///
+    /// # Errors
+    /// There is no such generation, or it is not prepared, or not of the suite that `spec` names; or a device failed.
+    pub fn activate_prepared(
+        self: &Arc<Self>,
+        generation: Generation,
+        spec: &RotationSpec,
+    ) -> Result<bool, VolumeError> {
+        self.writable()?;
+        self.may_rewrite()?;
+        if self.rotation().target == generation {
+            return Ok(false);
+        }
+        let entry = entry_of(&self.meta().table, generation)?.clone();
+        let refused = |why: String| Err(Error::Refused(format!("generation {generation} cannot be activated: {why}")));
+        if entry.state != KeyState::Prepared {
+            return refused(format!("it is {}, not prepared", entry.state.name()));
+        }
+        if entry.suite != spec.suite.id() {
+            return refused(format!("its suite is {}, not that of {}", entry.suite, spec.suite));
+        }
+        self.keyring.loaded(generation)?;
+        self.activate(generation, spec)?;
+        Ok(true)
+    }
+
+    /// Steps 4 to 6.
+    fn activate(self: &Arc<Self>, generation: Generation, spec: &RotationSpec) -> Result<(), VolumeError> {
         self.next_epoch()?;
         self.try_commit_table(|table| {
             let previous = table.rotation.target;
@@ -323,8 +204,7 @@ impl Volume {
                 reason: spec.by.reason.clone(),
             };
             Ok(())
-        })?;
-        Ok(generation)
+        })
     }
 
     /// Makes the previous target the target again: one commit. Batches in flight finish by themselves.
@@ -364,7 +244,8 @@ impl Volume {
         self.commit_table(|table| change(&mut table.rotation))
     }
 
-    /// Ends the way back: every generation without a durable reference becomes *empty*.
+    /// Ends the way back: every generation without a durable reference becomes *empty*, but for one that is prepared to come
+    /// after the target.
     pub fn finalize(self: &Arc<Self>, by: &By) -> Result<Vec<Generation>, VolumeError> {
         let rotation = self.rotation();
         if !matches!(rotation.phase, Phase::Drained) {
@@ -383,7 +264,12 @@ impl Volume {
         self.try_commit_table(|table| {
             for entry in &mut table.entries {
                 let unused = !references.contains_key(&entry.generation) && entry.generation != Generation::METADATA;
-                if unused && matches!(entry.state, KeyState::Draining | KeyState::Prepared) {
+                let is_behind = match entry.state {
+                    KeyState::Draining => true,
+                    KeyState::Prepared => entry.generation < rotation.target,
+                    _ => false,
+                };
+                if unused && is_behind {
                     enter(entry, Step::Empty, by)?;
                     emptied.push(entry.generation);
                 }

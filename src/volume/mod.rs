@@ -11,7 +11,9 @@
 //! | `meta`, `checkpoint`, `tags`, `keyring` | metadata on the device, tags and keys in memory |
 //! | `background`, `rules` | jobs on threads of their own; the rules that tests may drop |
 //! | `wraps` | who may open the volume: wraps added, proven, removed, while it is in use |
-//! | `lifecycle` | prepare, activate, roll back, finalize: changes of the generation table |
+//! | `prepare`, `canaries` | a new key, from its making to *prepared*; what proves it |
+//! | `lifecycle` | activate, roll back, finalize: changes of the generation table |
+//! | `replica` | keys shared with other replicas of the volume, and comparing with them |
 //! | `life` | what becomes of a key that nothing needs, or nobody may have |
 //! | `grow`, `shape` | more size for a volume in use; the size as of now |
 //! | `backup`, `restore`, `drill` | header backups, when one may be restored, and rehearsing it |
@@ -23,6 +25,7 @@
 
 mod background;
 pub mod backup;
+mod canaries;
 pub mod check;
 mod checkpoint;
 pub mod create;
@@ -46,9 +49,11 @@ mod meta;
 pub mod open;
 mod piece;
 pub mod pipeline;
+pub mod prepare;
 mod read_back;
 mod recover;
 pub mod replay;
+pub mod replica;
 pub mod restore;
 mod rewrite;
 mod rules;

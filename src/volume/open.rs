@@ -6,6 +6,7 @@
 //! a growth. Nothing is written before all of it is verified, and nothing at all if read-only: an unfinished growth is then
 //! served at the size of before, and so it is on a poisoned volume.
 
+pub mod cold;
 mod pages;
 mod unwrap;
 
@@ -15,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::Volume;
+use super::canaries::check_canary;
 use super::error::VolumeError;
 use super::flush::FlushGroup;
 use super::gates::Gates;
 use super::keyring::{GenerationKey, Keyring};
-use super::lifecycle::check_canary;
 use super::meta::{Meta, MetaParts};
 use super::recover::{self, Behind};
 use super::replay::{SlotContent, live_records, replay};

@@ -15,10 +15,10 @@ mod evidence;
 use std::sync::Arc;
 
 use super::backup::expanded;
+use super::canaries::check_canary;
 use super::error::VolumeError;
 use super::holders::united;
 use super::keyring::GenerationKey;
-use super::lifecycle::check_canary;
 use super::open::{MetadataKeys, data_key, open_disks, unwrap};
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::Disk;

@@ -61,6 +61,10 @@ pub enum Rule {
     WrapsProven,
     /// A wrap is added before others go.
     AddBeforeRemove,
+    /// A key is proven by its canary before it is prepared.
+    CanaryFirst,
+    /// A prepared key is durable before anybody is told.
+    PreparedDurable,
 }
 
 #[cfg(test)]
@@ -193,6 +197,16 @@ pub fn proves_wraps() -> bool {
 /// Whether new wraps are durable before old ones are removed.
 pub fn adds_before_removing() -> bool {
     !dropped(Rule::AddBeforeRemove)
+}
+
+/// Whether the canary of a new key is on the device, and proven, before the table names the key: opening a volume asks for it.
+pub fn proves_before_preparing() -> bool {
+    !dropped(Rule::CanaryFirst)
+}
+
+/// Whether a prepared key is durable before it is told to others, who may then begin to use it.
+pub fn prepares_durably() -> bool {
+    !dropped(Rule::PreparedDurable)
 }
 
 /// Whether a worker that ends gives up its places at gates and its flushes.

@@ -18,11 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
-use super::lifecycle::same_canary;
-use super::open::{MetadataKeys, Opened, Opening, purpose, read_or_empty, unwrap, used};
+use super::open::{MetadataKeys, Opened, Opening, purpose, unwrap, used};
 use super::{Volume, rules};
 use crate::crypto::{Secret, Suite};
-use crate::format::canary::{self, Canary};
 use crate::format::envelope::{GENERATIONS, peek};
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::wrapped::Wrapped;
@@ -88,6 +86,12 @@ impl Volume {
     pub(super) fn opened_by_first(&self, entry: &Entry, kek: String) {
         let Some(wrap) = entry.wraps.first() else { return };
         self.wraps.openings().insert(entry.generation, opening(&WrapId::of(wrap), kek));
+    }
+
+    /// Takes the key of a generation that is not in the table out of memory.
+    pub(super) fn forget_key(&self, generation: Generation) {
+        self.keyring.remove(generation);
+        self.wraps.openings().remove(&generation);
     }
 
     /// Changes the wraps; `keks` are those the volume is open with. `told` learns of every step.
@@ -289,21 +293,15 @@ impl Volume {
             let seal = MetadataKeys::derive(self.id, &key).seal;
             seal.verify(&found, 0).map_err(VolumeError::damaged("the generation table under the key just opened"))?;
         } else {
-            self.canary_opens(&entry, &key)?;
+            self.opens_canary(&entry, &key)?;
         }
         Ok((by, entry.wraps))
     }
 
     /// Whether `key` decrypts the generation's canary, with both engines.
-    fn canary_opens(&self, entry: &Entry, key: &Secret) -> Result<(), VolumeError> {
+    fn opens_canary(&self, entry: &Entry, key: &Secret) -> Result<(), VolumeError> {
         let Some(suite) = Suite::from_id(entry.suite) else { return Ok(()) };
-        let key = GenerationKey::new(self.engine, entry, suite, key)?;
-        let slot = u32::from(entry.canary_slot);
-        let meta = self.meta();
-        let place = meta.superblock.zones.canaries.offset + u64::from(slot) * canary::SLOT;
-        let block = read_or_empty(&*self.header, place, canary::SLOT);
-        let found = Canary::open(&meta.seal, slot, &block).map_err(VolumeError::damaged("the canary"))?;
-        same_canary(&self.canary_key, entry, &key, &found)
+        self.canary_opens(entry, &GenerationKey::new(self.engine, entry, suite, key)?)
     }
 
     /// Both copies of the table as the device has them, verified. Nobody writes one meanwhile.

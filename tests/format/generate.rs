@@ -74,6 +74,7 @@ fn fresh(name: &str, place: &Path, keks: &Keks) -> Image {
         extent_size: 64 << 10,
         data_unit: if name.contains("-512") { 512 } else { 4096 },
         suite: if name.contains("-128-") { Suite::Aes128Xts } else { Suite::Aes256Xts },
+        replica_of: None,
         mode: if name.contains("journal") { ModeChoice::Journal } else { ModeChoice::InPlace },
         assume_zeroed: false,
         keks,

@@ -31,8 +31,13 @@ const SHARED: &[(&str, &str)] = &[
 const CALLED: &[&str] = &["log", "replay", "recover", "checkpoint", "tags", "flush"];
 
 /// The product files that ask rules about what the model does not have.
-const OUTSIDE: &[&str] =
-    &["src/volume/grow.rs", "src/volume/life/destroy.rs", "src/volume/open/pages.rs", "src/volume/wraps.rs"];
+const OUTSIDE: &[&str] = &[
+    "src/volume/grow.rs",
+    "src/volume/life/destroy.rs",
+    "src/volume/open/pages.rs",
+    "src/volume/prepare.rs",
+    "src/volume/wraps.rs",
+];
 
 /// The model imports all of [`SHARED`] and defines none of it.
 pub fn model_shares(files: &[File]) -> Vec<String> {

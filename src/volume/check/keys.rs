@@ -8,9 +8,9 @@ use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::format::superblock::Superblock;
 use crate::keys::{Kek, KeyErrorClass, ProviderKind, WrapPurpose};
 use crate::units::{Generation, VolumeId};
+use crate::volume::canaries::same_canary;
 use crate::volume::info::Bytes;
 use crate::volume::keyring::{GenerationKey, Keyring};
-use crate::volume::lifecycle::same_canary;
 use crate::volume::open::MetadataKeys;
 
 /// Keys that opened.

@@ -13,12 +13,10 @@ use std::sync::Arc;
 
 use super::residue::{Residue, Windows, search};
 use super::{By, Step, entry_of};
-use crate::format::canary;
 use crate::format::generations::{Entry, GenerationTable, KeyState};
 use crate::keys::ProviderKind;
 use crate::units::Generation;
 use crate::volume::error::VolumeError;
-use crate::volume::meta::Meta;
 use crate::volume::{Volume, rules};
 
 /// How far a destruction may go.
@@ -84,7 +82,7 @@ impl Volume {
         if rules::erases_canary_last() {
             self.tombstone(entry, by)?;
         }
-        let erased = self.erase_canary(&self.meta(), entry);
+        let erased = self.erase_canary(&self.meta(), entry.canary_slot);
         self.or_poison(erased)?;
         if !rules::erases_canary_last() {
             self.tombstone(entry, by)?;
@@ -101,17 +99,6 @@ impl Volume {
         self.take(entry.generation, Step::Destroy, by, |entry| entry.wraps.clear())
     }
 
-    /// Step 2.
-    fn erase_canary(&self, meta: &Meta, entry: &Entry) -> Result<(), VolumeError> {
-        let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
-        let zeros = vec![0; canary::SLOT as usize];
-        self.header.write_at(place, &zeros).map_err(VolumeError::io("erase the canary"))?;
-        meta.flush()?;
-        // Space that is given back reads as zeros, too; where the device cannot, the zeros stand there.
-        let _ = self.header.punch(place, canary::SLOT);
-        meta.flush()
-    }
-
     /// Step 3.
     fn read_back(&self, windows: &Windows) -> Result<Residue, VolumeError> {
         let meta = self.meta();
@@ -122,7 +109,7 @@ impl Volume {
     }
 
     /// A failure to write or flush the header leaves in doubt what it holds.
-    fn or_poison(self: &Arc<Self>, done: Result<(), VolumeError>) -> Result<(), VolumeError> {
+    pub(in crate::volume) fn or_poison(self: &Arc<Self>, done: Result<(), VolumeError>) -> Result<(), VolumeError> {
         if let Err(error @ VolumeError::Io { .. }) = &done {
             self.poison(&format!("a key could not be erased: {error}"));
         }

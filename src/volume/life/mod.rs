@@ -3,7 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `steps` | which step leads where: the table, pure |
-//! | `retire`, `scan`, `statement` | the proof that nothing needs a key, and what states it |
+//! | `retire`, `zero`, `scan`, `statement` | the proof that nothing needs a key, and what states it |
 //! | `destroy`, `residue` | erasing a key, and the proof that nothing of it is left |
 //! | `revoke` | withdrawing a key that extents carry, and giving it back |
 //! | `clock` | waiting for others, by a clock that tests put in |
@@ -20,6 +20,7 @@ mod revoke;
 mod scan;
 mod statement;
 mod steps;
+mod zero;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,14 +33,13 @@ pub use retire::Retired;
 pub use revoke::{REVOKE_PATIENCE, Reinstated, Revoked};
 pub use statement::{Statement, Verdict};
 pub use steps::{Step, enter};
+pub use zero::ZeroReport;
 
 use super::Volume;
 use super::error::VolumeError;
 use super::keyring::GenerationKey;
-use super::lifecycle::same_canary;
-use super::open::{data_key, read_or_empty};
+use super::open::data_key;
 use crate::crypto::Suite;
-use crate::format::canary::{self, Canary};
 use crate::format::generations::{Entry, GenerationTable};
 use crate::keys::Kek;
 use crate::units::Generation;
@@ -63,7 +63,7 @@ impl By {
 }
 
 /// The entry of `generation`.
-fn entry_of(table: &GenerationTable, generation: Generation) -> Result<&Entry, VolumeError> {
+pub(super) fn entry_of(table: &GenerationTable, generation: Generation) -> Result<&Entry, VolumeError> {
     let missing = || VolumeError::Refused(format!("the volume has no generation {generation}"));
     table.entry(generation).ok_or_else(missing)
 }
@@ -179,12 +179,7 @@ impl Volume {
         let suite = Suite::from_id(entry.suite).ok_or_else(unknown)?;
         let dek = data_key(self.id, entry, suite, keks)?;
         let key = GenerationKey::new(self.engine, entry, suite, &dek)?;
-        let meta = self.meta();
-        let place = meta.superblock.zones.canaries.offset + u64::from(entry.canary_slot) * canary::SLOT;
-        let block = read_or_empty(&*self.header, place, canary::SLOT);
-        let damaged = VolumeError::damaged(format!("the canary of generation {}", entry.generation));
-        let found = Canary::open(&meta.seal, u32::from(entry.canary_slot), &block).map_err(damaged)?;
-        same_canary(&self.canary_key, entry, &key, &found)?;
+        self.canary_opens(entry, &key)?;
         Ok(key)
     }
 }

@@ -5,18 +5,17 @@
 //! statement is kept by whoever keeps such things; (4) **the commit point**: the generation is *disabled*, with the
 //! statement's digest; (5) the key leaves memory. A crash before (4) leaves it as it was, one behind (4) has no key to load.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::statement::{Statement, Verdict};
-use super::{By, Clock, Step, entry_of, wait_until};
+use super::{By, Clock, Step, entry_of};
 use crate::units::Generation;
 use crate::volume::Volume;
 use crate::volume::error::VolumeError;
-use crate::volume::keyring::GenerationKey;
 
 /// How long requests under way may hold a key that is to be retired.
-const FENCE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const FENCE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What retiring came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +46,9 @@ impl Volume {
         if self.rotation().rollback_to == Some(generation) {
             return Err(refused("the rotation on record goes back to it: finalize that first".into()));
         }
-        let key = self.keyring.watch(generation);
-        let unused = |key: &Weak<GenerationKey>| key.strong_count() <= 1;
-        if wait_until(clock, FENCE_PATIENCE, || key.as_ref().is_none_or(unused)).is_none() {
+        let Some(fenced) = self.fence(generation, clock) else {
             return Err(refused("requests that began before still hold its key: try again".into()));
-        }
+        };
         let scan = self.scan()?;
         if let Some(what) = scan.references(generation) {
             return Err(refused(what));
@@ -66,9 +63,7 @@ impl Volume {
         let taken = self.take(generation, Step::Retire, by, |entry| entry.life.evidence = digest);
         self.unload_if_closed(generation);
         taken?;
-        let gone = |key: &Weak<GenerationKey>| key.strong_count() == 0;
-        let left_memory = wait_until(clock, FENCE_PATIENCE, || key.as_ref().is_none_or(gone)).is_some();
-        Ok(Retired { statement, digest, left_memory })
+        Ok(Retired { statement, digest, left_memory: fenced.left_memory(clock) })
     }
 
     /// Checks a statement that [`Volume::retire`] has signed.

@@ -46,6 +46,11 @@ fn living(setting: Setting) -> Setting {
     Setting { lives: 2, ..in_place(setting) }
 }
 
+/// Where keys are shared with other replicas all the time.
+fn sharing(setting: Setting) -> Setting {
+    Setting { shares: 2, ..in_place(setting) }
+}
+
 /// Where KEKs change all the time.
 fn rewrapping(setting: Setting) -> Setting {
     Setting { rewraps: 3, ..in_place(setting) }
@@ -78,6 +83,9 @@ controls! {
     with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, growing;
     with_records_of_a_shorter_last_extent: RingEmptied, 0, growing;
     with_a_canary_erased_before_its_key: CanaryLast, 0, living;
+    with_a_canary_erased_before_its_key_is_given_up: CanaryLast, 0, sharing;
+    with_a_key_prepared_before_it_is_proven: CanaryFirst, 0, sharing;
+    with_a_key_told_of_before_it_is_durable: PreparedDurable, 0, sharing;
     with_tags_of_a_revoked_generation_refused: RevokedTags, 0, living;
     with_wraps_removed_before_others_are_proven: WrapsProven, 0, rewrapping;
     with_wraps_removed_before_others_are_added: AddBeforeRemove, 0, |setting| Setting { slips: 0, ..rewrapping(setting) };

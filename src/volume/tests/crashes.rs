@@ -79,6 +79,14 @@ fn no_crash_loses_a_key_or_leaves_one_behind() {
     assert!(tally.withdrawn > tally.images / 50, "hardly any key was withdrawn: {tally:?}");
 }
 
+/// The same while keys are shared with other replicas: taken, held, given up and activated. After every operation what was told
+/// of a key is true, what was given up is gone, and giving up what is held, or gone already, leaves nothing.
+#[test]
+fn no_crash_loses_a_key_that_others_count_on() {
+    let tally = look_at(IMAGES / 2, |setting| Setting { shares: 3, ..setting });
+    assert!(tally.held > tally.images / 50, "hardly any key was held: {tally:?}");
+}
+
 /// The same while KEKs change, in the middle of a rotation and between two, some of them bad ones. After every operation of it
 /// the KEKs that must open the volume do, each alone: the old one until it is proven that the new one does, then the new
 /// one; what was removed opens it no more.

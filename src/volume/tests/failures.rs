@@ -168,6 +168,11 @@ fn every_operation_may_fail_once_while_keys_live_and_die() {
 }
 
 #[test]
+fn every_operation_may_fail_once_while_keys_are_shared() {
+    fail_each((1..=3).map(|seed| Setting { actions: 6, shares: 2, ..short(seed) }).collect());
+}
+
+#[test]
 fn every_operation_may_fail_once_while_its_keks_change() {
     fail_each((1..=6).map(|seed| Setting { actions: 8, rewraps: 3, ..short(seed) }).collect());
 }

@@ -13,6 +13,7 @@ mod life;
 mod model;
 mod online;
 mod poison;
+mod replica;
 mod restores;
 mod rig;
 mod rot;

@@ -66,6 +66,7 @@ impl Disks {
             shape: *shape,
             granule_source: "a name so long that the superblock spans granules of 512 bytes ".repeat(6),
             suite,
+            replica_of: None,
             keks,
             now: 1,
         };

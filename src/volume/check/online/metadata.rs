@@ -6,12 +6,12 @@ use crate::format::envelope::STAMP;
 use crate::format::generations::GenerationTable;
 use crate::format::superblock::Superblock;
 use crate::units::Generation;
+use crate::volume::canaries::same_canary;
 use crate::volume::check::keys;
 use crate::volume::check::report::{CheckReport, Place, Severity};
 use crate::volume::check::structures;
 use crate::volume::check::survey::Survey;
 use crate::volume::info::{Bytes, Copies};
-use crate::volume::lifecycle::same_canary;
 
 impl Online<'_> {
     /// Whether both backings are still as long as they must be.

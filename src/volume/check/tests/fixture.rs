@@ -58,6 +58,7 @@ impl Fixture {
             extent_size: EXTENT,
             data_unit: 4096,
             suite: Suite::Aes256Xts,
+            replica_of: None,
             mode,
             assume_zeroed: false,
             keks: &keks,

@@ -8,6 +8,7 @@ use super::engine::SimEngine;
 use super::ledger::{End, Ledger};
 use super::lives::revive;
 use super::rng::Rng;
+use super::shares::give_up_all;
 use super::state::DiskState;
 use super::work::{Recording, disks_of, in_full, pipeline};
 use super::world::{Event, World};
@@ -41,6 +42,8 @@ pub struct Tally {
     pub half_grown: u64,
     /// Images in which a key was withdrawn.
     pub withdrawn: u64,
+    /// Images in which a key was held that is shared with other replicas.
+    pub held: u64,
     /// Images in the middle of a change of the KEK, and of KEKs that had to be refused.
     pub between_keks: u64,
     pub refused_keks: u64,
@@ -59,6 +62,7 @@ impl Tally {
         self.inspected += other.inspected;
         self.half_grown += other.half_grown;
         self.withdrawn += other.withdrawn;
+        self.held += other.held;
         self.between_keks += other.between_keks;
         self.refused_keks += other.refused_keks;
         self.operations += other.operations;
@@ -167,6 +171,9 @@ impl Checker<'_> {
         self.tally.rolled_forward += u64::from(volume.recovered().rolled_forward > 0);
         if depth > 0 && history.iter().any(|event| !matches!(event, Event::Flushed { .. })) {
             self.crash_recovery(image, base, &history, ledger, depth)?;
+        }
+        if self.recording.setting.shares > 0 && self.rng.once_in(2) {
+            self.tally.held += u64::from(give_up_all(&volume, &**header)?);
         }
         if self.rng.once_in(12) {
             self.carry_on(&world, &volume, &mut client, &found, &keks)?;

@@ -42,6 +42,8 @@ pub enum Note {
     Key { generation: Generation, allowed: Vec<(KeyState, bool)> },
     /// A rotation changes the states of several.
     KeysChange,
+    /// The generation has one of these key ids, or is not there.
+    Shared { generation: Generation, allowed: Vec<Option<[u8; 16]>> },
     /// These wrapped copies of the generation are being erased.
     Erasing { generation: Generation, blobs: Vec<Vec<u8>> },
     /// Each of these KEKs alone opens it; `gone` does not any more.
@@ -121,7 +123,9 @@ pub struct Ledger {
     sizes: Vec<u64>,
     /// States that generations may be in, as far as they are known.
     keys: BTreeMap<Generation, Vec<(KeyState, bool)>>,
-    /// Wrapped copies of which nothing may be left once their generation is destroyed.
+    /// Key ids of generations that others know of, too.
+    shared: BTreeMap<Generation, Vec<Option<[u8; 16]>>>,
+    /// Wrapped copies of which nothing may be left once their generation is destroyed, or given up.
     erased: BTreeMap<Generation, Vec<Vec<u8>>>,
     /// KEKs each of which must open the volume alone; none where one keeper opens everything.
     keks: Vec<String>,
@@ -136,7 +140,7 @@ impl Ledger {
         let zeros = Sector { versions: vec![zeros], durable: 0, answered: 0 };
         let sectors = vec![zeros; most as usize / SECTOR];
         let (changes, flushes, unflushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (keys, erased) = (BTreeMap::new(), BTreeMap::new());
+        let (keys, shared, erased) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Ledger {
             sectors,
             changes,
@@ -145,6 +149,7 @@ impl Ledger {
             target: Some(Generation::FIRST),
             sizes: vec![size],
             keys,
+            shared,
             erased,
             keks: Vec::new(),
             gone: None,
@@ -166,6 +171,9 @@ impl Ledger {
             }
             Note::Key { generation, allowed } => {
                 self.keys.insert(*generation, allowed.clone());
+            }
+            Note::Shared { generation, allowed } => {
+                self.shared.insert(*generation, allowed.clone());
             }
             Note::KeysChange => self.keys.clear(),
             Note::Erasing { generation, blobs } => {
@@ -322,15 +330,30 @@ impl Ledger {
             if let Some(allowed) = self.keys.get(&entry.generation).filter(|allowed| !allowed.contains(&found)) {
                 return Err(format!("generation {} is {found:?}, allowed are {allowed:?}", entry.generation));
             }
-            let blobs = self.erased.get(&entry.generation).filter(|_| entry.state == KeyState::Destroyed);
-            let Some(blobs) = blobs else { continue };
-            let windows = Windows::of(blobs.iter().map(Vec::as_slice), std::iter::empty());
-            let residue = search(header, len, &windows).map_err(|error| error.to_string())?;
-            if let Some(place) = residue.found.first() {
-                return Err(format!("generation {} is destroyed, but its key stands at {place}", entry.generation));
+            if entry.state == KeyState::Destroyed {
+                self.nothing_left(entry.generation, header, len)?;
+            }
+        }
+        for (generation, allowed) in &self.shared {
+            let found = table.entry(*generation).map(|entry| entry.key_id);
+            if !allowed.contains(&found) {
+                return Err(format!("generation {generation} has key {found:x?}, allowed are {allowed:x?}"));
+            }
+            if found.is_none() {
+                self.nothing_left(*generation, header, len)?;
             }
         }
         Ok(())
+    }
+
+    fn nothing_left(&self, generation: Generation, header: &dyn Disk, len: u64) -> Result<(), String> {
+        let Some(blobs) = self.erased.get(&generation) else { return Ok(()) };
+        let windows = Windows::of(blobs.iter().map(Vec::as_slice), std::iter::empty());
+        let residue = search(header, len, &windows).map_err(|error| error.to_string())?;
+        match residue.found.first() {
+            Some(place) => Err(format!("generation {generation} is gone, but its key stands at {place}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the rotation may have this target.

@@ -10,6 +10,7 @@ pub mod order;
 pub mod pages;
 pub mod rng;
 pub mod setting;
+pub mod shares;
 pub mod state;
 pub mod work;
 pub mod world;

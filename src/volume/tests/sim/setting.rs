@@ -24,6 +24,8 @@ pub struct Setting {
     pub grows: u64,
     /// Once in so many actions a key takes a step in its life; 0: never.
     pub lives: u64,
+    /// Once in so many actions a key is shared with another replica; 0: never.
+    pub shares: u64,
     /// Once in so many actions another KEK takes over; 0: never.
     pub rewraps: u64,
     /// Once in so many times that KEK wraps wrongly; 0: never.
@@ -49,6 +51,7 @@ impl Setting {
             watched: true,
             grows: 0,
             lives: 0,
+            shares: 0,
             rewraps: 0,
             slips: 4,
         }

@@ -255,6 +255,9 @@ impl Run {
         if self.setting.lives > 0 && self.rng.once_in(self.setting.lives) {
             return self.live();
         }
+        if self.setting.shares > 0 && self.rng.once_in(self.setting.shares) {
+            return self.share();
+        }
         if self.setting.rewraps > 0 && self.rng.once_in(self.setting.rewraps) {
             return self.rewrap();
         }
