@@ -170,7 +170,8 @@ impl Controller {
 
     /// Ends the way back.
     pub fn finalize(&self, by: &By) -> Result<Vec<Generation>, VolumeError> {
-        let _worker = self.commands();
+        let mut worker = self.commands();
+        self.let_end(&mut worker);
         if self.board.lock().running {
             return Err(VolumeError::Refused("cannot finalize: the rotation is still running".into()));
         }
@@ -185,12 +186,7 @@ impl Controller {
     /// for `finalize` is not: it has left no record that names an extent, and new extents carry its target.
     pub fn grow(&self, size: u64, tell: &dyn Fn(u64)) -> Result<u64, VolumeError> {
         let mut worker = self.commands();
-        if self.volume.rotation().phase != Phase::Running {
-            // On its way out, with the batches that were in flight.
-            if let Some(ending) = worker.take() {
-                let _ = ending.join();
-            }
-        }
+        self.let_end(&mut worker);
         if self.board.lock().running {
             let why =
                 "the volume cannot grow while a rotation moves extents: `rotate pause` it, or wait until it is done";
@@ -250,6 +246,15 @@ impl Controller {
         let mut worker = self.commands();
         if let Some(thread) = worker.take() {
             let _ = thread.join();
+        }
+    }
+
+    /// Waits for a worker that is on its way out, with the batches that were in flight.
+    fn let_end(&self, worker: &mut Option<JoinHandle<()>>) {
+        if self.volume.rotation().phase != Phase::Running
+            && let Some(ending) = worker.take()
+        {
+            let _ = ending.join();
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `board` | figures, shared by controller and worker |
 //! | `worker` | the loop: candidates, pace, one step of the volume's pipeline |
 //! | `life` | retire, destroy, compromise, revoke: what becomes of keys, and of the rotation with them |
+//! | `share` | prepare, activate, abandon: a rotation of one replica among several |
 //! | `controller` | start, pause, resume, pace, roll back, verify, finalize; what `status` shows |
 //!
 //! Invariants: the record of a rotation (target, phase, order, pace) is on disk before it acts, so a restart goes on
@@ -19,6 +20,7 @@ mod life;
 mod listen;
 pub mod order;
 pub mod pace;
+mod share;
 mod worker;
 
 pub use board::Progress;
