@@ -21,7 +21,9 @@ pub use backup::{
 pub use life::{KeyArgs, LifeCommand};
 pub use rotate::{OrderChoice, PaceArgs, RangeArg, ReasonArgs, RotateArgs, RotateCommand, StartArgs, WaitArgs};
 pub use serve::{CacheChoice, CryptoChoice, IdleTime, IoChoice, KekPatience, ServeArgs, TlsChoice, Unavailable};
-pub use volume::{CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ResizeArgs, SpeedArgs, VolumeCommand};
+pub use volume::{
+    CheckArgs, Cipher, CreateArgs, InfoArgs, ModeChoice, NewSize, ProveArgs, ResizeArgs, SpeedArgs, VolumeCommand,
+};
 pub use wraps::{RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 
 use super::help;

@@ -13,6 +13,7 @@ Volumes on this machine:
   volume create PATH --size 10GiB --kek URI   make an encrypted volume
   volume info PATH                            say what a volume is, with or without a key
   volume check PATH [--kek URI] [--full]      check a volume that nobody serves
+  volume prove PATH --generation N --kek URI  prove that a key can be had, served or not
   volume resize PATH --size 20GiB --kek URI   make a volume larger that nobody serves
   volume header-backup PATH --to F --kek URI  back up the header of one that nobody serves
   volume header-restore PATH --from F --kek … restore a header, unless it would decrypt to garbage

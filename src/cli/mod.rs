@@ -28,6 +28,7 @@ mod opening;
 mod operations;
 pub mod output;
 pub mod progress;
+mod prove;
 mod records;
 mod reload;
 mod remote;

@@ -6,7 +6,7 @@ use super::failure::{Failure, bad_input};
 use super::output::Output;
 use super::progress::Progress;
 use super::records::Records;
-use super::{backup, examine, local, report, resize};
+use super::{backup, examine, local, prove, report, resize};
 use crate::control::authorize::Verb;
 
 /// Runs a `volume` command.
@@ -16,6 +16,7 @@ pub fn run(command: &VolumeCommand, global: &Global, output: &Output) -> Result<
         VolumeCommand::Info(args) => examine::info(args, output),
         VolumeCommand::Check(args) if args.online => examine::check_online(args, global, output),
         VolumeCommand::Check(args) => examine::check(args, output),
+        VolumeCommand::Prove(args) => prove::run(args, output),
         VolumeCommand::Resize(args) => resize::run(args, global, output),
         VolumeCommand::HeaderBackup(args) => backup::back_up(args, global, output),
         VolumeCommand::HeaderRestore(args) => backup::restore(args, output),

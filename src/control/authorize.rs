@@ -151,6 +151,8 @@ verbs! {
     HeaderBackup = "header-backup", Act;
     /// Seal the keys to recipients elsewhere.
     EscrowExport = "escrow-export", Act;
+    /// Prove a key from nothing; recorded by the tool, no route leads here.
+    VolumeProve = "volume-prove", Act;
     /// Make a volume; recorded by the tool, no route leads here.
     VolumeCreate = "volume-create", Act;
     /// Restore a header; recorded by the tool, no route leads here.
@@ -185,6 +187,7 @@ impl Verb {
         Verb::VolumeOpen,
         Verb::KeyWrap,
         Verb::KeyUnwrap,
+        Verb::VolumeProve,
         Verb::VolumeCreate,
         Verb::HeaderRestore,
         Verb::EscrowImport,

@@ -227,3 +227,50 @@ fn the_policy_says_how_long_a_key_may_encrypt() {
     good(&daemon, "schedule", &["1"]);
     good(&daemon, "destroy", &["1"]);
 }
+
+/// Another process proves a key of the volume that a daemon serves, from nothing, and leaves its record. Where the KEK is
+/// another, or the key is gone, it says so by its exit code.
+#[test]
+fn a_served_volumes_key_is_proven_from_outside() {
+    let (store, volume) = store();
+    let state = store.path("proofs");
+    std::fs::create_dir(&state).unwrap();
+    let prove = |generation: &str, kek: &str| {
+        let mut command = support::keymoult();
+        command.args(["volume", "prove"]).arg(&volume.path).args(["--generation", generation, "--kek", kek, "--json"]);
+        let output = support::run(command.arg("--state-dir").arg(&state));
+        let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+        let said: Value = serde_json::from_slice(text).unwrap_or_else(|_| panic!("{}", in_words(&output)));
+        (output.status.code(), said)
+    };
+    let mut daemon = Daemon::start(&store, std::slice::from_ref(&volume), &ServeOptions::default());
+    let content = filled(&mut daemon.connect());
+    daemon.rotate("start", &["--wait"]);
+    let (code, proven) = prove("2", &store.kek());
+    assert_eq!((code, proven["state"].as_str()), (Some(0), Some("active")), "{proven}");
+    let listed = listed(&daemon, 2);
+    assert_eq!(proven["kek_id"], listed["wraps"][0]["kek_id"]);
+    assert_eq!(proven["check"].as_str().map(str::len), Some(32));
+    assert_ne!(prove("1", &store.kek()).1["check"], proven["check"]);
+    assert_eq!(prove("3", &store.kek()).0, Some(8), "there is none");
+    let other = store.path("other");
+    let output = support::run(support::keymoult().args(["volume", "create"]).arg(store.path("w.km")).args([
+        "--size",
+        "1MiB",
+        "--new-kek",
+        "--kek",
+        &format!("file:{}", other.display()),
+    ]));
+    assert!(output.status.success(), "{}", in_words(&output));
+    assert_eq!(prove("2", &format!("file:{}", other.display())).0, Some(4));
+    good(&daemon, "revoke", &["1"]);
+    let (code, said) = prove("1", &store.kek());
+    assert!(code == Some(8) && said["what"].as_str().unwrap().contains("it is revoked"), "{said}");
+    assert!(daemon.connect().read(0, SIZE as usize).unwrap() == content);
+    daemon.terminate();
+    let logs: String = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default())
+        .collect();
+    assert!(logs.contains("volume-prove") && logs.contains("key-unwrap"), "{logs}");
+}

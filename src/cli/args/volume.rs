@@ -22,6 +22,8 @@ pub enum VolumeCommand {
     Info(InfoArgs),
     /// Check a volume that nobody serves; with --online, one that a daemon serves
     Check(CheckArgs),
+    /// Prove that a key can be had from nothing, and is the right one; also while a daemon serves the volume
+    Prove(ProveArgs),
     /// Make a volume larger, served or not; it never shrinks
     Resize(ResizeArgs),
     /// Back the header up into a file, catalogued among the holders of the volume's keys
@@ -224,6 +226,25 @@ pub struct CheckArgs {
     /// With --online: read at most so much per second, or unlimited [default: 200MiB]
     #[arg(long, value_name = "RATE", requires = "online", value_parser = size::parse_rate)]
     pub rate: Option<size::Rate>,
+    /// Where it is recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
+}
+
+/// Arguments of `volume prove`.
+#[derive(Clone, Debug, Args)]
+pub struct ProveArgs {
+    /// Backing of the volume, served or not
+    pub path: PathBuf,
+    /// Which generation's key
+    #[arg(long, value_name = "NUMBER")]
+    pub generation: u32,
+    /// Key that opens it; repeatable
+    #[arg(long = "kek", value_name = "URI", required = true)]
+    pub keks: Vec<String>,
+    /// Its detached header
+    #[arg(long, value_name = "FILE")]
+    pub header: Option<PathBuf>,
     /// Where it is recorded.
     #[command(flatten)]
     pub record: RecordArgs,
