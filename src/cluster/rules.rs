@@ -27,8 +27,6 @@ pub enum Rule {
     CommitFirst,
     /// A record is sent only when it is durable here.
     OwnSaveFirst,
-    /// Reports count at the record they were asked for.
-    FreshReports,
 }
 
 #[cfg(test)]

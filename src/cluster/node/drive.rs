@@ -145,7 +145,7 @@ impl Node {
     pub(super) fn on_reported(&mut self, from: NodeName, body: Body) {
         if let Body::Reported { stamp, generation, references, pins } = body
             && self.leads()
-            && (stamp == self.base().stamp || !rules::holds(Rule::FreshReports))
+            && stamp == self.base().stamp
         {
             self.lead.reports.insert((from, generation), Report { stamp, references, pins });
         }
@@ -206,7 +206,7 @@ impl Node {
     /// Asks all replicas for reports on a generation; who has not given one that counts.
     fn gather(&mut self, generation: Generation, of_all: bool, turn: &mut Turn<'_>) -> Vec<NodeName> {
         let stamp = self.base().stamp;
-        let counts = |report: &Report| report.stamp == stamp || !rules::holds(Rule::FreshReports);
+        let counts = |report: &Report| report.stamp == stamp;
         let full = self.full_members().into_iter();
         let missing: Vec<NodeName> = full
             .filter(|name| !self.lead.reports.get(&(name.clone(), generation)).is_some_and(counts))

@@ -56,11 +56,8 @@ fn keys(record: &Keyring, all: &[&Seat]) -> Option<String> {
 }
 
 fn two_leads(seats: &[&Seat]) -> Option<String> {
-    let leads: Vec<u64> = seats
-        .iter()
-        .filter(|seat| seat.node.as_ref().is_some_and(crate::cluster::node::Node::leads))
-        .map(|seat| seat.disk.promised)
-        .collect();
+    let nodes = seats.iter().filter_map(|seat| seat.node.as_ref());
+    let leads: Vec<u64> = nodes.filter(|node| node.leads()).map(|node| node.durable().promised).collect();
     let twice = (1..leads.len()).any(|at| leads[..at].contains(&leads[at]));
     twice.then(|| "4: two leads in one epoch".into())
 }

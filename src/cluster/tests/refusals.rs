@@ -94,7 +94,8 @@ fn what_may_not_follow() {
     refused(&|new| drop(new.keys.remove(0)), "generation 1 is missing");
     refused(&|new| new.keys[0].state = KeyState::Active, "2 generations are active");
     refused(&|new| new.keys[1].state = KeyState::Empty, "0 generations are active");
-    refused(&|new| new.change.step = Step::Active, "the change cannot go from Finalized to Active");
+    refused(&|new| new.change.step = Step::Active, "do not stand as the step");
+    refused(&|new| new.change.step = Step::Idle, "the change cannot go from Finalized to Idle");
     refused(&|new| new.change.id = 0, "change 0 comes after change 1");
     refused(&|new| new.expelled = vec![name("b")], "a member and expelled at once");
     let mut gone = old.clone();

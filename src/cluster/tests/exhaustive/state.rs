@@ -57,6 +57,8 @@ pub enum Act {
     /// A snapshot of the disk, or a backup, needs what is on it now.
     Snapshot(usize),
     Forget(usize),
+    /// A replica gets back what its snapshot holds.
+    BringBack(usize),
     /// The second replica gets the extents of the first, as they are.
     Resync(usize, usize),
 }
@@ -148,9 +150,13 @@ impl State {
         }
     }
 
+    /// What it has sent is still on its way.
     fn crash(&mut self, index: usize) {
         Rc::make_mut(&mut self.seats[index]).node = None;
+        let sent = self.links.clone().into_iter().filter(|((from, _), _)| *from == index);
+        let sent: Vec<_> = sent.collect();
         self.part(index);
+        self.links.extend(sent);
     }
 
     fn deliver(&mut self, from: usize, to: usize, crash: bool) -> bool {
@@ -268,6 +274,9 @@ impl State {
         if !seat.replica.pins.is_empty() {
             acts.push(Act::Forget(index));
         }
+        if self.resyncs < bounds.resyncs && self.may_bring_back(index) {
+            acts.push(Act::BringBack(index));
+        }
         for to in (0..3).filter(|to| *to != index && self.resyncs < bounds.resyncs) {
             if self.may_resync(index, to) {
                 acts.push(Act::Resync(index, to));
@@ -288,6 +297,16 @@ impl State {
             !seat.disk.closed.contains(generation) && seat.replica.keys.get(generation) == Some(key_id)
         };
         seat.node.is_some() && from.extents != seat.replica.extents && from.extents.iter().all(takes)
+    }
+
+    /// The same of what a snapshot holds.
+    fn may_bring_back(&self, index: usize) -> bool {
+        let seat = &self.seats[index];
+        let takes = |generation: &Generation| {
+            !seat.disk.closed.contains(generation) && seat.replica.keys.contains_key(generation)
+        };
+        let pins = &seat.replica.pins;
+        !pins.is_empty() && pins.iter().all(takes) && !pins.contains(&seat.replica.target.0)
     }
 
     fn commands(&self, node: &Node, bounds: &Setting) -> Vec<Command> {
@@ -371,6 +390,13 @@ impl State {
                 replica.pins = replica.extents.iter().map(|(generation, _)| *generation).collect();
             }
             Act::Forget(index) => Rc::make_mut(&mut next.seats[*index]).replica.pins.clear(),
+            Act::BringBack(index) => {
+                next.resyncs += 1;
+                let replica = &mut Rc::make_mut(&mut next.seats[*index]).replica;
+                let held = replica.pins.iter().filter_map(|generation| replica.keys.get_key_value(generation));
+                replica.extents = held.map(|(generation, key_id)| (*generation, *key_id)).collect();
+                next.tell(*index);
+            }
             Act::Resync(from, to) => {
                 next.resyncs += 1;
                 let extents = next.seats[*from].replica.extents.clone();

@@ -31,6 +31,8 @@ enum Due {
 pub struct Sim {
     chance: Chance,
     seats: Vec<Seat>,
+    /// What each node knows to be durable: a save that failed may be on its disk all the same.
+    sure: Vec<Durable>,
     /// Counts the starts of each node: what belonged to an earlier life is lost.
     lives: Vec<u64>,
     jumps: Vec<u64>,
@@ -61,6 +63,7 @@ impl Sim {
         let mut sim = Sim {
             chance,
             seats: members.iter().map(|(text, _)| seat(text)).collect(),
+            sure: vec![disk.clone(); 3],
             lives: vec![0; 3],
             jumps: vec![1_000_000; 3],
             cut: vec![false; 3],
@@ -109,6 +112,7 @@ impl Sim {
         let now = self.now(at);
         let seat = &mut self.seats[at];
         seat.replica.told = 0;
+        self.sure[at] = seat.disk.clone();
         seat.node = Some(Node::new(seat.name.clone(), seat.disk.clone(), SUITES.to_vec(), now));
         self.say(format!("{} starts", name_of(at)));
         self.feed(at, Event::Tick);
@@ -161,7 +165,7 @@ impl Sim {
     fn written(&mut self, at: usize, durable: Durable) {
         let bytes = durable.encode();
         let back = Durable::decode(&bytes);
-        let what = sank(&self.seats[at].disk, &durable);
+        let what = sank(&self.sure[at], &durable);
         if back.as_ref() != Ok(&durable) || what.is_some() {
             self.failed =
                 Some(format!("{}: {}", name_of(at), what.unwrap_or_else(|| "its file does not read back".into())));
@@ -233,7 +237,8 @@ impl Sim {
                     }
                     return self.feed(at, Event::NotSaved(ticket, "no space".into()));
                 }
-                self.written(at, *durable);
+                self.written(at, (*durable).clone());
+                self.sure[at] = *durable;
                 self.feed(at, Event::Saved(ticket));
             }
             Due::Done { at, life, local, outcome } if self.lives[at] == life => {
