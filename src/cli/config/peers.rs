@@ -102,7 +102,7 @@ impl PeersPlan {
         let (members, majority) = (self.members.len(), self.majority());
         let mut warnings = Vec::new();
         if members.is_multiple_of(2) {
-            let more = if members == 2 { "add a witness" } else { "one member more" };
+            let more = if members == 2 { "a witness" } else { "one member more" };
             warnings.push(format!(
                 "{members} members: the majority is {majority}, so that with {} unreachable neither a rollback nor a new lead is \
                  possible; {more} would let one fail",
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn two_members_without_a_witness_are_warned_of() {
         let warned = |members: &[(&str, &str)]| plan(&text(members)).unwrap().warnings();
-        assert!(warned(&THREE[..2])[0].contains("add a witness"));
+        assert!(warned(&THREE[..2])[0].contains("a witness would let one fail"));
         assert!(warned(&[("a", "full"), ("w", "witness")])[1].contains("nothing is mirrored"));
         assert_eq!(warned(&[("a", "full"), ("b", "full"), ("c", "full"), ("d", "full")]).len(), 1);
     }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -212,6 +212,10 @@ impl Place {
         let ledger = Ledger::read(&text).map_err(wrong)?;
         let key = directory.join("ca/ca.key");
         let text = Zeroizing::new(files::read(&key, FILE_MAX)?);
+        if std::fs::metadata(&key).is_ok_and(|found| found.mode() & 0o077 != 0) {
+            let exposed = bad_input("others than its owner can read the authority's key").at(key.display().to_string());
+            return Err(exposed.hint(format!("close it: chmod 600 {}", key.display())));
+        }
         let refused = || bad_input("the authority's key is no private key in PEM form").at(key.display().to_string());
         let pem = std::str::from_utf8(&text).map_err(|_| refused())?;
         let authority = Authority::of(&ledger.cluster, KeyPair::from_pem(pem).map_err(|_| refused())?);

@@ -165,6 +165,9 @@ fn what_cannot_be_is_refused_before_any_key_is_made() {
     refused(&format!("issue --ca {at} --renew x"), "is no member");
     refused(&format!("revoke-certificate x --ca {at}"), "no such certificate");
     refused(&format!("revoke-certificate a --ca {at} --serial 00"), "no such certificate");
+    let key = into.join("ca/ca.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused(&format!("issue --ca {at} --renew a"), "others than its owner");
     assert_eq!(read(&into.join("ca/cluster.toml")), ledger);
 }
 
