@@ -2,6 +2,7 @@
 
 mod exhaustive;
 mod invariants;
+mod refusals;
 mod rig;
 pub mod sample;
 mod sim;

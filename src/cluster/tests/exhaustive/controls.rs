@@ -12,7 +12,9 @@ fn breaks(rule: Rule, setting: Setting, invariants: &[&str]) {
     };
     println!("without {rule:?}: {what}, in {} steps of {} states\n  {}", way.len(), explored.states, way.join("\n  "));
     assert!(invariants.iter().any(|invariant| what.contains(invariant)), "{what}");
-    assert!(explore(&setting, None, &[]).violation.is_none_or(|(what, _)| panic!("with all rules: {what}")));
+    // With all rules as many states hold nothing wrong.
+    let held = explore(&Setting { states: explored.states, ..setting }, None, &[]);
+    assert!(held.violation.is_none_or(|(what, _)| panic!("with all rules: {what}")));
 }
 
 const SMALL: Setting = Setting { states: 40_000, ..Setting::BASE };
