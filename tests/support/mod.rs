@@ -12,10 +12,14 @@ mod daemon;
 mod map;
 pub mod mirror;
 mod nbd;
+pub mod netns;
 mod oracle;
 pub mod peers;
 mod process;
+pub mod proxy;
+pub mod quorum;
 mod volume;
+pub mod writer;
 
 pub use bytes::{pattern, same};
 pub use daemon::{Daemon, ServeOptions};

@@ -266,6 +266,33 @@ impl Peers {
         command
     }
 
+    /// SIGHUP: certificates and addresses of peers are read anew.
+    #[track_caller]
+    pub fn reload(&self, node: &str) {
+        let pid = nix::unistd::Pid::from_raw(self.children[node].id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
+    /// A further node: certificates, folder and configuration; the configurations of all others name it from now on.
+    #[track_caller]
+    pub fn add(&mut self, node: &'static str, address: String) {
+        let mut command = keymoult();
+        command.args(["peer", "issue", "--node", &format!("{node}={address}")]);
+        succeed(command.arg("--ca").arg(self.folder.path().join("ca")));
+        self.addresses.insert(node.into(), address);
+        self.options.full.push(node);
+        self.make_node(node);
+        self.names().iter().for_each(|name| self.configure(name, ""));
+    }
+
+    /// Forgets a node, and all that it had.
+    pub fn forget(&mut self, node: &str) {
+        self.kill_9(node);
+        self.options.full.retain(|name| *name != node);
+        self.addresses.remove(node);
+        fs::remove_dir_all(self.folder.path().join(node)).unwrap();
+    }
+
     /// Whether a node was started and not ended.
     pub fn is_running(&self, node: &str) -> bool {
         self.children.contains_key(node)
