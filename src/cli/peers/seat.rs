@@ -45,7 +45,7 @@ const SEALING_MAX: usize = 64;
 /// What comes to a seat.
 pub enum Input {
     /// For the state machine.
-    Event(Event),
+    Event(Box<Event>),
     /// An operator wants something.
     Ask(Command, Wish, SyncSender<Result<String, Refused>>),
     /// A DEK is at hand, or cannot be had.
@@ -172,7 +172,7 @@ impl Running {
             let patience = due.saturating_duration_since(Instant::now());
             match inputs.recv_timeout(patience) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Input::Event(event)) => self.hear(event),
+                Ok(Input::Event(event)) => self.hear(*event),
                 Ok(Input::Ask(command, wish, answer)) => self.ask(command, wish, answer),
                 Ok(Input::Coordinator(trouble)) => self.coordinator(trouble),
                 Ok(Input::Fetched(generation, fetched)) => self.fetched(generation, &fetched),
@@ -305,9 +305,8 @@ impl Running {
 
     fn carry_out(&mut self, actions: Vec<Action>, events: &mut VecDeque<Event>) {
         let mut unrecorded = None;
-        let mut rest = actions.into_iter().peekable();
         let mut notes = Vec::new();
-        while let Some(action) = rest.next() {
+        for action in actions {
             match action {
                 Action::Note(what) => notes.push(what),
                 Action::Save(ticket, durable) => {
