@@ -119,6 +119,7 @@ pub struct By {
 }
 
 /// What the driver tells.
+#[allow(clippy::large_enum_variant, reason = "a handful at a time, and records are what most of them are about")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Time has passed.
@@ -217,6 +218,7 @@ pub enum Outcome {
 }
 
 /// What the driver is to do.
+#[allow(clippy::large_enum_variant, reason = "a handful at a time, and records are what most of them are about")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Make this durable, then say [`Event::Saved`].

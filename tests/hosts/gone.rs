@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::scene::Scene;
-use crate::support::writer::Writer;
 use crate::support::peers::{PeersOptions, VOLUME};
+use crate::support::writer::Writer;
 
 #[test]
 fn expelled_and_another_admitted() {

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::writer::{Mirror, Writer};
 use crate::support::next;
 use crate::support::peers::{Peers, PeersOptions, VOLUME};
 use crate::support::proxy::{Line, Passage, Proxy};
+use crate::support::writer::{Mirror, Writer};
 
 /// Three nodes on loopback whose lines to the others all go through a proxy of their own.
 fn behind_lines() -> (Peers, Vec<Proxy>, Writer) {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::scene::Scene;
-use crate::support::writer::Mirror;
 use crate::support::peers::{PeersOptions, VOLUME};
 use crate::support::quorum::{Quorum, Reading};
+use crate::support::writer::Mirror;
 use crate::support::{Oracle, next, succeed, tool};
 
 fn legs(scene: &Scene) -> Vec<(PathBuf, String)> {

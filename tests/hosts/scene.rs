@@ -3,9 +3,9 @@
 use std::process::Output;
 use std::thread::{self, JoinHandle};
 
-use crate::support::writer::{Mirror, Writer};
 use crate::support::netns::Lan;
 use crate::support::peers::{Peers, PeersOptions, VOLUME};
+use crate::support::writer::{Mirror, Writer};
 use crate::support::{keymoult, map, run, total};
 
 /// The port every node listens at, on a host of its own.

@@ -37,11 +37,28 @@ fn an_older_file_that_was_put_back_gets_what_it_missed() {
     let old = std::fs::read(ring(&peers, "b")).unwrap();
     peers.start("b");
     peers.wait_for_links();
+    peers.succeed("c", &["peer", "promote", VOLUME, "--reason", "a is to be serviced"]);
+    peers.wait_for_agreement();
+    peers.terminate("b");
+    std::fs::write(ring(&peers, "b"), old).unwrap();
+    peers.start("b");
+    peers.wait_for_agreement();
+    assert_eq!(peers.status("b")["epoch"], 2);
+}
+
+#[test]
+fn an_older_file_than_the_volume_is_noticed_and_its_node_is_out() {
+    let mut peers = Peers::founded(&PeersOptions::default());
+    peers.terminate("b");
+    let old = std::fs::read(ring(&peers, "b")).unwrap();
+    peers.start("b");
+    peers.wait_for_links();
     peers.succeed("a", &["rotate", "start", VOLUME]);
     peers.wait_for_step("finalized");
     peers.terminate("b");
     std::fs::write(ring(&peers, "b"), old).unwrap();
     peers.start("b");
-    peers.wait_for_agreement();
-    assert_eq!(peers.key("b", 2).map(|(state, _)| state), Some("active".into()));
+    let out = peers.status("b")["out"].to_string();
+    assert!(out.contains("older than the volume, which holds generation 2"), "{out}");
+    assert!(peers.connect("b").read(0, 4096).is_ok());
 }

@@ -115,7 +115,7 @@ pub struct CreateArgs {
     /// Allow --cipher none
     #[arg(long)]
     pub i_know_this_is_plaintext: bool,
-    /// Make another replica of a volume from an invite (`keymoult peer invite`), which gives size, cipher and keys
+    /// Make a replica from an invite (`peer invite`), which gives size, cipher and keys
     #[arg(long, value_name = "FILE", requires = "peers", conflicts_with_all = ["size", "max_size", "cipher", "i_know_this_is_plaintext"])]
     pub replica_of: Option<PathBuf>,
     /// Configuration whose [peers] says which node opens the invite

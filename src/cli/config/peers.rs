@@ -19,6 +19,14 @@
 //! public = "keymoult-node:a:…"
 //! ```
 //!
+//! A volume is one of theirs if its `[[volume]]` says `replicated = true`; a witness names those it has a vote on:
+//!
+//! ```toml
+//! [[peers.witness]]
+//! name = "disk0"
+//! volume = "3f2b…-…"
+//! ```
+//!
 //! Invariants: an unknown setting is refused; members' names, addresses and keys are distinct, this node is one of them, the lead is a full
 //! one; each member's public line is of its name.
 

@@ -122,10 +122,27 @@ fn seated(
         let why = format!("{} is of another volume or cluster", shelf.path().display());
         return Ok(Chair::Out(why));
     }
+    if let Some(generation) = stranger(&durable, wanted) {
+        let why = format!(
+            "{} is older than the volume, which holds generation {generation}: it was put back from a copy, and what this \
+             node promised since is lost; put the newest one back, or expel this node and found its replica anew",
+            shelf.path().display()
+        );
+        return Ok(Chair::Out(why));
+    }
     match durable.authentic(notary) {
         Ok(()) => Ok(node(durable)),
         Err(why) => Ok(Chair::Out(format!("{}: {why}", shelf.path().display()))),
     }
+}
+
+/// A generation that the volume has come to hold by records which the file does not know.
+fn stranger(durable: &Durable, wanted: &WantedSeat) -> Option<Generation> {
+    let (served, _) = wanted.served.as_ref()?;
+    let table = served.controller.volume().table();
+    let known =
+        |generation| [&durable.accepted, &durable.committed].iter().any(|it| it.record.key(generation).is_some());
+    shared(&table).map(|entry| entry.generation).find(|generation| !known(*generation))
 }
 
 /// A seat without a record.

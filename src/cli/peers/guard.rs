@@ -147,7 +147,7 @@ impl Watch {
             match ordered.recv_timeout(LOOK) {
                 Ok(order) => {
                     let published = self.publish(&order).map_err(|error| error.to_string());
-                    if self.seat.send(Input::Event(Event::Guarded(order.ticket, published))).is_err() {
+                    if self.seat.send(Input::Event(Box::new(Event::Guarded(order.ticket, published)))).is_err() {
                         return;
                     }
                 }

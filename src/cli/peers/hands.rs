@@ -98,7 +98,7 @@ fn work_on_keys(tools: &Tools, orders: &Receiver<KeyWork>, seat: &SyncSender<Inp
         let input = match order {
             KeyWork::Local(local, by) => {
                 let done = tools.do_local(&local, &by);
-                Input::Event(Event::Done(local, done))
+                Input::Event(Box::new(Event::Done(local, done)))
             }
             KeyWork::Fetch(generation) => Input::Fetched(generation, tools.fetch(generation)),
         };
@@ -117,7 +117,7 @@ fn take_steps(tools: &Arc<Tools>, orders: &Receiver<(Keyring, bool)>, seat: &Syn
         let done = converge(&mut VolumeHands(tools), &record, may_drain);
         let outcome = done.map(|()| Outcome::Converged(record.stamp));
         let local = Local::Converge { record: Box::new(record), may_drain };
-        if seat.send(Input::Event(Event::Done(local, outcome))).is_err() {
+        if seat.send(Input::Event(Box::new(Event::Done(local, outcome)))).is_err() {
             return;
         }
     }

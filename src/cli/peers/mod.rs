@@ -77,6 +77,9 @@ pub struct Seat {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A coordinator, and how many volumes may rotate at a time by its leave.
+type Coordinated = (Arc<dyn Coordinator>, usize);
+
 /// This node among its peers.
 pub struct Peers {
     plan: PeersPlan,
@@ -84,7 +87,7 @@ pub struct Peers {
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
     volumes: Vec<Arc<Served>>,
-    coordinator: Option<(Arc<dyn Coordinator>, usize)>,
+    coordinator: Option<Coordinated>,
     door: Arc<Door>,
 }
 
@@ -180,7 +183,7 @@ fn wanted(start: &Start<'_>, plan: &PeersPlan) -> Vec<WantedSeat> {
 }
 
 /// The coordinator, and how many volumes may rotate at a time; none if none is configured.
-fn coordinator(start: &Start<'_>, plan: &PeersPlan) -> Result<Option<(Arc<dyn Coordinator>, usize)>, Failure> {
+fn coordinator(start: &Start<'_>, plan: &PeersPlan) -> Result<Option<Coordinated>, Failure> {
     let Some(etcd) = &plan.etcd else { return Ok(None) };
     let memory = start.plan.state_dir.join("peers").join("etcd.seen");
     if let Some(folder) = memory.parent() {

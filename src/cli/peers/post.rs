@@ -58,7 +58,7 @@ impl Post {
     }
 
     fn put(&self, seat: &SyncSender<Input>, event: Event) {
-        if let Err(TrySendError::Full(_)) = seat.try_send(Input::Event(event)) {
+        if let Err(TrySendError::Full(_)) = seat.try_send(Input::Event(Box::new(event))) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -4,6 +4,9 @@
 //! that cannot be noted in the audit log is not saved, unless it makes safe; nothing here waits for a keeper or a peer; trouble of
 //! the seat never touches the volume's clients.
 
+mod first;
+mod sealing;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +16,14 @@ use super::alarms::SeatAlarms;
 use super::check::{Answerer, Comparison};
 use super::guard::{Guard, Order};
 use super::hands::{Tools, Workers};
-use super::notary::{Context, NodeNotary};
+use super::notary::NodeNotary;
 use super::post::Post;
 use super::progress::{Reporter, Standing};
 use super::shelf::Shelf;
 use crate::cli::words;
 use crate::cluster::durable::Durable;
 use crate::cluster::founding::Founding;
-use crate::cluster::message::{Body, Message, Refusal};
+use crate::cluster::message::{Body, Message};
 use crate::cluster::name::NodeName;
 use crate::cluster::node::{Action, By as Wish, Command, Event, Local, Node, Outcome, Refused, Ticket, View};
 use crate::cluster::record::Keyring;
@@ -29,7 +32,7 @@ use crate::control::audit::Space;
 use crate::control::authorize::{Object, Verb};
 use crate::control::door::Door;
 use crate::format::generations::KeyState;
-use crate::units::{Generation, VolumeId};
+use crate::units::Generation;
 use crate::volume::life::By;
 
 /// How often time passes for the state machine.
@@ -42,7 +45,7 @@ const SEALING_MAX: usize = 64;
 /// What comes to a seat.
 pub enum Input {
     /// For the state machine.
-    Event(Event),
+    Event(Box<Event>),
     /// An operator wants something.
     Ask(Command, Wish, SyncSender<Result<String, Refused>>),
     /// A DEK is at hand, or cannot be had.
@@ -169,7 +172,7 @@ impl Running {
             let patience = due.saturating_duration_since(Instant::now());
             match inputs.recv_timeout(patience) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Input::Event(event)) => self.hear(event),
+                Ok(Input::Event(event)) => self.hear(*event),
                 Ok(Input::Ask(command, wish, answer)) => self.ask(command, wish, answer),
                 Ok(Input::Coordinator(trouble)) => self.coordinator(trouble),
                 Ok(Input::Fetched(generation, fetched)) => self.fetched(generation, &fetched),
@@ -267,56 +270,6 @@ impl Running {
         self.tell();
     }
 
-    /// Takes the first record, if that is what was said.
-    fn begin(&mut self, from: NodeName, message: Message) {
-        let Chair::Waiting(founding) = &self.driver.chair else { return };
-        let volume = founding.volume;
-        let signed = match &message.body {
-            Body::Put { record, .. } => record,
-            Body::Beat { .. } => {
-                let message = Message { volume, body: Body::Behind { have: NONE } };
-                self.driver.post.send(&from, &message);
-                return;
-            }
-            _ => return,
-        };
-        let stamp = signed.record.stamp;
-        match Durable::first(founding, &from, signed, &self.driver.notary) {
-            Ok(durable) => match self.keep_first(&durable) {
-                Ok(()) => self.sit_down(durable, from, message),
-                Err(why) => self.decline(&from, volume, stamp, Refusal::Failed(why)),
-            },
-            Err(why) => self.decline(&from, volume, stamp, why),
-        }
-    }
-
-    fn keep_first(&mut self, durable: &Durable) -> Result<(), String> {
-        let record = &durable.committed.record;
-        let what = format!("takes record {} of {} as its first", record.stamp, record.lead);
-        self.note(&[what], Some(durable))?;
-        self.save(durable)
-    }
-
-    fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
-        self.alarms.clear("founding");
-        let (me, now) = (self.driver.me.clone(), words::now());
-        let node = Node::new(me, durable, super::suites(), now);
-        let node = if self.driver.guard.is_some() { node.guarded() } else { node };
-        self.driver.chair = Chair::Seated(Box::new(node));
-        for (peer, suites) in self.links.clone() {
-            self.step(Event::Up(peer, suites));
-        }
-        self.step(Event::Heard(from, message));
-    }
-
-    fn decline(&mut self, from: &NodeName, volume: VolumeId, stamp: Stamp, why: Refusal) {
-        let what = format!("the first record of {from} is not taken: {why}");
-        if self.alarms.raise("founding", &what, words::now()) {
-            tracing::error!(name = self.driver.name, what, "alarm");
-        }
-        self.driver.post.send(from, &Message { volume, body: Body::Refused { stamp, why } });
-    }
-
     fn ask(&mut self, command: Command, wish: Wish, answer: SyncSender<Result<String, Refused>>) {
         if let Some(why) = self.why_nobody() {
             // Whoever asked may have gone.
@@ -352,9 +305,8 @@ impl Running {
 
     fn carry_out(&mut self, actions: Vec<Action>, events: &mut VecDeque<Event>) {
         let mut unrecorded = None;
-        let mut rest = actions.into_iter().peekable();
         let mut notes = Vec::new();
-        while let Some(action) = rest.next() {
+        for action in actions {
             match action {
                 Action::Note(what) => notes.push(what),
                 Action::Save(ticket, durable) => {
@@ -409,6 +361,8 @@ impl Running {
     fn note(&self, notes: &[String], durable: Option<&Durable>) -> Result<(), String> {
         let space = match (durable, &self.saved) {
             (Some(new), Some(old)) if makes_safe(&old.accepted.record, &new.accepted.record) => Space::Reserve,
+            // What was accepted before it is committed now.
+            (Some(new), Some(old)) if new.accepted == old.accepted => Space::Reserve,
             (Some(_), _) => Space::Ordinary,
             (None, _) => Space::Reserve,
         };
@@ -437,17 +391,6 @@ impl Running {
         saved
     }
 
-    /// A DEK leaves memory when its generation is not merely prepared any more.
-    fn forget_handed_over(&self, committed: &Keyring) {
-        let Some((tools, _)) = &self.driver.hands else { return };
-        let mut at_hand = tools.handover();
-        let is_past =
-            |generation: Generation| committed.key(generation).is_some_and(|key| key.state != KeyState::Prepared);
-        if at_hand.as_ref().is_some_and(|handover| is_past(handover.generation)) {
-            *at_hand = None;
-        }
-    }
-
     fn order(&mut self, local: Local) {
         let Some((_, workers)) = &self.driver.hands else { return };
         if matches!(local, Local::Converge { .. }) {
@@ -455,55 +398,6 @@ impl Running {
         }
         let Wish { actor, reason } = self.wish.clone();
         workers.order(local, By { actor, reason, now: words::now() });
-    }
-
-    /// Sends a record with a DEK that is sealed to the receiver; later, if the DEK has to be had from a keeper first.
-    fn send_sealed(&mut self, to: NodeName, message: Message, generation: Generation) {
-        let Some((tools, workers)) = &self.driver.hands else { return };
-        let is_at_hand = tools.handover().as_ref().is_some_and(|handover| handover.generation == generation);
-        if is_at_hand {
-            return self.seal_and_send(&to, message, generation);
-        }
-        if self.sealing.len() >= SEALING_MAX {
-            self.sealing.remove(0);
-        }
-        self.sealing.push((to, message, generation));
-        workers.fetch(generation);
-    }
-
-    fn fetched(&mut self, generation: Generation, fetched: &Result<(), String>) {
-        let waiting = std::mem::take(&mut self.sealing);
-        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(.., wanted)| *wanted == generation);
-        self.sealing = rest;
-        match fetched {
-            Ok(()) => {
-                self.alarms.clear("handover");
-                ready.into_iter().for_each(|(to, message, generation)| self.seal_and_send(&to, message, generation));
-            }
-            Err(why) => {
-                let what = format!("the key of generation {generation} cannot be had to hand it over: {why}");
-                self.alarms.raise("handover", &what, words::now());
-            }
-        }
-    }
-
-    fn seal_and_send(&self, to: &NodeName, mut message: Message, generation: Generation) {
-        let sealed = self.sealed(to, &message, generation);
-        match (&mut message.body, sealed) {
-            (Body::Put { handover, .. }, Some(sealed)) => *handover = Some(sealed),
-            _ => return tracing::error!(%to, %generation, "a key could not be sealed to a peer"),
-        }
-        self.driver.post.send(to, &message);
-    }
-
-    fn sealed(&self, to: &NodeName, message: &Message, generation: Generation) -> Option<Vec<u8>> {
-        let Body::Put { record, .. } = &message.body else { return None };
-        let (tools, _) = self.driver.hands.as_ref()?;
-        let at_hand = tools.handover();
-        let key = record.record.key(generation)?;
-        let handover = at_hand.as_ref().filter(|handover| handover.key_id == key.key_id)?;
-        let member = record.record.member(to)?;
-        Context::of(&record.record, key, to).seal(&member.seal, &handover.encode()).ok()
     }
 
     fn show(&self) {

@@ -43,6 +43,7 @@ pub(super) struct Peer {
 }
 
 /// What happens when a save has come back.
+#[allow(clippy::large_enum_variant, reason = "a handful at a time, and records are what most of them are about")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Then {
     /// A record was accepted: acknowledge it to its lead.
