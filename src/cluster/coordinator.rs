@@ -348,13 +348,10 @@ pub(super) fn within(what: &'static str, found: usize, max: usize) -> Result<(),
     if found > max { Err(CoordinatorError::TooMuch { what, found, max }) } else { Ok(()) }
 }
 
-/// What of a publication can be judged without asking anybody.
-pub(super) fn judge(publication: &Publication<'_>) -> Result<(), CoordinatorError> {
-    within("the record", publication.record.len(), PUBLISHED_MAX)?;
-    match publication.previous {
-        Some(previous) if publication.stamp <= previous => {
-            Err(CoordinatorError::NotAfter { stamp: publication.stamp, previous })
-        }
+/// Refuses a publication that does not go forward. Asked once it is known that the record does not stand there already.
+pub(super) fn forward(stamp: Stamp, previous: Option<Stamp>) -> Result<(), CoordinatorError> {
+    match previous {
+        Some(previous) if stamp <= previous => Err(CoordinatorError::NotAfter { stamp, previous }),
         _ => Ok(()),
     }
 }

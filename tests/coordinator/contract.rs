@@ -106,6 +106,7 @@ fn a_record_follows_the_one_before(world: &dyn World) {
     publish(&*a, V, Some(one), two, b"2").unwrap();
     let moved = CoordinatorError::Moved { expected: Some(one), found: Some(two) };
     assert_eq!(publish(&*a, V, Some(one), Stamp::new(1, 3), b"3"), Err(moved));
+    publish(&*a, V, Some(two), two, b"2").unwrap();
     let not_after = CoordinatorError::NotAfter { stamp: two, previous: two };
     assert_eq!(publish(&*a, V, Some(two), two, b"other"), Err(not_after));
     let lead = Some(lead("a", 1));

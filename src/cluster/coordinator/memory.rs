@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Backwards, Campaign, Coordinator, CoordinatorError, DuringFreeze, Freeze, Lead, Publication, Published,
-    REQUEST_MAX, REQUESTS_MAX, Request, STATE_MAX, Standing, TOKENS_MAX, Taken, Token, judge, misplaced, spoken,
-    within,
+    Backwards, Campaign, Coordinator, CoordinatorError, DuringFreeze, Freeze, Lead, PUBLISHED_MAX, Publication,
+    Published, REQUEST_MAX, REQUESTS_MAX, Request, STATE_MAX, Standing, TOKENS_MAX, Taken, Token, forward, misplaced,
+    spoken, within,
 };
 use crate::cluster::name::NodeName;
 use crate::cluster::stamp::Stamp;
@@ -252,8 +252,8 @@ impl Coordinator for MemoryCoordinator {
     }
 
     fn publish(&self, publication: &Publication<'_>) -> Answer<()> {
-        judge(publication)?;
         let Publication { volume, previous, stamp, record, during_freeze } = *publication;
+        within("the record", record.len(), PUBLISHED_MAX)?;
         self.with(|content, seen, name| {
             epoch_of(content, seen, volume)?;
             let epoch = led(content, seen, name, volume)?;
@@ -264,6 +264,7 @@ impl Coordinator for MemoryCoordinator {
             if found.is_some_and(|found| found.stamp == stamp && found.record == record) {
                 return Ok(());
             }
+            forward(stamp, previous)?;
             match misplaced(previous, found.map(|found| found.stamp)) {
                 Some(CoordinatorError::Backwards(_)) if seen.mending.contains(&volume) => {}
                 Some(wrong) => return Err(wrong),

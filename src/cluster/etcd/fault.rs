@@ -27,7 +27,6 @@ pub enum Fault {
 // gRPC's codes (google/rpc/code.proto).
 const UNKNOWN: i32 = 2;
 const DEADLINE: i32 = 4;
-const NOT_FOUND: i32 = 5;
 const PERMISSION: i32 = 7;
 const UNAVAILABLE: i32 = 14;
 const UNAUTHENTICATED: i32 = 16;
@@ -98,7 +97,6 @@ fn of_status(code: i32, words: String) -> Fault {
         _ if says(UNKNOWN_USER) => Fault::Denied(words),
         _ if words.contains("etcdserver") && says(UNDECIDED) => Fault::NoQuorum(words),
         UNAVAILABLE | DEADLINE | CANCELLED | UNKNOWN => Fault::Unreachable(words),
-        NOT_FOUND => Fault::Other(words),
         _ => Fault::Other(words),
     }
 }
@@ -165,7 +163,7 @@ mod tests {
         assert!(matches!(of(UNAVAILABLE, "tcp connect error"), Fault::Unreachable(_)));
         assert!(matches!(of(PERMISSION, "etcdserver: permission denied"), Fault::Denied(_)));
         assert!(matches!(of(3, "etcdserver: user name is empty"), Fault::Denied(_)));
-        assert!(matches!(of(NOT_FOUND, "etcdserver: requested lease not found"), Fault::LeaseLost));
+        assert!(matches!(of(5, "etcdserver: requested lease not found"), Fault::LeaseLost));
         assert!(matches!(of(8, "etcdserver: mvcc: database space exceeded"), Fault::Other(_)));
     }
 

@@ -9,7 +9,9 @@ use super::line::Line;
 use super::reach::Trouble;
 use super::view::unmoved;
 use super::{Answer, EtcdCoordinator, values};
-use crate::cluster::coordinator::{CoordinatorError, DuringFreeze, Publication, Published, judge, misplaced};
+use crate::cluster::coordinator::{
+    CoordinatorError, DuringFreeze, PUBLISHED_MAX, Publication, Published, forward, misplaced, within,
+};
 use crate::cluster::stamp::Stamp;
 use crate::units::VolumeId;
 
@@ -25,8 +27,8 @@ struct Owned {
 
 impl EtcdCoordinator {
     pub(super) fn publishes(&self, publication: &Publication<'_>) -> Answer<()> {
-        judge(publication)?;
         let Publication { volume, previous, stamp, record, during_freeze } = *publication;
+        within("the record", record.len(), PUBLISHED_MAX)?;
         let owned = Owned { volume, previous, stamp, record: record.into(), during_freeze };
         self.call(move |line| publish(line, owned.clone()))
     }
@@ -64,6 +66,7 @@ async fn publish(mut line: Line, wanted: Owned) -> Result<(), Trouble> {
 async fn write(line: &mut Line, wanted: &Owned, view: &super::view::View) -> Result<bool, Trouble> {
     let volume = wanted.volume;
     let mine = line.led(volume, view)?;
+    forward(wanted.stamp, wanted.previous)?;
     let is_mending = line.shared.seen().mending.contains(&volume);
     match misplaced(wanted.previous, view.record.as_ref().map(|record| record.stamp)) {
         Some(CoordinatorError::Backwards(_)) if is_mending => {}

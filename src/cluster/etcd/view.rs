@@ -31,7 +31,7 @@ pub struct View {
     pub record: Option<Published>,
     /// The revision of that; 0: none.
     pub record_revision: i64,
-    /// The freeze, and its revision.
+    /// The freeze.
     pub freeze: Option<Freeze>,
 }
 
