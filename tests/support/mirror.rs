@@ -86,7 +86,7 @@ impl Mirror {
     #[track_caller]
     pub fn finish(mut self, peers: &Peers) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.thread.take().unwrap().join().expect("the client found no fault");
+        self.thread.take().unwrap().join().unwrap();
         let content = self.shared.content.lock().unwrap().clone();
         let nodes = self.replicas();
         assert!(!nodes.is_empty(), "no replica is left");

@@ -262,7 +262,9 @@ impl Peers {
         let Some(prefix) = self.options.prefixes.get(node).filter(|prefix| !prefix.is_empty()) else { return program };
         let mut command = Command::new(&prefix[0]);
         command.args(&prefix[1..]).arg(program.get_program());
-        program.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+        for (name, value) in program.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
         command
     }
 
