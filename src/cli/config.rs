@@ -31,7 +31,7 @@ use limits::FileLimits;
 use listener::FileEntry;
 pub use listener::at;
 use peers::FilePeers;
-pub use peers::PeersPlan;
+pub use peers::{MemberPlan, PeersPlan};
 use policy::FilePolicy;
 pub use policy::KeyPolicy;
 use tls::FileTls;

@@ -31,6 +31,7 @@ fn expelled_and_another_admitted() {
     scene.peers.add("d", address);
     for node in ["a", "b"] {
         scene.peers.reload(node);
+        scene.peers.wait("the new member is dialled", |peers| peers.status_of_links(node).contains("\"node\":\"d\""));
     }
     let invite = scene.peers.folder().join("invite-d");
     scene.peers.succeed("a", &["peer", "invite", VOLUME, "--node", "d", "--into", invite.to_str().unwrap()]);

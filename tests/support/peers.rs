@@ -268,6 +268,11 @@ impl Peers {
         command
     }
 
+    /// `keymoult peer list --json` on a node; nothing if it does not answer.
+    pub fn status_of_links(&self, node: &str) -> String {
+        String::from_utf8_lossy(&self.ask(node, &["--json", "peer", "list"]).stdout).into_owned()
+    }
+
     /// SIGHUP: certificates and addresses of peers are read anew.
     #[track_caller]
     pub fn reload(&self, node: &str) {

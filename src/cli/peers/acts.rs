@@ -94,8 +94,7 @@ impl PeerOperations for Peers {
     fn admit(&self, volume: &str, request: &AdmitRequest) -> Result<PeerActed, ApiError> {
         let bad = |what: String| ApiError::new(ErrorKind::BadInput, what);
         let public: NodePublic = request.public.parse().map_err(|error| bad(format!("{error}")))?;
-        let dialled = self.plan.members.iter().any(|member| member.name == public.name);
-        if !dialled {
+        if self.configured(public.name.as_str()).is_none() {
             return Err(bad(format!(
                 "{} stands in no [[peers.member]] of this node, so nobody would dial it",
                 public.name

@@ -63,8 +63,7 @@ pub fn make(peers: &Peers, volume: &str, request: &InviteRequest) -> Result<Invi
         return Err(bad(format!("an invite is for 1 to {MEMBERS_MAX} nodes")));
     }
     let known = |name: &String| {
-        let member = peers.plan.members.iter().find(|member| member.name.as_str() == name);
-        let member = member.map(|member| member.public.clone());
+        let member = peers.configured(name).map(|member| member.public);
         member.ok_or_else(|| {
             bad(format!("{name} stands in no [[peers.member]]"))
                 .hint("add it to the configuration, and reload the daemon")

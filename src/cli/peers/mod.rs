@@ -47,7 +47,7 @@ use std::thread::JoinHandle;
 pub use invite::open_invite;
 pub use together::Together;
 
-use super::config::{PeersPlan, ServePlan};
+use super::config::{MemberPlan, PeersPlan, ServePlan};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::operations::Served;
@@ -83,6 +83,8 @@ type Coordinated = (Arc<dyn Coordinator>, usize);
 /// This node among its peers.
 pub struct Peers {
     plan: PeersPlan,
+    /// Members as the configuration names them now: a reload may add some.
+    members: Mutex<Vec<MemberPlan>>,
     keys: Arc<NodeKeys>,
     post: Arc<Post>,
     seats: BTreeMap<String, Arc<Seat>>,
@@ -145,6 +147,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
     let door = Arc::clone(start.door);
     Ok(Some(Arc::new(Peers {
         plan: plan.clone(),
+        members: Mutex::new(plan.members.clone()),
         keys,
         post,
         seats,
@@ -284,7 +287,13 @@ impl Peers {
         self.seats.get(volume)
     }
 
-    /// Takes over addresses of peers, and reads certificates again.
+    /// A member that the configuration names.
+    fn configured(&self, name: &str) -> Option<MemberPlan> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.iter().find(|member| member.name.as_str() == name).cloned()
+    }
+
+    /// Takes over members and their addresses, and reads certificates again.
     ///
     /// # Errors
     /// They will not do, or peers were begun or given up; nothing is changed.
@@ -300,6 +309,7 @@ impl Peers {
         };
         let Some(links) = self.post.links() else { return Ok(()) };
         links.reload().map_err(|error| Failure::from_error(Exit::BadInput, &error))?;
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = plan.members.clone();
         links.set_peers(plan.others());
         Ok(())
     }
