@@ -69,6 +69,11 @@ impl Model {
         enter(entry, step, &By::daemon("", 1)).map_err(|error| error.to_string())
     }
 
+    fn phase(&mut self, phase: Phase) -> Result<(), String> {
+        self.table.rotation.phase = phase;
+        Ok(())
+    }
+
     fn retarget(&mut self, to: Generation) -> Result<(), String> {
         let from = self.table.rotation.target;
         self.enter(from, LifeStep::Drain)?;
@@ -106,9 +111,12 @@ impl Hands for Model {
                 self.table.entry_mut(*generation).unwrap().compromised = *mark;
                 Ok(())
             }
-            StepToTake::Pause => Ok(self.table.rotation.phase = Phase::Paused),
-            StepToTake::Resume => Ok(self.table.rotation.phase = Phase::Running),
-            StepToTake::Pace(pace) => Ok(self.table.rotation.pace = *pace),
+            StepToTake::Pause => self.phase(Phase::Paused),
+            StepToTake::Resume => self.phase(Phase::Running),
+            StepToTake::Pace(pace) => {
+                self.table.rotation.pace = *pace;
+                Ok(())
+            }
             StepToTake::Finalize => {
                 let draining: Vec<Generation> = self
                     .table
