@@ -110,7 +110,9 @@ fn fio(uri: &str, rw: &str) -> f64 {
         "--runtime=5",
     ]);
     command.args([&format!("--rw={rw}"), &format!("--uri={uri}"), "--output-format=json"]);
-    let said: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
+    let said = succeed(&mut command);
+    // A remark of fio's may stand in front.
+    let said: Value = serde_json::from_str(&said[said.find('{').unwrap()..]).unwrap();
     let kind = if rw.contains("read") { "read" } else { "write" };
     said["jobs"][0][kind]["iops"].as_f64().unwrap()
 }

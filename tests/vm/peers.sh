@@ -8,7 +8,7 @@ array() { mdadm "$@" >>$STORE/mdadm.log 2>&1 || { tail -n 5 $STORE/mdadm.log; fa
 
 # --- hosts ---------------------------------------------------------------------------------------------------------------
 # A namespace each, behind a bridge that this guest is at, too.
-mkdir -p /var /run/netns
+mkdir -p /var/lib/keymoult /run/netns
 ln -sfn /run /var/run
 modprobe -a veth bridge
 ip link add lan type bridge
@@ -39,7 +39,7 @@ node() {
 reach() { connect "$1" "${ADDRESS[$2]}" 10809 "/dev/$1" -N disk -b 4096 -t $TIMEOUT; }
 said() { local node=$1; shift; control "$node" "$@" 2>>"$STORE/$node.log"; }
 step_is() { said "$1" peer status disk --json | grep -q "\"step\":\"$2\""; }
-waits_for_b() { said a peer status disk --json | grep -q '"waiting":\[{"member":"b"'; }
+waits_for_b() { said a peer status disk --json | grep -q '"member":"b","what"'; }
 key_is() { said "$1" key list disk --json | grep -q "\"generation\":$2,[^{]*\"state\":\"$3\""; }
 
 for name in a b; do host $name; done
