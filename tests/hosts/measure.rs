@@ -73,9 +73,9 @@ fn figures_of_links() {
             "links of the lead of three, {what}: {frames} bytes of frames, {wire} bytes of packets in {seconds} s"
         );
     };
-    over(60, "idle");
+    over(30, "idle");
     scene.rotate("a", "128KiB");
-    over(60, "while rotating");
+    over(30, "while rotating");
     let ring = scene.peers.path("a", "state/peers");
     for file in std::fs::read_dir(&ring).unwrap() {
         let file = file.unwrap();
@@ -89,8 +89,10 @@ fn figures_of_the_record() {
     let scene = Scene::of(&["a", "b", "c"], PeersOptions { size: MIB, ..PeersOptions::default() });
     for generation in 2..=10 {
         scene.rotate("a", "unlimited");
-        scene.peers.wait_for_step("finalized");
-        println!("generation {generation}");
+        scene.peers.wait("it is finalized", |peers| {
+            let change = peers.status("a")["change"].clone();
+            change["target"] == generation && change["step"] == "finalized"
+        });
     }
     for file in std::fs::read_dir(scene.peers.path("a", "state/peers")).unwrap() {
         let file = file.unwrap();
@@ -125,7 +127,7 @@ fn figures_of_client_io() {
     let volume = store.create("vol", &VolumeOptions { size: 16 * MIB, ..VolumeOptions::default() });
     let alone = Daemon::start(&store, &[volume], &ServeOptions::default());
     let replica = format!("nbd+unix:///{VOLUME}?socket={}", scene.peers.path("a", "nbd").display());
-    for round in 0..5 {
+    for round in 0..3 {
         for rw in ["randread", "randwrite"] {
             let (without, with) = (fio(&alone.uri(), rw), fio(&replica, rw));
             println!(
