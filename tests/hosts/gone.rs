@@ -31,12 +31,13 @@ fn expelled_and_another_admitted() {
     scene.peers.add("d", address);
     for node in ["a", "b"] {
         scene.peers.reload(node);
-        scene.peers.wait("the new member is dialled", |peers| peers.status_of_links(node).contains("\"node\":\"d\""));
+        scene.peers.wait("the new member is dialled", |peers| peers.link(node, "d").is_some());
     }
     let invite = scene.peers.folder().join("invite-d");
     scene.peers.succeed("a", &["peer", "invite", VOLUME, "--node", "d", "--into", invite.to_str().unwrap()]);
     scene.peers.make_replica("d", &invite);
     scene.peers.start("d");
+    scene.peers.wait("it is there", |peers| ["a", "b"].iter().all(|node| peers.link(node, "d") == Some(true)));
     let list: Value = serde_json::from_str(&scene.peers.succeed("d", &["--json", "peer", "list"])).unwrap();
     scene.peers.succeed("a", &["peer", "admit", VOLUME, list["public"].as_str().unwrap(), "--reason", "instead of c"]);
     scene.peers.wait_for_agreement();

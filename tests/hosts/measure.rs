@@ -73,9 +73,9 @@ fn figures_of_links() {
             "links of the lead of three, {what}: {frames} bytes of frames, {wire} bytes of packets in {seconds} s"
         );
     };
-    over(60, "idle");
+    over(30, "idle");
     scene.rotate("a", "128KiB");
-    over(60, "while rotating");
+    over(30, "while rotating");
     let ring = scene.peers.path("a", "state/peers");
     for file in std::fs::read_dir(&ring).unwrap() {
         let file = file.unwrap();
@@ -89,8 +89,10 @@ fn figures_of_the_record() {
     let scene = Scene::of(&["a", "b", "c"], PeersOptions { size: MIB, ..PeersOptions::default() });
     for generation in 2..=10 {
         scene.rotate("a", "unlimited");
-        scene.peers.wait_for_step("finalized");
-        println!("generation {generation}");
+        scene.peers.wait("it is finalized", |peers| {
+            let change = peers.status("a")["change"].clone();
+            change["target"] == generation && change["step"] == "finalized"
+        });
     }
     for file in std::fs::read_dir(scene.peers.path("a", "state/peers")).unwrap() {
         let file = file.unwrap();
@@ -110,7 +112,9 @@ fn fio(uri: &str, rw: &str) -> f64 {
         "--runtime=5",
     ]);
     command.args([&format!("--rw={rw}"), &format!("--uri={uri}"), "--output-format=json"]);
-    let said: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
+    let said = succeed(&mut command);
+    // A remark of fio's may stand in front.
+    let said: Value = serde_json::from_str(&said[said.find('{').unwrap()..]).unwrap();
     let kind = if rw.contains("read") { "read" } else { "write" };
     said["jobs"][0][kind]["iops"].as_f64().unwrap()
 }
@@ -123,7 +127,7 @@ fn figures_of_client_io() {
     let volume = store.create("vol", &VolumeOptions { size: 16 * MIB, ..VolumeOptions::default() });
     let alone = Daemon::start(&store, &[volume], &ServeOptions::default());
     let replica = format!("nbd+unix:///{VOLUME}?socket={}", scene.peers.path("a", "nbd").display());
-    for round in 0..5 {
+    for round in 0..3 {
         for rw in ["randread", "randwrite"] {
             let (without, with) = (fio(&alone.uri(), rw), fio(&replica, rw));
             println!(

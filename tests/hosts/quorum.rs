@@ -89,7 +89,10 @@ fn fio_verifies_beside_rotations() {
     for round in 0..2 {
         scene.rotate("a", "8MiB");
         succeed(&mut fio(&quorum, &["--loops=2"]));
-        scene.peers.wait_for_step("finalized");
+        scene.peers.wait("it is finalized", |peers| {
+            let change = peers.status("a")["change"].clone();
+            change["target"] == 2 + round && change["step"] == "finalized"
+        });
         for node in scene.peers.full() {
             assert_eq!(scene.elsewhere(&node, 2 + round), 0, "{node}");
         }

@@ -268,9 +268,11 @@ impl Peers {
         command
     }
 
-    /// `keymoult peer list --json` on a node; nothing if it does not answer.
-    pub fn status_of_links(&self, node: &str) -> String {
-        String::from_utf8_lossy(&self.ask(node, &["--json", "peer", "list"]).stdout).into_owned()
+    /// Whether a node dials another, and whether the link between them is up, as `keymoult peer list --json` says there.
+    pub fn link(&self, node: &str, other: &str) -> Option<bool> {
+        let output = self.ask(node, &["--json", "peer", "list"]);
+        let list: Value = serde_json::from_slice(&output.stdout).ok()?;
+        list["links"].as_array()?.iter().find(|link| link["node"] == other)?["up"].as_bool()
     }
 
     /// SIGHUP: certificates and addresses of peers are read anew.

@@ -8,7 +8,7 @@ array() { mdadm "$@" >>$STORE/mdadm.log 2>&1 || { tail -n 5 $STORE/mdadm.log; fa
 
 # --- hosts ---------------------------------------------------------------------------------------------------------------
 # A namespace each, behind a bridge that this guest is at, too.
-mkdir -p /var /run/netns
+mkdir -p /var/lib/keymoult /run/netns
 ln -sfn /run /var/run
 modprobe -a veth bridge
 ip link add lan type bridge
@@ -39,7 +39,7 @@ node() {
 reach() { connect "$1" "${ADDRESS[$2]}" 10809 "/dev/$1" -N disk -b 4096 -t $TIMEOUT; }
 said() { local node=$1; shift; control "$node" "$@" 2>>"$STORE/$node.log"; }
 step_is() { said "$1" peer status disk --json | grep -q "\"step\":\"$2\""; }
-waits_for_b() { said a peer status disk --json | grep -q '"waiting":\[{"member":"b"'; }
+waits_for_b() { said a peer status disk --json | grep -q '"member":"b","what"'; }
 key_is() { said "$1" key list disk --json | grep -q "\"generation\":$2,[^{]*\"state\":\"$3\""; }
 
 for name in a b; do host $name; done
@@ -62,7 +62,7 @@ plant /mnt/planted
 for ((round = 0; round < ROUNDS; round++)); do
     old=$((round + 1))
     client_on /mnt/file 4 & CLIENT=$!
-    said a rotate start disk --rate 2MiB --fixed --reason "round $round" >/dev/null
+    said a rotate start disk --rate 1MiB --fixed --reason "round $round" >/dev/null
     eventually 60 step_is b active
     alive $CLIENT || fail "the client was done before the rotation began"
     note "both write under generation $((old + 1))"
@@ -75,11 +75,12 @@ for ((round = 0; round < ROUNDS; round++)); do
     eventually 60 waits_for_b
     node b
     reach nbd1 b
+    echo 100000 >/sys/block/md0/md/sync_speed_min
     array /dev/md0 --re-add /dev/nbd1
     eventually 120 in_sync
     note "both legs in step"
     enough $CLIENT
-    said a rotate pace disk --rate unlimited >/dev/null
+    step_is a finalized || said a rotate pace disk --rate unlimited >/dev/null
     for name in a b; do eventually 120 step_is $name finalized; done
     note "finalized on both"
     said a key retire disk $old >/dev/null
