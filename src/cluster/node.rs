@@ -11,6 +11,7 @@ mod elect;
 mod lead;
 mod machine;
 mod member;
+mod memory;
 mod watch;
 
 pub use machine::Node;

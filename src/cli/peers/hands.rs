@@ -266,7 +266,9 @@ impl VolumeHands<'_> {
             StepToTake::Cancel(generation) => controller.cancel(*generation, &by),
             StepToTake::Destroy(generation) => {
                 // Dates and holders were asked for before it was committed; here it is carried out.
-                controller.destroy(*generation, How { early: true, despite_holders: true, drill_max_age: None }, &by).map(drop)
+                controller
+                    .destroy(*generation, How { early: true, despite_holders: true, drill_max_age: None }, &by)
+                    .map(drop)
             }
             StepToTake::Reinstate(generation) => controller.reinstate(*generation, &by).map(drop),
         }

@@ -3,8 +3,8 @@
 //! Invariant: what needs all members waits its turn; what a majority decides (going back, withdrawing, pausing) takes the place of
 //! whatever is on its way, and builds on what is committed.
 
-use super::lead::Task;
 use super::machine::{Node, Turn};
+use super::memory::Task;
 use super::{By, Command, Refused, Ticket, Wanted};
 use crate::cluster::name::NodeName;
 use crate::cluster::record::{Keyring, Step};
@@ -102,7 +102,7 @@ impl Node {
         let full: Vec<NodeName> = self.base().full().map(|member| member.name.clone()).collect();
         let behind: Vec<String> = full.iter().filter(|name| !self.is_drained(name)).map(NodeName::to_string).collect();
         if !behind.is_empty() {
-            return Err(Refused::Members(format!("{} has not drained and verified yet", behind.join(", "))));
+            return Err(Refused::Members(format!("not drained and verified yet: {}", behind.join(", "))));
         }
         if self.lead.finalize.is_some() {
             return Err(Refused::Busy("it is being finalized already".into()));

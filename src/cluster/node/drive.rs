@@ -3,8 +3,8 @@
 //! Invariants: a generation is activated only on proofs of all replicas at the committed record, and with every member able to
 //! read its suite; finalized, retired or destroyed only on reports of all replicas at that record.
 
-use super::lead::{Proof, Report, Stage};
 use super::machine::{Node, RETRY_S, Turn};
+use super::memory::{Proof, Report, Stage};
 use super::{Command, Refused};
 use crate::cluster::message::Body;
 use crate::cluster::name::NodeName;

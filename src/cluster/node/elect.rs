@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::lead::{Election, ancestors_after};
-use super::machine::{Node, Then, Turn};
+use super::lead::ancestors_after;
+use super::machine::{Node, Turn};
+use super::memory::{Election, Lead, Then};
 use super::{Refused, Ticket};
 use crate::cluster::message::{Body, Refusal};
 use crate::cluster::name::NodeName;
@@ -172,7 +173,7 @@ impl Node {
             self.examine_inherited(&latest, turn)?;
         }
         let highest = promises.values().map(|(promise, _)| promise.highest).max();
-        self.lead = super::lead::Lead::default();
+        self.lead = Lead::default();
         let mut next = match latest.record.change.step {
             Step::Prepared => steps::abandoned(&latest.record, self.now),
             _ => latest.record.clone(),

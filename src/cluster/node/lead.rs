@@ -3,136 +3,21 @@
 //! Invariants: one proposal at a time; it is on this node's disk before anybody sees it; a proposal that gives way to another one
 //! stays in the history of that, so that whoever has accepted it can follow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::machine::{Node, Then, Turn};
+use super::machine::{Node, Turn};
 use super::member::{prepared_in, reopen};
+use super::memory::{Making, Proposal, Stage, Then};
 use super::{Action, By, Local, Outcome, Refused, Ticket, Wanted};
 use crate::cluster::message::{Body, Message, Refusal};
 use crate::cluster::name::NodeName;
-use crate::cluster::record::{ANCESTORS_MAX, Ancestor, Hash, Keyring, NodeWrap, Promise, Role, Signed, Step};
+use crate::cluster::record::{ANCESTORS_MAX, Ancestor, Hash, Keyring, NodeWrap, Role, Signed, Step};
 use crate::cluster::rules::{self, Quorum, Rule};
 use crate::cluster::stamp::Stamp;
 use crate::cluster::steps::{self, Made};
 use crate::format::generations::KeyState;
 use crate::format::wrapped::Wrapped;
 use crate::units::Generation;
-
-/// Where a proposal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Stage {
-    Saving,
-    Guarding(Ticket),
-    /// The coordinator refused, at this passed second; it is asked again.
-    GuardRefused(u64),
-    Sent,
-}
-
-/// A record on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Proposal {
-    pub signed: Signed,
-    pub hash: Hash,
-    pub quorum: Quorum,
-    /// Whose acknowledgements count towards a majority.
-    pub before: BTreeSet<NodeName>,
-    pub acks: BTreeSet<NodeName>,
-    pub stage: Stage,
-    pub ticket: Option<Ticket>,
-    pub what: String,
-    pub since: u64,
-}
-
-/// A generation that the volume is making.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Making {
-    pub generation: Generation,
-    pub wanted: Wanted,
-    pub by: By,
-    pub ticket: Ticket,
-}
-
-/// A command that waits for reports of zero references.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Task {
-    pub command: super::Command,
-    pub generation: Generation,
-    pub ticket: Ticket,
-    pub since: u64,
-}
-
-/// What a member has proven.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Proof {
-    pub stamp: Stamp,
-    pub key_id: [u8; 16],
-    pub check: [u8; 16],
-    pub cold: bool,
-}
-
-/// What a member has reported.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Report {
-    pub stamp: Stamp,
-    pub references: Option<String>,
-    pub pins: Vec<String>,
-}
-
-/// A candidacy.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Election {
-    pub epoch: u64,
-    pub ticket: Ticket,
-    pub promises: BTreeMap<NodeName, (Promise, Signed)>,
-    pub since: u64,
-    pub tries: u8,
-}
-
-/// What a lead, or whoever wants to be one, keeps in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Lead {
-    /// A member follows this higher epoch.
-    pub fenced: Option<u64>,
-    /// A coordinator has said that another node leads.
-    pub stepped_down: bool,
-    pub proposal: Option<Proposal>,
-    pub making: Option<Making>,
-    pub task: Option<Task>,
-    pub election: Option<Election>,
-    pub proofs: BTreeMap<NodeName, Proof>,
-    pub reports: BTreeMap<(NodeName, Generation), Report>,
-    pub wraps: BTreeMap<(NodeName, Generation), Vec<Wrapped>>,
-    /// What each member is known to have accepted.
-    pub known: BTreeMap<NodeName, Stamp>,
-    /// Who was asked for a proof or a report already, at the record there is.
-    pub asked: BTreeSet<(NodeName, Generation)>,
-    /// The operator wants this change finalized.
-    pub finalize: Option<(u64, Ticket)>,
-    /// The step that waits, for how long, and whether its deadline was met.
-    pub waits: Option<(u64, Step, u64, bool)>,
-    pub waits_from: u64,
-}
-
-impl Lead {
-    pub fn forget_asked(&mut self, name: &NodeName) {
-        self.asked.retain(|(asked, _)| asked != name);
-    }
-
-    #[cfg(test)]
-    pub fn forget_time(&mut self) {
-        self.waits = None;
-        self.waits_from = 0;
-        if let Some(proposal) = &mut self.proposal {
-            proposal.since = 0;
-        }
-        if let Some(task) = &mut self.task {
-            task.since = 0;
-        }
-        if let Some(election) = &mut self.election {
-            election.since = 0;
-        }
-    }
-}
 
 impl Node {
     /// Whether this node leads.

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::lead::Lead;
 use super::member::{Asked, Preparing};
+use super::memory::{Lead, Peer, Saving, Then};
 use super::watch::Since;
 use super::{Action, By, Command, Event, Local, Notary, Outcome, Refused, Ticket};
 use crate::cluster::durable::Durable;
@@ -26,52 +26,6 @@ pub const JUMP_MAX: u64 = 10;
 pub const RETRY_S: u64 = 5;
 /// Messages that wait for a save; more are dropped, as a network may.
 const BACKLOG_MAX: usize = 1024;
-
-/// What is known of a peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Peer {
-    /// Whether it can be reached.
-    pub up: bool,
-    /// The suites it reads.
-    pub suites: Vec<u16>,
-    /// What it last said of itself.
-    pub progress: Option<Progress>,
-    /// What it last refused.
-    pub refusal: Option<Refusal>,
-    /// When it went down, in passed seconds.
-    pub down_since: u64,
-}
-
-/// What happens when a save has come back.
-#[allow(clippy::large_enum_variant, reason = "a handful at a time, and records are what most of them are about")]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Then {
-    /// A record was accepted: acknowledge it to its lead.
-    Ack(NodeName),
-    /// A record is known to be committed: bring the volume to it.
-    Converge,
-    /// The lead's own proposal: publish it.
-    Proposed,
-    /// The lead's proposal is committed.
-    Committed,
-    /// An epoch is promised.
-    Promised(NodeName),
-    /// An epoch is promised to this node itself.
-    Standing,
-    /// A generation is closed: report it.
-    Closed(NodeName, Body),
-    /// The drain is held, or goes on.
-    Held(Ticket),
-    /// This node is out: tell whoever made it notice.
-    Out(NodeName, Stamp, Refusal),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Saving {
-    ticket: Ticket,
-    draft: Durable,
-    then: Then,
-}
 
 /// A member of a volume's peers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -412,8 +366,8 @@ impl Node {
             Then::Promised(to) => self.promise(&to, turn),
             Then::Closed(to, report) => self.say(&to, report, turn),
             Then::Held(ticket) => {
-                let held = if self.durable.held { "held on this node" } else { "goes on" };
-                turn.answer(ticket, Ok(format!("the drain is {held}")));
+                let held = if self.durable.held { "is held" } else { "goes on" };
+                turn.answer(ticket, Ok(format!("the drain {held} on this node")));
             }
             Then::Out(to, stamp, why) => self.say(&to, Body::Refused { stamp, why }, turn),
         }
@@ -441,13 +395,17 @@ impl Node {
             Local::Prepare { record, .. } => self.prepare_done(&record, outcome, turn),
             Local::Prove { generation, .. } => self.prove_done(generation, outcome, turn),
             Local::Report { generation } => self.report_done(generation, outcome, turn),
-            Local::Converge { record, .. } => match outcome {
-                Ok(_) => {
-                    self.converged = Some(record.stamp);
-                    self.hindrance = None;
-                }
-                Err(why) => self.hindrance = Some(why),
-            },
+            Local::Converge { record, may_drain } => self.brought(record.stamp, may_drain, outcome),
+        }
+    }
+
+    /// What came of an order to converge. Only the latest order's failure is one, and its success alone ends a failure.
+    fn brought(&mut self, stamp: Stamp, may_drain: bool, outcome: Result<Outcome, String>) {
+        if outcome.is_ok() {
+            self.converged = self.converged.max(Some(stamp));
+        }
+        if self.ordered == Some((stamp, may_drain)) {
+            self.hindrance = outcome.err();
         }
     }
 

@@ -3,7 +3,8 @@
 //! Invariants: nothing is answered from memory; a fork or an expulsion takes the node out, durably; a generation that was reported
 //! empty stays refused but for the way back of a change that is not finalized.
 
-use super::machine::{Node, Then, Turn};
+use super::machine::{Node, Turn};
+use super::memory::Then;
 use super::{Action, Local, Outcome};
 use crate::cluster::codec::PINS_MAX;
 use crate::cluster::message::{Body, Refusal};

@@ -12,7 +12,7 @@ use crate::cluster::name::NodeName;
 use crate::cluster::record::{OnDeadline, Step};
 use crate::cluster::rules::Quorum;
 
-use super::lead::Stage;
+use super::memory::Stage;
 
 /// Since when something is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
