@@ -152,12 +152,19 @@ impl Watch {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.resign(),
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look(&mut next_campaign, &mut next_word);
             }
+        }
+    }
+
+    /// The daemon ends: another node need not wait for the lease.
+    fn resign(&self) {
+        if let Err(error) = self.leave.coordinator.resign(self.leave.volume) {
+            tracing::info!(volume = %self.leave.volume, %error, "the lead stays until its lease ends");
         }
     }
 
@@ -180,6 +187,13 @@ impl Watch {
         self.leave.settle(&view);
         let now = Instant::now();
         match self.leave.coordinator.standing(self.leave.volume) {
+            Standing::Leads { epoch } if view.durable.promised.max(view.durable.accepted_stamp().epoch) > epoch => {
+                // Members follow a higher epoch already: the coordinator raises its own.
+                if now >= *next_campaign {
+                    *next_campaign = now + CAMPAIGN;
+                    self.campaign(&view);
+                }
+            }
             Standing::Leads { epoch } => {
                 let durable = &view.durable;
                 let is_so = view.leads && durable.accepted.record.stamp.epoch == epoch;

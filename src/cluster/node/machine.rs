@@ -366,8 +366,8 @@ impl Node {
             Then::Promised(to) => self.promise(&to, turn),
             Then::Closed(to, report) => self.say(&to, report, turn),
             Then::Held(ticket) => {
-                let held = if self.durable.held { "is held" } else { "goes on" };
-                turn.answer(ticket, Ok(format!("the drain {held} on this node")));
+                let held = if self.durable.held { "is held on this node" } else { "goes on" };
+                turn.answer(ticket, Ok(format!("the drain {held}")));
             }
             Then::Out(to, stamp, why) => self.say(&to, Body::Refused { stamp, why }, turn),
         }
