@@ -69,7 +69,8 @@ fn broken_within_frames() {
 #[test]
 fn stalled_and_half_open() {
     let (peers, lines, writer) = behind_lines();
-    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "512KiB", "--fixed"]);
+    // Slow enough to be under way until both silences have been noticed.
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "128KiB", "--fixed"]);
     peers.wait_for_step("active");
     for way in [Passage::Stalled, Passage::Swallowed] {
         lines.iter().for_each(|line| line.set(Line { forth: way, back: way, ..Line::GOOD }));

@@ -56,10 +56,12 @@ impl Scene {
         Writer::start(self.client(seed))
     }
 
-    /// Begins a rotation on the lead, at a pace that leaves time to look.
+    /// Begins a rotation on the lead, at a pace that leaves time to look. Links that have just come up may give way to others once
+    /// more: it is asked for until nobody is missing.
     #[track_caller]
     pub fn rotate(&self, lead: &str, rate: &str) {
-        self.peers.succeed(lead, &["rotate", "start", VOLUME, "--rate", rate, "--fixed", "--reason", "test"]);
+        let start = ["rotate", "start", VOLUME, "--rate", rate, "--fixed", "--reason", "test"];
+        self.peers.wait("a rotation begins", |peers| peers.ask(lead, &start).status.success());
     }
 
     /// Asks a node in a thread of its own: an answer may wait for members that are cut off.
