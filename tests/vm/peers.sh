@@ -77,11 +77,11 @@ for ((round = 0; round < ROUNDS; round++)); do
     reach nbd1 b
     echo 100000 >/sys/block/md0/md/sync_speed_min
     array /dev/md0 --re-add /dev/nbd1
-    eventually 120 in_sync
+    eventually 400 in_sync
     note "both legs in step"
     enough $CLIENT
     step_is a finalized || said a rotate pace disk --rate unlimited >/dev/null
-    for name in a b; do eventually 120 step_is $name finalized; done
+    for name in a b; do eventually 300 step_is $name finalized; done
     note "finalized on both"
     said a key retire disk $old >/dev/null
     said a key schedule disk $old --now --i-know-this-cannot-be-undone --reason test >/dev/null
@@ -91,7 +91,7 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 umount /mnt
 echo check >/sys/block/md0/md/sync_action
-eventually 120 idle
+eventually 300 idle
 is "$(cat /sys/block/md0/md/mismatch_cnt)" 0 "sectors in which the legs differ"
 note "compared"
 intact ext4 /dev/md0
