@@ -95,7 +95,9 @@ eventually 300 idle
 is "$(cat /sys/block/md0/md/mismatch_cnt)" 0 "sectors in which the legs differ"
 note "compared"
 intact ext4 /dev/md0
-array --stop /dev/md0
+# What looked at the device a moment ago may still have it open.
+stops() { mdadm --stop /dev/md0 >>$STORE/mdadm.log 2>&1; }
+eventually 60 stops
 detach nbd0
 detach nbd1
 for name in a b; do
