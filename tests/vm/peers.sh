@@ -9,6 +9,8 @@ array() { mdadm "$@" >>$STORE/mdadm.log 2>&1 || { tail -n 5 $STORE/mdadm.log; fa
 # --- hosts ---------------------------------------------------------------------------------------------------------------
 # A namespace each, behind a bridge that this guest is at, too.
 mkdir -p /var/lib/keymoult /run/netns
+# A daemon on a host has mounts of its own, too: without this it would keep what is mounted now after it is unmounted here.
+mount --make-rshared /
 ln -sfn /run /var/run
 modprobe -a veth bridge
 ip link add lan type bridge
@@ -95,9 +97,7 @@ eventually 300 idle
 is "$(cat /sys/block/md0/md/mismatch_cnt)" 0 "sectors in which the legs differ"
 note "compared"
 intact ext4 /dev/md0
-# What looked at the device a moment ago may still have it open.
-stops() { mdadm --stop /dev/md0 >>$STORE/mdadm.log 2>&1; }
-eventually 60 stops
+array --stop /dev/md0
 detach nbd0
 detach nbd1
 for name in a b; do
