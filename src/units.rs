@@ -56,6 +56,24 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The value of a hexadecimal digit.
+pub fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// What exactly as many hexadecimal digits say: the way back from [`hex`].
+pub fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
@@ -95,6 +113,15 @@ mod tests {
     fn volume_id_prints_as_uuid() {
         let id = VolumeId::from_random([0xff; 16]);
         assert_eq!(id.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn digits_read_back() {
+        assert_eq!(unhex(hex(&[0x0a, 0xff]).as_bytes()), Some([0x0a, 0xff]));
+        assert_eq!(unhex(b"0AfF"), Some([0x0a, 0xff]));
+        for wrong in ["0af", "0aff0", "0aff00", "0a+f", "0a f", ""] {
+            assert_eq!(unhex::<2>(wrong.as_bytes()), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,8 +19,8 @@ pub use super::name::{BadName, NAME_MAX, NodeName};
 pub use super::record::Role;
 use crate::crypto::hpke::{self, SealKey};
 use crate::crypto::sign::{PublicSigningKey, SEED_LEN, SigningKey};
-use crate::crypto::{CryptoError, Secret};
-use crate::units::hex;
+use crate::crypto::{CryptoError, Secret, line};
+use crate::units::{hex, unhex};
 
 /// What a file of node keys begins with.
 const FILE_PREFIX: &[u8] = b"keymoult-node-keys-v1:";
@@ -93,9 +93,10 @@ impl FromStr for NodePublic {
         let [name, sign, seal, crc] = parts[..] else {
             return Err(wrong("it is not keymoult-node:NAME:SIGN:SEAL:CRC"));
         };
-        let key = |digits: &str| unhex(digits.as_bytes()).ok_or(wrong("a key is not 64 hexadecimal digits"));
+        let key =
+            |digits: &str| small(digits.as_bytes()).and_then(unhex).ok_or(wrong("a key is not 64 hexadecimal digits"));
         let public = NodePublic { name: name.parse()?, sign: key(sign)?, seal: key(seal)? };
-        if unhex::<4>(crc.as_bytes()).is_none() || public.to_string() != text {
+        if small(crc.as_bytes()).and_then(unhex::<4>).is_none() || public.to_string() != text {
             return Err(wrong("its checksum does not fit: a letter is lost or changed"));
         }
         Ok(public)
@@ -125,17 +126,20 @@ impl NodeKeys {
     pub fn read(name: NodeName, path: &Path) -> Result<NodeKeys, IdentityError> {
         let mut file = open(path)?;
         // A byte more than fits tells a longer file.
-        let text = Secret::read_up_to(LINE_LEN + 2, |buffer| fill(&mut file, buffer))
+        let text = Secret::read_from(LINE_LEN + 2, &mut file)
             .map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?;
         let malformed = |why| IdentityError::Malformed { path: path.to_owned(), why };
-        let line = text.expose().strip_suffix(b"\n").unwrap_or(text.expose());
+        let only = text.expose().strip_suffix(b"\n").unwrap_or(text.expose());
         let digits =
-            line.strip_prefix(FILE_PREFIX).ok_or(malformed("it does not begin with keymoult-node-keys-v1:"))?;
+            only.strip_prefix(FILE_PREFIX).ok_or(malformed("it does not begin with keymoult-node-keys-v1:"))?;
         if digits.len() != 2 * KEYS_LEN {
             return Err(malformed("its keys are not 128 hexadecimal digits"));
         }
         let (sign, seal) = digits.split_at(2 * SEED_LEN);
-        let secret = |digits| from_hex(digits).ok_or(malformed("its keys hold something else than hexadecimal digits"));
+        let secret = |digits: &[u8]| {
+            let read = small(digits).and_then(line::read);
+            read.ok_or(malformed("its keys hold something else than hexadecimal digits"))
+        };
         Ok(NodeKeys { name, sign: SigningKey::from_seed(secret(sign)?)?, seal: SealKey::from_secret(secret(seal)?)? })
     }
 
@@ -149,28 +153,18 @@ impl NodeKeys {
             _ => IdentityError::Unwritable { path: path.to_owned(), source },
         };
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file.write_all(self.line().expose()).and_then(|()| file.sync_all()).and_then(|()| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        });
+        let written = file
+            .write_all(line::write(FILE_PREFIX, &[self.sign.seed(), self.seal.secret()]).expose())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            });
         if written.is_err() {
             // It is ours and of no use.
             let _ = fs::remove_file(path);
         }
         written.map_err(failed)
-    }
-
-    fn line(&self) -> Secret {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let bytes = self.sign.seed().expose().iter().chain(self.seal.secret().expose());
-        Secret::filled(LINE_LEN + 1, |line| {
-            line[..FILE_PREFIX.len()].copy_from_slice(FILE_PREFIX);
-            let (pairs, _) = line[FILE_PREFIX.len()..].as_chunks_mut::<2>();
-            for (pair, byte) in pairs.iter_mut().zip(bytes) {
-                *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-            }
-            line[LINE_LEN] = b'\n';
-        })
     }
 
     /// The node's name.
@@ -219,46 +213,9 @@ fn open(path: &Path) -> Result<File, IdentityError> {
     }
 }
 
-/// Reads until `buffer` is full or the file ends; returns how much.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-fn from_hex(digits: &[u8]) -> Option<Secret> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let secret = Secret::try_filled(pairs.len(), |bytes| {
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or(())?;
-        }
-        Ok::<_, ()>(())
-    });
-    secret.ok().filter(|_| rest.is_empty())
-}
-
-/// Bytes of small hexadecimal digits, exactly as many.
-fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(bytes)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase()).map(|value| value as u8)
+/// Digits as they would be written: small ones.
+fn small(digits: &[u8]) -> Option<&[u8]> {
+    Some(digits).filter(|digits| !digits.iter().any(u8::is_ascii_uppercase))
 }
 
 /// What is wrong with names, lines and keys of nodes.

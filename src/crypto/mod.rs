@@ -5,6 +5,7 @@
 //! | `suite` | names and ids of suites and engines, the tweak rule |
 //! | `standing` | which suites may be used, from when on |
 //! | `secret`, `locked`, `scrub` | secrets in locked, undumpable, wiped memory, and off the stack |
+//! | [`line`] | secrets as lines of files |
 //! | `xts` | the one narrow interface to all engines |
 //! | `vaes` | our own vector code, where the CPU has VAES: with AVX-512 as `vaes512`, with AVX2 as `vaes256` |
 //! | `awslc`, `contexts` | AWS-LC's EVP: fast on any CPU |
@@ -28,6 +29,7 @@ mod error;
 pub mod fingerprint;
 pub mod hpke;
 pub mod kdf;
+pub mod line;
 mod locked;
 pub mod mac;
 mod portable;

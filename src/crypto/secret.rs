@@ -4,6 +4,8 @@
 //! neither `Debug` nor `Display`), cannot be cloned or serialized, and is wiped when dropped. Comparison is constant
 //! time in the contents; the length is public.
 
+use std::io;
+
 use subtle::ConstantTimeEq;
 
 use crate::crypto::error::CryptoError;
@@ -46,6 +48,22 @@ impl Secret {
         let kept = fill(secret.0.as_mut_slice())?;
         secret.0.truncate(kept);
         Ok(secret)
+    }
+
+    /// What `reader` gives, `most` bytes of it at the most.
+    pub fn read_from(most: usize, reader: &mut impl io::Read) -> io::Result<Secret> {
+        Secret::read_up_to(most, |buffer| {
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match reader.read(&mut buffer[filled..]) {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(filled)
+        })
     }
 
     /// `len` bytes from the system's random source.

@@ -8,12 +8,12 @@
 //! attempt leaves nothing behind.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::crypto::Secret;
 use crate::crypto::wrap::KEK_LEN;
+use crate::crypto::{Secret, line};
 use crate::keys::error::KeyError;
 use crate::keys::passphrase::PASSPHRASE_MAX;
 
@@ -35,25 +35,14 @@ pub(super) fn read_kek(what: &'static str, path: &Path, privacy: Privacy) -> Res
     let text = read_secret(what, path, LINE_LEN + 2, privacy)?;
     let malformed = |reason| KeyError::Malformed { what, path: path.to_owned(), reason };
     let text = text.expose();
-    let line = text.strip_suffix(b"\n").unwrap_or(text);
-    let digits = match line.strip_prefix(PREFIX) {
+    let text_line = text.strip_suffix(b"\n").unwrap_or(text);
+    let digits = match text_line.strip_prefix(PREFIX) {
         Some(digits) if digits.len() == 2 * KEK_LEN => digits,
         Some(_) => return Err(malformed("the key is not 64 hexadecimal digits long")),
         None if text.is_empty() => return Err(malformed("it is empty")),
         None => return Err(malformed("it does not begin with keymoult-kek-v1:")),
     };
-    Secret::try_filled(KEK_LEN, |kek| {
-        let (pairs, _) = digits.as_chunks::<2>();
-        for (byte, [high, low]) in kek.iter_mut().zip(pairs) {
-            *byte = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or(())?;
-        }
-        Ok(())
-    })
-    .map_err(|()| malformed("the key contains something else than hexadecimal digits"))
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
+    line::read(digits).ok_or(malformed("the key contains something else than hexadecimal digits"))
 }
 
 /// Reads a file that holds a secret, at most `most` bytes of it.
@@ -66,21 +55,7 @@ pub(super) fn read_secret(what: &'static str, path: &Path, most: usize, privacy:
     let options = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
     let mut file = options.open(path).map_err(unreadable)?;
     check_private(what, path, &file, privacy)?;
-    Secret::read_up_to(most, |buffer| read_all(&mut file, buffer)).map_err(unreadable)
-}
-
-/// Reads until `buffer` is full or the file ends; returns how much.
-pub(super) fn read_all(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+    Secret::read_from(most, &mut file).map_err(unreadable)
 }
 
 fn check_private(what: &'static str, path: &Path, file: &File, privacy: Privacy) -> Result<(), KeyError> {
@@ -111,7 +86,8 @@ pub(super) fn create(path: &Path) -> Result<Secret, KeyError> {
         io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
         _ => failed("open")(source),
     })?;
-    let written = write_line(&mut file, &kek)
+    let written = file
+        .write_all(line::write(PREFIX, &[&kek]).expose())
         .map_err(failed("write"))
         .and_then(|()| file.sync_all().map_err(failed("fsync")))
         .and_then(|()| sync_directory(path).map_err(failed("fsync of the directory")));
@@ -121,19 +97,6 @@ pub(super) fn create(path: &Path) -> Result<Secret, KeyError> {
         return Err(error);
     }
     Ok(kek)
-}
-
-fn write_line(file: &mut File, kek: &Secret) -> io::Result<()> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let line = Secret::filled(LINE_LEN + 1, |line| {
-        line[..PREFIX.len()].copy_from_slice(PREFIX);
-        let (pairs, _) = line[PREFIX.len()..].as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(kek.expose()) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        }
-        line[LINE_LEN] = b'\n';
-    });
-    file.write_all(line.expose())
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

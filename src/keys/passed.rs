@@ -51,7 +51,7 @@ fn read_now(number: i32) -> Result<Secret, KeyError> {
     if number != 0 {
         nix::unistd::close(number).map_err(|errno| unreadable(errno.into()))?;
     }
-    let text = Secret::read_up_to(LINE_MAX + 2, |buffer| key_file::read_all(&mut file, buffer)).map_err(unreadable)?;
+    let text = Secret::read_from(LINE_MAX + 2, &mut file).map_err(unreadable)?;
     key_file::line_of(WHAT, &path, &text)
 }
 

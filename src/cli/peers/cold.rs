@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::units::Generation;
+use crate::units::{Generation, unhex};
 
 /// How long it may take: a keeper's patience included.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,7 +56,7 @@ pub fn prove_cold(cold: &Cold, generation: Generation) -> Result<([u8; 16], [u8;
     command.arg("--state-dir").arg(&cold.state_dir);
     let text = run(&mut command)?;
     let answer: Answer = serde_json::from_str(&text).map_err(|error| format!("the proof cannot be read: {error}"))?;
-    let (key_id, check) = (unhex(&answer.key_id), unhex(&answer.check));
+    let (key_id, check) = (unhex(answer.key_id.as_bytes()), unhex(answer.check.as_bytes()));
     match (answer.generation == generation.0, key_id, check) {
         (true, Some(key_id), Some(check)) => Ok((key_id, check)),
         _ => Err("the proof is of something else".into()),
@@ -90,14 +90,4 @@ fn run(command: &mut Command) -> Result<String, String> {
         true => Ok(out),
         false => Err(format!("a fresh process could not prove it: {}", err.trim())),
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 16];
-    let good = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
-    for (index, byte) in bytes.iter_mut().enumerate().take(if good { 16 } else { 0 }) {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    good.then_some(bytes)
 }

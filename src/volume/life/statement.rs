@@ -14,7 +14,7 @@ use super::scan::Scan;
 use crate::crypto::mac::MacKey;
 use crate::format::generations::Entry;
 use crate::format::lives::Holder;
-use crate::units::{VolumeId, hex};
+use crate::units::{VolumeId, hex, unhex};
 use crate::volume::error::VolumeError;
 
 /// What a statement is, and its version.
@@ -145,7 +145,8 @@ impl Statement {
         if signed.statement.kind != KIND {
             return Err(refused(&format!("it calls itself {:?}", signed.statement.kind)));
         }
-        let mac = unhex(&signed.mac).ok_or_else(|| refused(&"its signature is not 64 hexadecimal digits"))?;
+        let mac =
+            unhex::<32>(signed.mac.as_bytes()).ok_or_else(|| refused(&"its signature is not 64 hexadecimal digits"))?;
         let authentic = key.verify(&[&signed.statement.bytes()?], &mac);
         Ok((signed.statement, authentic))
     }
@@ -153,12 +154,4 @@ impl Statement {
 
 fn line(holder: &Holder) -> HolderLine {
     HolderLine { id: hex(&holder.id), kind: holder.kind.name().into(), label: holder.label.clone() }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    (0..32).map(|index| u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()).collect()
 }
