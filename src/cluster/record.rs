@@ -205,6 +205,29 @@ pub struct Signed {
     pub signature: [u8; 64],
 }
 
+impl Change {
+    /// None yet: everything is under `target`.
+    pub fn none(target: Generation, since: u64, actor: &str, reason: &str) -> Change {
+        Change {
+            id: 0,
+            step: Step::Idle,
+            target,
+            from: target,
+            paused: false,
+            hold_finalize: false,
+            one_at_a_time: false,
+            cold_proof: false,
+            pace: Pace { rate: 0, adaptive: true, factor_percent: 150 },
+            verify: VerifyMode::Full,
+            deadline_s: 0,
+            on_deadline: OnDeadline::Alarm,
+            since,
+            actor: actor.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
 impl Keyring {
     /// The entry of a generation.
     pub fn key(&self, generation: Generation) -> Option<&Key> {

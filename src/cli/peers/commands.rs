@@ -118,9 +118,8 @@ pub fn start(seat: &Seat, served: &Served, request: &RotateStart) -> Result<Acti
 /// Starts a rotation, by leave of the coordinator where there is one.
 fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
     let Some(leave) = &seat.leave else { return act(seat, served, Command::Rotate(wanted), by) };
-    let next = seat.view().map_or(1, |view| view.durable.committed.record.change.id + 1);
-    if seat.view().is_some_and(|view| view.leads) {
-        leave.take(next).map_err(|why| {
+    if let Some(view) = seat.view().filter(|view| view.leads) {
+        leave.take(view.durable.committed.record.change.id + 1).map_err(|why| {
             ApiError::new(ErrorKind::State, why)
                 .at(format!("volume {}", served.name))
                 .hint("`keymoult peer list` shows the coordinator, a freeze, and who has leave to rotate")

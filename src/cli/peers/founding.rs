@@ -14,7 +14,7 @@ use super::notary::NodeNotary;
 use super::post::Post;
 use super::seat::{Chair, Driver, Input, Shown};
 use super::shelf::{Shelf, ShelfError};
-use super::{Start, WantedSeat, suites};
+use super::{Start, WantedSeat};
 use crate::cli::config::PeersPlan;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -23,8 +23,7 @@ use crate::cli::words;
 use crate::cluster::durable::Durable;
 use crate::cluster::founding::Founding;
 use crate::cluster::identity::NodeKeys;
-use crate::cluster::node::Node;
-use crate::cluster::record::{Change, Key, Keyring, Member, NodeWrap, OnDeadline, Step};
+use crate::cluster::record::{Change, Key, Keyring, Member, NodeWrap};
 use crate::cluster::stamp::Stamp;
 use crate::control::audit::Space;
 use crate::control::authorize::{Object, Verb};
@@ -110,7 +109,6 @@ fn seated(
     shelf: &Shelf,
     wanted: &WantedSeat,
 ) -> Result<Chair, Failure> {
-    let node = |durable| Chair::Seated(Box::new(node_of(plan, durable)));
     let durable = match shelf.load() {
         Ok(Some(durable)) => durable,
         Ok(None) => return first(start, plan, notary, shelf, wanted),
@@ -131,7 +129,7 @@ fn seated(
         return Ok(Chair::Out(why));
     }
     match durable.authentic(notary) {
-        Ok(()) => Ok(node(durable)),
+        Ok(()) => Ok(Chair::new(&plan.node, durable, plan.etcd.is_some())),
         Err(why) => Ok(Chair::Out(format!("{}: {why}", shelf.path().display()))),
     }
 }
@@ -173,13 +171,7 @@ fn first(
     noted.map_err(Failure::from)?;
     let saved = shelf.save(&durable);
     saved.map_err(|error| Failure::from_error(Exit::Io, &error).at(format!("volume {}", wanted.name)))?;
-    Ok(Chair::Seated(Box::new(node_of(plan, durable))))
-}
-
-/// The state machine of what is durable; with a coordinator that stands guard, if one is configured.
-fn node_of(plan: &PeersPlan, durable: Durable) -> Node {
-    let node = Node::new(plan.node.clone(), durable, suites(), words::now());
-    if plan.etcd.is_some() { node.guarded() } else { node }
+    Ok(Chair::new(&plan.node, durable, plan.etcd.is_some()))
 }
 
 fn member_names(record: &Keyring) -> String {
@@ -259,21 +251,9 @@ fn genesis(plan: &PeersPlan, served: &Served, now: u64) -> Result<Keyring, Strin
         mandate: Vec::new(),
         keys: shared(&table).map(key).collect(),
         change: Change {
-            id: 0,
-            step: Step::Idle,
-            target,
-            from: target,
-            paused: false,
-            hold_finalize: false,
-            one_at_a_time: false,
-            cold_proof: false,
             pace: table.rotation.pace,
             verify: table.rotation.verify,
-            deadline_s: 0,
-            on_deadline: OnDeadline::Alarm,
-            since: now,
-            actor: "daemon".into(),
-            reason: "the peers of the volume were founded".into(),
+            ..Change::none(target, now, "daemon", "the peers of the volume were founded")
         },
     })
 }

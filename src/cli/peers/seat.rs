@@ -27,7 +27,6 @@ use crate::cluster::message::{Body, Message};
 use crate::cluster::name::NodeName;
 use crate::cluster::node::{Action, By as Wish, Command, Event, Local, Node, Outcome, Refused, Ticket, View};
 use crate::cluster::record::Keyring;
-use crate::cluster::stamp::Stamp;
 use crate::control::audit::Space;
 use crate::control::authorize::{Object, Verb};
 use crate::control::door::Door;
@@ -78,6 +77,12 @@ pub enum Chair {
 }
 
 impl Chair {
+    /// A member that goes on from what is durable; `is_guarded` where a coordinator publishes records first.
+    pub fn new(me: &NodeName, durable: Durable, is_guarded: bool) -> Chair {
+        let node = Node::new(me.clone(), durable, super::suites(), words::now());
+        Chair::Seated(Box::new(if is_guarded { node.guarded() } else { node }))
+    }
+
     /// Why nobody sits there.
     pub fn why_out(&self) -> Option<String> {
         match self {
@@ -207,10 +212,10 @@ impl Running {
         match trouble {
             None => self.alarms.clear("coordinator"),
             Some(why) => {
-                let what = format!("no change goes forward while the coordinator cannot be asked: {why}");
-                if self.alarms.raise("coordinator", &what, words::now()) {
-                    tracing::error!(name = self.driver.name, what, "alarm");
-                }
+                self.alarm(
+                    "coordinator",
+                    &format!("no change goes forward while the coordinator cannot be asked: {why}"),
+                );
             }
         }
     }
@@ -347,13 +352,16 @@ impl Running {
                 // Whoever asked may have gone.
                 let _ = self.asked.remove(&ticket).map(|asker| asker.try_send(answer));
             }
-            Action::Alarm(key, what) => {
-                if self.alarms.raise(&key, &what, words::now()) {
-                    tracing::error!(name = self.driver.name, alarm = key, what, "alarm");
-                }
-            }
+            Action::Alarm(key, what) => self.alarm(&key, &what),
             Action::Clear(key) => self.alarms.clear(&key),
             Action::Note(_) | Action::Save(..) => {}
+        }
+    }
+
+    /// Raises an alarm, and says so when it is a new one.
+    fn alarm(&mut self, key: &str, what: &str) {
+        if self.alarms.raise(key, what, words::now()) {
+            tracing::error!(name = self.driver.name, alarm = key, what, "alarm");
         }
     }
 
@@ -424,6 +432,3 @@ fn makes_safe(old: &Keyring, new: &Keyring) -> bool {
         || (after.paused && !before.paused)
         || withdrawn
 }
-
-/// The stamp of nothing.
-const NONE: Stamp = Stamp::new(0, 0);

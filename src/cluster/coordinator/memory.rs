@@ -140,15 +140,21 @@ pub struct MemoryCoordinator {
 }
 
 impl MemoryCoordinator {
-    /// Carries out what a reachable store with a quorum and an unbroken history does.
-    fn with<T>(&self, act: impl FnOnce(&mut Content, &mut Seen, &NodeName) -> Answer<T>) -> Answer<T> {
-        let mut state = self.store.lock();
+    /// The store, if this node reaches it and it has a quorum.
+    fn reach(&self) -> Answer<MutexGuard<'_, State>> {
+        let state = self.store.lock();
         if state.cut.contains(&self.name) {
             return Err(CoordinatorError::Unreachable("this node is cut off".into()));
         }
         if state.no_quorum {
             return Err(CoordinatorError::NoQuorum("most members are away".into()));
         }
+        Ok(state)
+    }
+
+    /// Carries out what a reachable store with a quorum and an unbroken history does.
+    fn with<T>(&self, act: impl FnOnce(&mut Content, &mut Seen, &NodeName) -> Answer<T>) -> Answer<T> {
+        let mut state = self.reach()?;
         let State { content, seen, .. } = &mut *state;
         let seen = seen.entry(self.name.clone()).or_default();
         notice(content, seen)?;
@@ -401,13 +407,7 @@ impl Coordinator for MemoryCoordinator {
     }
 
     fn accept_history(&self, volume: VolumeId) -> Answer<()> {
-        let mut state = self.store.lock();
-        if state.cut.contains(&self.name) {
-            return Err(CoordinatorError::Unreachable("this node is cut off".into()));
-        }
-        if state.no_quorum {
-            return Err(CoordinatorError::NoQuorum("most members are away".into()));
-        }
+        let mut state = self.reach()?;
         let State { content, seen, .. } = &mut *state;
         let seen = seen.entry(self.name.clone()).or_default();
         (seen.identity, seen.revision) = (Some(content.identity), content.revision);

@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::durable::Durable;
-use crate::cluster::record::{
-    Ancestor, Change, Hash, Key, Keyring, Member, NodeWrap, OnDeadline, Promise, Role, Signed, Step,
-};
+use crate::cluster::record::{Ancestor, Change, Hash, Key, Keyring, Member, NodeWrap, Promise, Role, Signed};
 use crate::cluster::stamp::Stamp;
-use crate::format::generations::{KeyState, Pace, VerifyMode};
+use crate::format::generations::KeyState;
 use crate::format::wrapped::Wrapped;
 use crate::units::{Generation, VolumeId};
 
@@ -45,23 +43,7 @@ pub fn founding_of(members: &[(&str, Role)]) -> Keyring {
         expelled: Vec::new(),
         mandate: Vec::new(),
         keys: vec![key],
-        change: Change {
-            id: 0,
-            step: Step::Idle,
-            target: Generation::FIRST,
-            from: Generation::FIRST,
-            paused: false,
-            hold_finalize: false,
-            one_at_a_time: false,
-            cold_proof: false,
-            pace: Pace { rate: 0, adaptive: true, factor_percent: 150 },
-            verify: VerifyMode::Full,
-            deadline_s: 0,
-            on_deadline: OnDeadline::Alarm,
-            since: 100,
-            actor: "uid 0".into(),
-            reason: "founded".into(),
-        },
+        change: Change::none(Generation::FIRST, 100, "uid 0", "founded"),
     }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! Invariant: it is noted and durable before the member counts it as its own.
 
-use super::{Chair, NONE, Running};
-use crate::cli::peers::suites;
-use crate::cli::words;
+use super::{Chair, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::message::{Body, Message, Refusal};
 use crate::cluster::name::NodeName;
-use crate::cluster::node::{Event, Node};
+use crate::cluster::node::Event;
 use crate::cluster::stamp::Stamp;
 use crate::units::VolumeId;
 
@@ -20,7 +18,7 @@ impl Running {
         let signed = match &message.body {
             Body::Put { record, .. } => record,
             Body::Beat { .. } => {
-                let message = Message { volume, body: Body::Behind { have: NONE } };
+                let message = Message { volume, body: Body::Behind { have: Stamp::default() } };
                 self.driver.post.send(&from, &message);
                 return;
             }
@@ -45,10 +43,7 @@ impl Running {
 
     fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
         self.alarms.clear("founding");
-        let (me, now) = (self.driver.me.clone(), words::now());
-        let node = Node::new(me, durable, suites(), now);
-        let node = if self.driver.guard.is_some() { node.guarded() } else { node };
-        self.driver.chair = Chair::Seated(Box::new(node));
+        self.driver.chair = Chair::new(&self.driver.me, durable, self.driver.guard.is_some());
         for (peer, suites) in self.links.clone() {
             self.step(Event::Up(peer, suites));
         }
@@ -56,10 +51,7 @@ impl Running {
     }
 
     fn decline(&mut self, from: &NodeName, volume: VolumeId, stamp: Stamp, why: Refusal) {
-        let what = format!("the first record of {from} is not taken: {why}");
-        if self.alarms.raise("founding", &what, words::now()) {
-            tracing::error!(name = self.driver.name, what, "alarm");
-        }
+        self.alarm("founding", &format!("the first record of {from} is not taken: {why}"));
         self.driver.post.send(from, &Message { volume, body: Body::Refused { stamp, why } });
     }
 }

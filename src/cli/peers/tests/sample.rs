@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::cli::peers::notary::NodeNotary;
 use crate::cluster::durable::Durable;
 use crate::cluster::identity::NodeKeys;
-use crate::cluster::record::{Change, Key, Keyring, Member, OnDeadline, Role, Step};
+use crate::cluster::record::{Change, Key, Keyring, Member, Role};
 use crate::cluster::stamp::Stamp;
-use crate::format::generations::{KeyState, Pace, VerifyMode};
+use crate::format::generations::KeyState;
 use crate::units::{Generation, VolumeId};
 
 /// The volume.
@@ -47,23 +47,7 @@ pub fn genesis(nodes: &[&NodeKeys]) -> Keyring {
         expelled: Vec::new(),
         mandate: Vec::new(),
         keys: vec![key],
-        change: Change {
-            id: 0,
-            step: Step::Idle,
-            target: Generation(1),
-            from: Generation(1),
-            paused: false,
-            hold_finalize: false,
-            one_at_a_time: false,
-            cold_proof: false,
-            pace: Pace { rate: 0, adaptive: true, factor_percent: 150 },
-            verify: VerifyMode::Full,
-            deadline_s: 0,
-            on_deadline: OnDeadline::Alarm,
-            since: 1,
-            actor: "test".into(),
-            reason: "founded".into(),
-        },
+        change: Change::none(Generation(1), 1, "test", "founded"),
     }
 }
 
