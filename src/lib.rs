@@ -8,7 +8,6 @@
 //! | [`control`] | HTTP API on a unix socket, one authorizer, one audit log |
 //! | [`cluster`] | replicas of a volume: the mirrored record, the peers' state machine, the control link |
 //! | [`nbd`] | handshake, transmission, sessions, workers, listeners |
-//! | [`cluster`] | node identities, the links between nodes, the mirrored record |
 //! | [`rotation`] | what a rotation is, how fast it goes, and the worker that drives it |
 //! | [`volume`] | the one place where keys, bytes and device meet |
 //! | [`keys`] | key-encryption keys and their providers |

@@ -81,6 +81,8 @@ use flush::FlushGroup;
 use gates::Gates;
 use keyring::Keyring;
 use meta::Meta;
+#[cfg(all(not(test), debug_assertions))]
+pub use rules::drop_r0;
 use shape::LiveShape;
 use tags::TagTable;
 

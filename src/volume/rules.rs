@@ -1,7 +1,7 @@
 //! The rules of the scheme, one function each, so that a test can drop one and show that the crash suite notices.
 //!
-//! In every build but the tests' a rule is what its function says without [`dropped`], which is constantly false there;
-//! only the feature `test-without-r0` drops R0, for a daemon that `tests/torture` must catch. It does not build optimised.
+//! In a release build a rule is what its function says without [`dropped`], which is constantly false there. A debug build has
+//! [`drop_r0`] besides, for a daemon that `tests/torture` must catch.
 //! REENCRYPTION.md says why each is needed.
 
 use super::flush::FlushGroup;
@@ -83,13 +83,24 @@ fn dropped(rule: Rule) -> bool {
     DROPPED.get() == Some(rule)
 }
 
-#[cfg(not(test))]
-const fn dropped(rule: Rule) -> bool {
-    cfg!(feature = "test-without-r0") && matches!(rule, Rule::R0)
+#[cfg(all(not(test), debug_assertions))]
+static WITHOUT_R0: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Drops R0 for everything this process does from now on: it loses data. A release build does not have it.
+#[cfg(all(not(test), debug_assertions))]
+pub fn drop_r0() {
+    WITHOUT_R0.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
-#[cfg(all(feature = "test-without-r0", not(debug_assertions)))]
-compile_error!("test-without-r0 makes a daemon that loses data: it is for the tests alone, and only in a debug build");
+#[cfg(all(not(test), debug_assertions))]
+fn dropped(rule: Rule) -> bool {
+    matches!(rule, Rule::R0) && WITHOUT_R0.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(all(not(test), not(debug_assertions)))]
+const fn dropped(_: Rule) -> bool {
+    false
+}
 
 /// R0: an extent may be taken only if its last client write is behind a flush that started after it completed.
 pub fn r0_holds(flushes: &FlushGroup, extent: Extent) -> bool {

@@ -15,14 +15,18 @@ use crate::tally::Tally;
 const SEEDS: u64 = 30;
 const BLOWS: u64 = 10;
 
-/// The daemon without R0: built here, beside the real one, or what `KEYMOULT_WITHOUT_R0_BIN` names.
+/// The daemon without R0, which one suite alone does not bring along: linked with the library that is there already, or
+/// what `KEYMOULT_WITHOUT_R0_BIN` names.
 fn without_r0() -> PathBuf {
     if let Some(given) = std::env::var_os("KEYMOULT_WITHOUT_R0_BIN") {
         return given.into();
     }
     let target = Path::new(env!("CARGO_BIN_EXE_keymoult")).ancestors().nth(2).unwrap();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    build.args(["build", "--locked", "--quiet", "--features", "test-without-r0", "--example", "keymoult-without-r0"]);
+    build.args(["build", "--locked", "--quiet", "--example", "keymoult-without-r0"]);
+    if cfg!(feature = "etcd") {
+        build.args(["--features", "etcd"]);
+    }
     build.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     // No limit of its own: a build beside everything else takes as long as it takes.
     let output = build.arg("--target-dir").arg(target).output().unwrap();

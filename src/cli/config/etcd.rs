@@ -78,12 +78,16 @@ impl FileEtcd {
     /// # Errors
     /// What is wrong with it; or that this program was built without etcd.
     pub fn plan(&self) -> Result<EtcdPlan, String> {
-        if !cfg!(feature = "etcd") {
-            return Err(
+        self.plan_for(cfg!(feature = "etcd"))
+    }
+
+    fn plan_for(&self, has_etcd: bool) -> Result<EtcdPlan, String> {
+        match has_etcd {
+            true => self.checked(),
+            false => Err(
                 "peers.etcd: this keymoult was built without etcd; build it with `--features etcd`, or take the table away".into(),
-            );
+            ),
         }
-        self.checked()
     }
 
     fn checked(&self) -> Result<EtcdPlan, String> {
@@ -225,9 +229,8 @@ mod tests {
     fn a_build_without_etcd_says_so() {
         let text = format!("certificate = \"c\"\nkey = \"k\"\nauthority = \"a\"\n{GOOD}");
         let file: FileEtcd = toml::from_str(&text).unwrap();
-        match cfg!(feature = "etcd") {
-            true => assert!(file.plan().is_ok()),
-            false => assert!(file.plan().is_err_and(|error| error.contains("built without etcd"))),
-        }
+        assert!(file.plan_for(true).is_ok());
+        assert!(file.plan_for(false).is_err_and(|error| error.contains("built without etcd")));
+        assert_eq!(file.plan().is_ok(), cfg!(feature = "etcd"));
     }
 }

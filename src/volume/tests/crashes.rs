@@ -67,7 +67,7 @@ fn no_crash_loses_or_garbles_anything() {
 /// of it the volume opens at its old size or its new one, what it has gained reads as zeros, or as what clients wrote.
 #[test]
 fn no_crash_loses_or_garbles_anything_while_the_volume_grows() {
-    let tally = look_at(IMAGES / 2, |setting| Setting { grows: 8, ..setting });
+    let tally = look_at(IMAGES / 4, |setting| Setting { grows: 8, ..setting });
     assert!(tally.half_grown > tally.images / 200, "hardly any growth was cut in the middle: {tally:?}");
 }
 
@@ -83,7 +83,7 @@ fn no_crash_loses_a_key_or_leaves_one_behind() {
 /// of a key is true, what was given up is gone, and giving up what is held, or gone already, leaves nothing.
 #[test]
 fn no_crash_loses_a_key_that_others_count_on() {
-    let tally = look_at(IMAGES / 2, |setting| Setting { shares: 3, ..setting });
+    let tally = look_at(IMAGES / 8, |setting| Setting { shares: 3, ..setting });
     assert!(tally.held > tally.images / 50, "hardly any key was held: {tally:?}");
 }
 
