@@ -249,6 +249,11 @@ impl Seat {
         self.shown().alarms.list()
     }
 
+    /// What is the matter with the coordinator, if anything is.
+    fn coordinators_trouble(&self) -> Option<String> {
+        self.shown().alarms.text("coordinator")
+    }
+
     fn waiting(&self) -> Vec<Waiting> {
         self.shown().view.as_ref().map(|view| view.waiting.clone()).unwrap_or_default()
     }
@@ -270,10 +275,13 @@ impl Seat {
         })
     }
 
-    fn stop(&self) {
+    fn begin_to_stop(&self) {
         self.comparison.stop();
         // A full inbox is being worked on: there is room soon, or nobody at the other end.
         let _ = self.inputs.send(Input::Stop);
+    }
+
+    fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -319,7 +327,8 @@ impl Peers {
         if let Some(links) = self.post.links() {
             links.stop();
         }
-        self.seats.values().for_each(|seat| seat.stop());
+        self.seats.values().for_each(|seat| seat.begin_to_stop());
+        self.seats.values().for_each(|seat| seat.join());
     }
 }
 
