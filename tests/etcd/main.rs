@@ -5,6 +5,8 @@
 mod cluster;
 #[path = "../coordinator/contract.rs"]
 mod contract;
+mod daemons;
+mod fleet;
 mod losses;
 mod nodes;
 mod outage;
