@@ -210,8 +210,10 @@ fn frozen(freeze: &coordinator::Freeze) -> Freeze {
 
 /// What is known of the coordinator, asked now.
 fn coordinated(coordinator: &dyn Coordinator, concurrent: usize) -> (CoordinatorStatus, Option<Freeze>) {
-    let (tokens, freeze) = (coordinator.tokens(), coordinator.frozen());
-    let trouble = tokens.as_ref().err().or(freeze.as_ref().err()).map(ToString::to_string);
+    // Whoever does not answer the first question is not waited for twice.
+    let tokens = coordinator.tokens();
+    let freeze = tokens.as_ref().map_err(CoordinatorError::clone).and_then(|_| coordinator.frozen());
+    let trouble = freeze.as_ref().err().map(ToString::to_string);
     let token = |token: &Token| WaveToken {
         volume: token.volume.to_string(),
         node: token.node.to_string(),

@@ -207,7 +207,7 @@ impl Watch {
         }
     }
 
-    /// The daemon ends: another node need not wait for the lease.
+    /// Another node need not wait for the lease.
     fn resign(&self) {
         if let Err(error) = self.leave.coordinator.resign(self.leave.volume) {
             tracing::info!(volume = %self.leave.volume, %error, "the lead stays until its lease ends");
@@ -235,6 +235,8 @@ impl Watch {
         self.leave.settle(&view);
         let durable = &view.durable;
         match self.leave.coordinator.standing(self.leave.volume) {
+            // Whoever takes no part any more stands in nobody's way.
+            Standing::Leads { .. } if durable.out.is_some() => self.resign(),
             // Members follow a higher epoch already: the coordinator raises its own.
             Standing::Leads { epoch } if durable.promised.max(durable.accepted_stamp().epoch) > epoch => {
                 self.campaign(&view, due);

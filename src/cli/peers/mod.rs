@@ -56,7 +56,7 @@ use crate::cluster::identity::NodeKeys;
 use crate::cluster::link::{Capabilities, LinkConfig, Links};
 use crate::cluster::node::{By, Command, Refused, View, Waiting};
 use crate::cluster::record::Key;
-use crate::control::api::{Alarm, ApiError, ErrorKind};
+use crate::control::api::{Alarm, ApiError, ErrorKind, Rotation, RotationState};
 use crate::control::door::Door;
 use crate::crypto::Suite;
 use crate::units::{Generation, VolumeId};
@@ -249,9 +249,13 @@ impl Seat {
         self.shown().alarms.list()
     }
 
-    /// What is the matter with the coordinator, if anything is.
-    fn coordinators_trouble(&self) -> Option<String> {
-        self.shown().alarms.text("coordinator")
+    /// A rotation that is under way, with what is the matter with the coordinator, if anything is.
+    fn troubled(&self, mut rotation: Rotation) -> Rotation {
+        use RotationState::{RollingBack, Running, Verified, Verifying};
+        if matches!(rotation.state, Running | Verifying | Verified | RollingBack) {
+            rotation.why = self.shown().alarms.text("coordinator").or(rotation.why);
+        }
+        rotation
     }
 
     fn waiting(&self) -> Vec<Waiting> {

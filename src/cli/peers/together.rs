@@ -14,8 +14,8 @@ use crate::control::api::{
     ActionResult, ApiError, BackupRequest, BackupResult, BreakGlassRequest, CheckRequest, CheckStatus, DaemonStatus,
     DestroyRequest, EscrowRequest, HolderList, HolderNamed, HolderRequest, HolderResult, KeyActed, KeyInfo, KeyRequest,
     PaceRequest, PauseRequest, ProofRequest, ProofVerdict, ReasonRequest, ResizeRequest, Resized, RewrapRequest,
-    Rewrapped, RotateStart, Rotation, RotationPlan, RotationState, ScheduleRequest, VerifyRequest, VolumeStatus,
-    WrapAddRequest, WrapRemoveRequest,
+    Rewrapped, RotateStart, Rotation, RotationPlan, ScheduleRequest, VerifyRequest, VolumeStatus, WrapAddRequest,
+    WrapRemoveRequest,
 };
 use crate::control::peers::PeerOperations;
 
@@ -50,19 +50,6 @@ impl Together {
         }
         status
     }
-}
-
-/// A replica's rotation: its end is the peers' to decide, and so may be what it waits for.
-fn among_peers(seat: &Seat, mut rotation: Rotation) -> Rotation {
-    let held = seat.view().is_some_and(|view| view.durable.committed.record.change.hold_finalize);
-    if rotation.state == RotationState::Verified && !held {
-        rotation.hold_finalize = false;
-        rotation.why = Some("waits for its peers; `keymoult peer status` says for whom".into());
-    }
-    if !matches!(rotation.state, RotationState::Failed | RotationState::Paused) {
-        rotation.why = seat.coordinators_trouble().or(rotation.why);
-    }
-    rotation
 }
 
 impl Operations for Together {
@@ -139,7 +126,7 @@ impl Operations for Together {
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
         let rotation = self.alone.rotation(volume)?;
         Ok(match self.peers.seat(volume) {
-            Some(seat) => among_peers(seat, rotation),
+            Some(seat) => seat.troubled(rotation),
             None => rotation,
         })
     }

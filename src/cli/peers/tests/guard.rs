@@ -93,6 +93,19 @@ fn a_record_that_only_a_dead_lead_held_gives_way_to_the_next_leads() {
 }
 
 #[test]
+fn a_node_that_is_out_gives_the_lead_up() {
+    let fleet = MemoryStore::new();
+    let (a, _inbox, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    a.look(&mut at_once());
+    assert!(matches!(a.leave.coordinator.standing(sample::VOLUME), Standing::Leads { .. }));
+    let mut view = a.shown.lock().unwrap().view.clone().unwrap();
+    view.durable.out = Some("its file of peers is an old copy".into());
+    a.shown.lock().unwrap().view = Some(view);
+    a.look(&mut at_once());
+    assert_eq!(a.leave.coordinator.lead(sample::VOLUME), Ok(None));
+}
+
+#[test]
 fn what_is_the_matter_with_the_coordinator_is_told_by_whoever_leads_too() {
     let fleet = MemoryStore::new();
     let (a, inbox, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
