@@ -4,9 +4,8 @@
 //! that cannot be read stops the start and is not taken for an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::values;
 use crate::cluster::coordinator::{Backwards, CoordinatorError, misplaced};
 use crate::cluster::stamp::Stamp;
+use crate::cluster::whole;
 use crate::units::VolumeId;
 
 /// Longest file.
@@ -62,8 +62,8 @@ impl Seen {
 
     /// How what is shown of a volume is less than before.
     fn lost(&self, volume: VolumeId, asked: i64, found: &Found) -> Option<Backwards> {
-        if let Some(whole) = self.replaced_or_rewound(asked, found.cluster, found.revision) {
-            return Some(whole);
+        if let Some(all) = self.replaced_or_rewound(asked, found.cluster, found.revision) {
+            return Some(all);
         }
         let before = self.epochs.get(&volume).copied().unwrap_or(0);
         if found.epoch < before {
@@ -183,7 +183,9 @@ impl Memory {
         if now.matters() == kept.matters() {
             return Ok(());
         }
-        write(&self.path, &bytes_of(&now)).map_err(|error| {
+        let fresh = self.path.with_extension("new");
+        let kept_now = whole::write(&fresh, &bytes_of(&now)).and_then(|()| whole::put(&fresh, &self.path));
+        kept_now.map_err(|error| {
             let path = self.path.display();
             CoordinatorError::Other(format!(
                 "what it has shown this node cannot be kept in {path}: {error}; make room there"
@@ -198,16 +200,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }
 
 fn bytes_of(seen: &Seen) -> Vec<u8> {
@@ -278,10 +270,10 @@ mod tests {
         let mut seen = Seen::default();
         seen.notice_epoch(A, 9).unwrap();
         seen.notice_record(A, Some(Stamp::new(9, 8))).unwrap();
-        let whole = Found { cluster: 5, revision: 9, epoch: 9, record: Some(Stamp::new(9, 8)) };
-        assert_eq!(seen.accept(A, 0, &whole), None, "there is nothing to accept");
+        let all = Found { cluster: 5, revision: 9, epoch: 9, record: Some(Stamp::new(9, 8)) };
+        assert_eq!(seen.accept(A, 0, &all), None, "there is nothing to accept");
         assert!(backwards(seen.notice_epoch(A, 2)));
-        let less = Found { epoch: 2, record: None, ..whole };
+        let less = Found { epoch: 2, record: None, ..all };
         assert_eq!(seen.accept(A, 0, &less), Some(Backwards::Epoch { seen: 9, found: 2 }));
         seen.notice_epoch(A, 2).unwrap();
         assert_eq!(seen.epochs[&A], 9, "the next epoch starts above it");
@@ -317,9 +309,9 @@ mod tests {
         seen.mending.insert(VolumeId([2; 16]));
         memory.keep(|| seen.clone()).unwrap();
         assert_eq!(Memory::open(&path).unwrap().1, seen);
-        let whole = fs::read(&path).unwrap();
-        for torn in [&whole[..0], &whole[..whole.len() / 2]] {
-            fs::write(&path, torn).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for torn in [&good[..0], &good[..good.len() / 2]] {
+            std::fs::write(&path, torn).unwrap();
             assert!(Memory::open(&path).is_err());
         }
     }
