@@ -1,12 +1,12 @@
 //! Real daemons with real etcd as their coordinator, and a client that writes all the while: what they do of themselves, and
 //! what they say, when a lead, etcd's leader, its quorum or its history is lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fleet::{Fleet, coordinated};
 use crate::support::mirror::Mirror;
 use crate::support::peers::{Peers, PeersOptions, VOLUME};
-use crate::support::{keymoult, succeed};
+use crate::support::{keymoult, next, succeed};
 
 /// The second volume.
 const OTHER: &str = "other";
@@ -80,6 +80,35 @@ fn another_node_leads_by_itself_when_the_lead_is_killed() {
     fleet.finish();
     wait_for_state(&fleet, 1, "empty");
     fleet.peers.wait("the leave to rotate is given back by who leads now", |_| fleet.leaves() == 0);
+    mirror.finish(&fleet.peers);
+}
+
+/// Whatever a lead was in the middle of when it died: published and not yet sent, sent and not yet committed, or in between.
+#[test]
+fn leads_that_are_killed_at_random_moments_leave_one_record_and_one_key() {
+    let mut fleet = Fleet::founded();
+    let mirror = Mirror::start(&fleet.peers, &fleet.peers.full(), 8);
+    let mut random = 20_261_128;
+    for _ in 0..4 {
+        let lead = fleet.lead();
+        drop(fleet.peers.ask(&lead, &["rotate", "start", VOLUME, "--rate", "4MiB"]));
+        std::thread::sleep(Duration::from_millis(next(&mut random) % 500));
+        fleet.peers.kill_9(&lead);
+        fleet.lead_after(&lead);
+        mirror.goes_on(&fleet.peers, 5);
+        fleet.peers.start(&lead);
+        mirror.resync(&lead);
+        fleet.peers.wait_for_links();
+    }
+    let lead = fleet.lead();
+    drop(fleet.peers.ask(&lead, &["rotate", "start", VOLUME]));
+    fleet.finish();
+    let written = fleet.peers.status(&lead)["change"]["target"].as_u64().unwrap();
+    for generation in 1..written {
+        fleet.peers.wait("nothing is left under the keys before", |peers| {
+            peers.full().iter().all(|node| peers.key(node, generation).is_none_or(|(_, extents)| extents == 0))
+        });
+    }
     mirror.finish(&fleet.peers);
 }
 
@@ -233,6 +262,8 @@ fn noticed_and_accepted(fleet: &Fleet, why: &str) {
     for node in peers.full() {
         let said = peers.succeed(&node, &["peer", "accept-history", VOLUME, "--reason", why]);
         assert!(said.contains("accepted: "), "{said}");
+        let log = peers.succeed(&node, &["audit", "show"]);
+        assert!(log.contains("peer-accept-history") && log.contains(why), "{log}");
     }
     fleet.reader_accepts_history();
     let lead = fleet.lead();

@@ -1,4 +1,5 @@
-//! The coordinator on real etcd: three members of this test's own, killed, brought back, rewound and wiped.
+//! The coordinator on real etcd: three members of this test's own, killed, brought back, rewound and wiped; alone, and
+//! beside real daemons.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
