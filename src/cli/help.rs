@@ -66,6 +66,7 @@ A running daemon:
   peer freeze --reason TEXT                   keep every node from beginning a change
   peer unfreeze                               end that
   peer release-token ID NODE --reason TEXT    take a leave to rotate back from a node that is gone
+  peer accept-history VOLUME --reason TEXT    believe a coordinator that lost something
   audit show                                  show what was done, and by whom
   audit verify                                check that nobody rewrote that
 

@@ -16,8 +16,8 @@ use super::progress::Progress;
 use super::{files, issue, remote};
 use crate::control::Client;
 use crate::control::api::{
-    AdmitRequest, CheckState, ExpelRequest, FreezeRequest, InviteRequest, PeerActed, PeerCheckRequest, PeerCheckStatus,
-    PeerRole, PeerStatus, ReasonRequest, TokenRequest,
+    AdmitRequest, CheckState, ExpelRequest, FreezeRequest, HistoryRequest, InviteRequest, PeerActed, PeerCheckRequest,
+    PeerCheckStatus, PeerRole, PeerStatus, ReasonRequest, TokenRequest,
 };
 
 pub use text::member_pairs;
@@ -60,6 +60,9 @@ pub fn run(command: &PeerCommand, global: &Global, output: &Output) -> Result<Ex
         PeerCommand::ReleaseToken { volume, node, reason } => {
             let (volume, node, reason) = (volume.clone(), node.clone(), reason.clone());
             client.release_token(&TokenRequest { volume, node, reason })?
+        }
+        PeerCommand::AcceptHistory { volume, reason } => {
+            client.peer_act(volume, "accept-history", &HistoryRequest { reason: reason.clone() })?
         }
         PeerCommand::Promote(args) => client.peer_act(&args.volume, "promote", &args.request())?,
         PeerCommand::Abandon(args) => client.peer_act(&args.volume, "abandon", &args.request())?,

@@ -202,8 +202,11 @@ pub trait Coordinator: Send + Sync {
     fn tokens(&self) -> Result<Vec<Token>, CoordinatorError>;
 
     /// An operator's word that the coordinator's history is to be taken as it is now, after [`CoordinatorError::Backwards`]. The
-    /// volume's epochs and records still only grow: its next lead starts above what this node has seen.
-    fn accept_history(&self, volume: VolumeId) -> Result<(), CoordinatorError>;
+    /// volume's epochs and records still only grow: its next lead starts above what this node has seen. What is the coordinator's
+    /// own, its identity and its count of writes, is taken for all volumes of this node; what it has lost of another volume takes
+    /// that one's word. A node that led the volume has to campaign again. Gives what was accepted; none: it shows no less than
+    /// before, and nothing has changed.
+    fn accept_history(&self, volume: VolumeId) -> Result<Option<Backwards>, CoordinatorError>;
 }
 
 /// How a coordinator showed less than it had shown before.
@@ -280,8 +283,8 @@ pub enum CoordinatorError {
     },
     /// It has lost what it had shown: wiped, or put back from an old copy.
     #[error(
-        "the coordinator has gone backwards: {0}. It was wiped, put back from an old snapshot, or is another one: compare with \
-         the nodes' records, then accept its history"
+        "the coordinator has gone backwards: {0}. It was wiped, put back from an old snapshot, or is another one: look at the \
+         nodes' records (`keymoult peer status`), then say `keymoult peer accept-history VOLUME` on every node"
     )]
     Backwards(Backwards),
     /// The fleet is frozen.

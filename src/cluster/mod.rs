@@ -21,6 +21,7 @@ pub mod record;
 pub mod rules;
 pub mod stamp;
 pub mod steps;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -33,10 +33,10 @@ pub use keys::{KeyInfo, KeyState, Wrap};
 pub use life::{BreakGlassRequest, DestroyRequest, KeyActed, KeyRequest, ProofRequest, ProofVerdict, ScheduleRequest};
 pub use peers::{
     AdmitRequest, ChangeStatus, ChangeStep, CoordinatorStatus, Difference, DifferenceKind, ExpelRequest, Freeze,
-    FreezeRequest, InviteRequest, InviteResult, LeftOut, MemberStatus, OnDeadline, PauseRequest, PeerActed,
-    PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerLink, PeerList, PeerRefusal, PeerRole, PeerStatus, PeerVolume,
-    PeerWaiting, RecordName, RecordStamp, RefusalKind, ReplicaPhase, ReplicaProgress, Together, TokenRequest,
-    WaveToken,
+    FreezeRequest, HistoryRequest, InviteRequest, InviteResult, LeftOut, MemberStatus, OnDeadline, PauseRequest,
+    PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerLink, PeerList, PeerRefusal, PeerRole, PeerStatus,
+    PeerVolume, PeerWaiting, RecordName, RecordStamp, RefusalKind, ReplicaPhase, ReplicaProgress, Together,
+    TokenRequest, WaveToken,
 };
 pub use requests::{PaceRequest, ReasonRequest, RotateStart, VerifyRequest};
 pub use resize::{Growing, ResizeRequest, Resized};

@@ -173,6 +173,8 @@ verbs! {
     PeerUnfreeze = "peer-unfreeze", Act;
     /// Take back a leave to rotate.
     PeerReleaseToken = "peer-release-token", Act;
+    /// Take a coordinator's history as it is now.
+    PeerAcceptHistory = "peer-accept-history", Act;
     /// Prove a key from nothing; recorded by the tool, no route leads here.
     VolumeProve = "volume-prove", Act;
     /// Make a volume; recorded by the tool, no route leads here.

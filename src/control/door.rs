@@ -268,9 +268,9 @@ macro_rules! reasoned {
 
 use crate::control::api::{
     AdmitRequest, BackupRequest, BreakGlassRequest, CheckRequest, DestroyRequest, EscrowRequest, ExpelRequest,
-    FreezeRequest, HolderNamed, HolderRequest, InviteRequest, KeyRequest, PaceRequest, PauseRequest, PeerCheckRequest,
-    ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest, TokenRequest,
-    VerifyRequest, WrapAddRequest, WrapRemoveRequest,
+    FreezeRequest, HistoryRequest, HolderNamed, HolderRequest, InviteRequest, KeyRequest, PaceRequest, PauseRequest,
+    PeerCheckRequest, ProofRequest, ReasonRequest, ResizeRequest, RewrapRequest, RotateStart, ScheduleRequest,
+    TokenRequest, VerifyRequest, WrapAddRequest, WrapRemoveRequest,
 };
 reasoned!(BackupRequest, EscrowRequest, HolderNamed, HolderRequest);
 reasoned!(RotateStart, PaceRequest, VerifyRequest, ReasonRequest, CheckRequest, ResizeRequest);
@@ -292,7 +292,7 @@ macro_rules! always_reasoned {
     )*};
 }
 
-always_reasoned!(ExpelRequest, FreezeRequest, TokenRequest);
+always_reasoned!(ExpelRequest, FreezeRequest, TokenRequest, HistoryRequest);
 
 impl Reasoned for ProofRequest {}
 

@@ -4,8 +4,8 @@
 //! not committed by then answers `complete: false` and stays under way. `volume` is always an export name.
 
 use crate::control::api::{
-    AdmitRequest, ApiError, ErrorKind, ExpelRequest, FreezeRequest, InviteRequest, InviteResult, PeerActed,
-    PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerStatus, ReasonRequest, TokenRequest,
+    AdmitRequest, ApiError, ErrorKind, ExpelRequest, FreezeRequest, HistoryRequest, InviteRequest, InviteResult,
+    PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerStatus, ReasonRequest, TokenRequest,
 };
 
 /// What a daemon with peers can do for an operator.
@@ -45,6 +45,9 @@ pub trait PeerOperations: Send + Sync {
 
     /// Takes back a leave to rotate from a node that will not give it back itself.
     fn release_token(&self, request: &TokenRequest) -> Result<PeerActed, ApiError>;
+
+    /// Takes what the coordinator holds of a volume as it is, although it held more before.
+    fn accept_history(&self, volume: &str, request: &HistoryRequest) -> Result<PeerActed, ApiError>;
 }
 
 /// The daemon has no peers.
@@ -65,6 +68,13 @@ pub fn no_coordinator() -> ApiError {
     ApiError::new(ErrorKind::State, "no coordinator is configured").hint(
         "freezing all nodes and leaves to rotate take etcd ([peers.etcd]); `keymoult rotate pause` holds one volume",
     )
+}
+
+/// There is no coordinator whose history could be taken as it is.
+pub fn no_history(volume: &str) -> ApiError {
+    ApiError::new(ErrorKind::State, "no coordinator is configured, so there is no history of one to accept")
+        .at(format!("volume {volume}"))
+        .hint("what the peers agree on stands in each node's own file; `keymoult peer status` shows the latest record")
 }
 
 /// Another node leads.

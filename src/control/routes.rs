@@ -155,6 +155,9 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/volumes/{volume}/peers/invite", Verb::PeerInvite, |c| {
         c.act(|ops, r| ops.peers()?.invite(&c.volume, &r))
     }),
+    route(Method::Post, "/v1/volumes/{volume}/peers/accept-history", Verb::PeerAcceptHistory, |c| {
+        c.act(|ops, r| ops.peers()?.accept_history(&c.volume, &r))
+    }),
     route(Method::Get, "/v1/volumes/{volume}/peers/check", Verb::PeerCheckShow, |c| {
         c.view(|ops| ops.peers()?.check_status(&c.volume))
     }),

@@ -64,6 +64,7 @@ fn body_of(schema: &str) -> Value {
         "InviteRequest" => json!({"nodes": ["d"], "into": "/srv/d.invite", "reason": "why"}),
         "PeerCheckRequest" => json!({"data": true, "bytes_per_s": 1 << 20, "reason": "why"}),
         "FreezeRequest" => json!({"reason": "why"}),
+        "HistoryRequest" => json!({"reason": "why"}),
         "TokenRequest" => json!({"volume": "00000000-0000-4000-8000-000000000000", "node": "b", "reason": "why"}),
         "KeyRequest" => json!({"generation": 1, "reason": "why"}),
         "ScheduleRequest" => json!({"generation": 1, "after_s": 60, "break_glass": true, "reason": "why"}),
@@ -119,6 +120,11 @@ fn every_route_takes_and_gives_what_the_description_says() {
     // After the post the first look finds a full check failed, the next one an outcome.
     call(&mut schemas, "/v1/volumes/{volume}/check");
     call(&mut schemas, "/v1/volumes/{volume}/check");
+    // The same of replicas: it runs, and then there is an outcome.
+    for _ in 0..2 {
+        let (_, found) = http(&daemon.socket, "GET", "/v1/volumes/disk0/peers/check", b"");
+        schemas.check("PeerCheckStatus", &found);
+    }
     refusing(&mut schemas);
     witnessed(&mut schemas);
     let unseen: Vec<String> = schemas.names().iter().flat_map(|name| schemas.unseen(name)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keymoult::control::api::*;
-use keymoult::control::peers::{PeerOperations, no_coordinator, no_majority, not_the_lead};
+use keymoult::control::peers::{PeerOperations, no_coordinator, no_history, no_majority, not_the_lead};
 
 use crate::fake::{EXTENTS, Fake};
 
@@ -267,6 +267,14 @@ impl PeerOperations for Fake {
             None => Err(no_coordinator()),
             Some(_) => Ok(PeerFrozen { changed: true, frozen: None }),
         }
+    }
+
+    fn accept_history(&self, volume: &str, _: &HistoryRequest) -> Result<PeerActed, ApiError> {
+        if self.replicas(volume)?.frozen.is_none() {
+            return Err(no_history(volume));
+        }
+        let notes = vec!["accepted: the volume's record is 1.4 and was 1.12".to_owned()];
+        Ok(PeerActed { volume: volume.into(), changed: true, complete: true, notes, ..PeerActed::default() })
     }
 
     fn release_token(&self, request: &TokenRequest) -> Result<PeerActed, ApiError> {

@@ -20,7 +20,9 @@ impl Schemas {
     }
 
     fn component(&self, name: &str) -> Value {
-        self.document["components"]["schemas"][name].clone()
+        let schema = &self.document["components"]["schemas"][name];
+        assert!(schema.is_object(), "{name} is not described");
+        schema.clone()
     }
 
     /// Panics unless `value` is a `name`.

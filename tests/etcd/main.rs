@@ -1,10 +1,13 @@
-//! The coordinator on real etcd: three members of this test's own, killed, brought back, rewound and wiped.
+//! The coordinator on real etcd: three members of this test's own, killed, brought back, rewound and wiped; alone, and
+//! beside real daemons.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod cluster;
 #[path = "../coordinator/contract.rs"]
 mod contract;
+mod daemons;
+mod fleet;
 mod losses;
 mod nodes;
 mod outage;

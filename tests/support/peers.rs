@@ -37,6 +37,8 @@ pub struct PeersOptions {
     pub extent_size: u64,
     /// More lines for every node's configuration, in front of the first table.
     pub more: String,
+    /// Tables at the end of every node's configuration; `NODE` in them stands for its name, `FOLDER` for its folder.
+    pub tables: String,
     /// Where a node is reached; a free port of loopback if not said.
     pub addresses: BTreeMap<&'static str, String>,
     /// What stands in front of a node's command line, such as `ip netns exec NAME`.
@@ -51,6 +53,7 @@ impl Default for PeersOptions {
             size: 16 * MIB,
             extent_size: 64 << 10,
             more: String::new(),
+            tables: String::new(),
             addresses: BTreeMap::new(),
             prefixes: BTreeMap::new(),
         }
@@ -163,6 +166,11 @@ impl Peers {
         if self.options.witnesses.contains(&node) {
             text += &format!("[[peers.witness]]\nname = \"{VOLUME}\"\nvolume = \"{}\"\n", self.volume_id());
         }
+        text += &self
+            .options
+            .tables
+            .replace("NODE", node)
+            .replace("FOLDER", &self.folder.path().join(node).display().to_string());
         text += more;
         fs::write(self.path(node, "config.toml"), text).unwrap();
     }

@@ -44,6 +44,14 @@ pub enum PeerCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Believe a coordinator that holds less of a volume than it did; on every node
+    AcceptHistory {
+        /// Export name of the volume
+        volume: String,
+        /// Why; recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Take back a leave to rotate from a node that is gone; takes a coordinator
     ReleaseToken {
         /// Identity of the volume, as `peer list` shows it

@@ -3,12 +3,13 @@
 //! Invariants: what cannot be undone takes a reason; a statement of retirement is durable in the state directory before the
 //! generation table names it, and its digest is in the audit log.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::{DaemonOperations, Served, failed, reason, words};
+use crate::cluster::whole;
 use crate::control::api::{
     ApiError, BreakGlassRequest, DestroyRequest, ErrorKind, KeyActed, KeyInfo, KeyRequest, ProofRequest, ProofVerdict,
     ScheduleRequest,
@@ -281,11 +282,8 @@ fn write_proof(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
     let fresh = path.with_extension("json.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    // The name, and those of the folders that may be new.
-    let folders = folder.ancestors().take(3);
-    folders.filter(|folder| !folder.as_os_str().is_empty()).try_for_each(|folder| File::open(folder)?.sync_all())
+    whole::write(&fresh, text.as_bytes())?;
+    whole::put(&fresh, path)?;
+    // Folders that may be new.
+    folder.ancestors().take(2).try_for_each(whole::sync_folder)
 }

@@ -66,6 +66,7 @@ fn without_the_lead(status: &PeerStatus) -> Option<String> {
     let heard = reachable(status);
     let mend = format!("no change moves without {}: start it, or mend the network to {address}", lead.name);
     Some(match heard as u64 >= status.majority {
+        true if status.coordinated => format!("{mend}; if it is gone, another node leads once its lease has ended"),
         true => format!("{mend}; if it is gone, `keymoult peer promote {}` makes this node the lead", status.volume),
         false => format!(
             "{mend}; from here no other can be made lead, since {heard} of {} members can be reached and it takes {}",

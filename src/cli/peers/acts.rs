@@ -15,11 +15,11 @@ use crate::cluster::name::NodeName;
 use crate::cluster::node::{By, Command};
 use crate::cluster::record::{Member, Role};
 use crate::control::api::{
-    AdmitRequest, ApiError, CoordinatorStatus, ErrorKind, ExpelRequest, Freeze, FreezeRequest, InviteRequest,
-    InviteResult, PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerRole, PeerStatus,
-    ReasonRequest, TokenRequest, WaveToken,
+    AdmitRequest, ApiError, CoordinatorStatus, ErrorKind, ExpelRequest, Freeze, FreezeRequest, HistoryRequest,
+    InviteRequest, InviteResult, PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerRole,
+    PeerStatus, ReasonRequest, TokenRequest, WaveToken,
 };
-use crate::control::peers::{PeerOperations, no_coordinator, not_replicated};
+use crate::control::peers::{PeerOperations, no_coordinator, no_history, not_replicated};
 
 impl Peers {
     fn find(&self, volume: &str) -> Result<&Seat, ApiError> {
@@ -68,7 +68,7 @@ impl PeerOperations for Peers {
         let seat = self.find(volume)?;
         let links = self.post.links().map(|links| links.peers()).unwrap_or_default();
         let shown = seat.shown().clone();
-        Ok(match &shown.view {
+        let status = match &shown.view {
             Some(view) => view::status(volume, &self.plan.node, &shown, view, &links),
             None => PeerStatus {
                 volume: volume.into(),
@@ -80,10 +80,17 @@ impl PeerOperations for Peers {
                 out: shown.out.clone(),
                 ..PeerStatus::default()
             },
-        })
+        };
+        let stands = seat.leave.as_ref().and_then(|leave| leave.frozen());
+        Ok(PeerStatus { coordinated: seat.leave.is_some(), frozen: stands.as_ref().map(frozen), ..status })
     }
 
     fn promote(&self, volume: &str, request: &ReasonRequest) -> Result<PeerActed, ApiError> {
+        if self.find(volume)?.leave.is_some() {
+            return Err(ApiError::new(ErrorKind::State, "the coordinator says who leads, by its lease")
+                .at(format!("volume {volume}"))
+                .hint("another node leads by itself once the lead is stopped, or its lease has ended"));
+        }
         self.act(volume, Command::Promote(0), wish(request.reason.as_ref())?)
     }
 
@@ -165,6 +172,26 @@ impl PeerOperations for Peers {
         let changed = coordinator.drop_token(token.volume).map_err(|error| unanswered(&error))?;
         Ok(PeerActed { volume: request.volume.clone(), changed, complete: true, ..PeerActed::default() })
     }
+
+    fn accept_history(&self, volume: &str, _: &HistoryRequest) -> Result<PeerActed, ApiError> {
+        let seat = self.find(volume)?;
+        let (coordinator, _) = self.coordinator.as_ref().ok_or_else(|| no_history(volume))?;
+        let lost = coordinator.accept_history(seat.volume).map_err(|error| unanswered(&error))?;
+        tracing::warn!(volume, ?lost, "an operator accepts what the coordinator holds");
+        let notes = believed(lost.as_ref());
+        Ok(PeerActed { volume: volume.into(), changed: lost.is_some(), complete: true, notes, ..PeerActed::default() })
+    }
+}
+
+/// What came of an operator's word on the coordinator's history.
+fn believed(lost: Option<&coordinator::Backwards>) -> Vec<String> {
+    match lost {
+        None => vec!["the coordinator holds no less than it has shown this node: there is nothing to accept".into()],
+        Some(lost) => vec![
+            format!("accepted: {lost}"),
+            "say it on every node; whoever leads goes on in a new epoch, from the record the nodes hold".into(),
+        ],
+    }
 }
 
 /// The coordinator did not do it.
@@ -183,8 +210,10 @@ fn frozen(freeze: &coordinator::Freeze) -> Freeze {
 
 /// What is known of the coordinator, asked now.
 fn coordinated(coordinator: &dyn Coordinator, concurrent: usize) -> (CoordinatorStatus, Option<Freeze>) {
-    let (tokens, freeze) = (coordinator.tokens(), coordinator.frozen());
-    let trouble = tokens.as_ref().err().or(freeze.as_ref().err()).map(ToString::to_string);
+    // Whoever does not answer the first question is not waited for twice.
+    let tokens = coordinator.tokens();
+    let freeze = tokens.as_ref().map_err(CoordinatorError::clone).and_then(|_| coordinator.frozen());
+    let trouble = freeze.as_ref().err().map(ToString::to_string);
     let token = |token: &Token| WaveToken {
         volume: token.volume.to_string(),
         node: token.node.to_string(),

@@ -40,6 +40,11 @@ impl SeatAlarms {
         self.0.remove(key);
     }
 
+    /// What one says, if it is raised.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|raised| raised.what.clone())
+    }
+
     /// Those that are raised, in the API's words.
     pub fn list(&self) -> Vec<Alarm> {
         let alarm = |raised: &Raised| Alarm {
@@ -64,8 +69,10 @@ mod tests {
         assert!(alarms.raise("member b", "b is away, and c", 7));
         assert!(alarms.raise("fork", "fork", 8));
         assert_eq!(alarms.list().iter().map(|alarm| alarm.count).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(alarms.text("member b").as_deref(), Some("b is away, and c"));
         alarms.clear("member b");
         alarms.clear("member b");
+        assert_eq!(alarms.text("member b"), None);
         assert_eq!(alarms.list().len(), 1);
     }
 }

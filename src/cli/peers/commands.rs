@@ -50,6 +50,11 @@ impl Seat {
     fn refused(&self, refused: &Refused) -> ApiError {
         let error = ApiError::new(ErrorKind::State, refused.to_string()).at(format!("volume {}", self.name()));
         match refused {
+            Refused::NotLead { lead, epoch } if self.leave.is_some() => {
+                ApiError::new(ErrorKind::State, format!("{lead} leads this volume (epoch {epoch})"))
+                    .at(format!("volume {}", self.name()))
+                    .hint(format!("say it on {lead}; if {lead} is gone, another node leads once its lease has ended"))
+            }
             Refused::NotLead { lead, .. } => error.hint(format!(
                 "say it on {lead}; if {lead} is gone, `keymoult peer promote {}` makes this node the lead",
                 self.name()

@@ -2,8 +2,8 @@
 //!
 //! One thread for each volume, `km-seat-guard`, since a coordinator may keep one waiting. Invariants: the state machine is told to lead only
 //! in an epoch that the coordinator has given this node, and to stop when it says another one does; while it cannot be
-//! asked nothing is published, so no change goes forward, and clients notice nothing; a leave to rotate is given back only
-//! when the change it was taken for has ended.
+//! asked nothing is published, so no change goes forward, and clients notice nothing; what is the matter with it is known before
+//! something has to be published; a leave to rotate is given back only when the change it was taken for has ended.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::seat::{Input, Shown};
 use crate::cli::words;
 use crate::cluster::coordinator::{
-    Campaign, Coordinator, CoordinatorError, DuringFreeze, Publication, Standing, Taken,
+    Campaign, Coordinator, CoordinatorError, DuringFreeze, Freeze, Publication, Standing, Taken,
 };
 use crate::cluster::name::NodeName;
 use crate::cluster::node::{By, Command, Event, Ticket, View};
@@ -22,10 +22,12 @@ use crate::units::VolumeId;
 
 /// How often it is looked who leads.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often this node tries to lead, where nobody does.
-const CAMPAIGN: Duration = Duration::from_secs(3);
+/// How often the coordinator is asked how it stands, and this node tries to lead where nobody does.
+const ASK: Duration = Duration::from_secs(3);
 /// How long a node that is not the configured lead lets that one begin.
 const COURTESY: Duration = Duration::from_secs(6);
+/// How long the end of a daemon waits until its lead is given up.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the state machine is told to lead, until it does.
 const INSIST: Duration = Duration::from_secs(10);
 
@@ -51,12 +53,14 @@ pub struct Leave {
     pub concurrent: usize,
     /// The change that a leave was taken for; unknown after a start.
     taken_for: Mutex<Option<u64>>,
+    /// The freeze that stood when it was last asked for.
+    frozen: Mutex<Option<Freeze>>,
 }
 
 impl Leave {
     /// For a volume.
     pub fn new(coordinator: Arc<dyn Coordinator>, volume: VolumeId, concurrent: usize) -> Leave {
-        Leave { coordinator, volume, concurrent, taken_for: Mutex::new(Some(0)) }
+        Leave { coordinator, volume, concurrent, taken_for: Mutex::new(Some(0)), frozen: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Option<u64>> {
@@ -71,18 +75,25 @@ impl Leave {
         if let Some(freeze) = self.coordinator.frozen().map_err(|error| error.to_string())? {
             return Err(CoordinatorError::Frozen(freeze).to_string());
         }
+        // Said before it is taken: the thread that gives leaves back must not take it for the last change's.
+        *self.taken() = Some(change);
         let taken = self.coordinator.take_token(self.volume, words::now(), self.concurrent);
-        match taken.map_err(|error| error.to_string())? {
-            Taken::Yes => {
-                *self.taken() = Some(change);
-                Ok(())
-            }
-            Taken::Full(tokens) => {
+        let why = match taken {
+            Ok(Taken::Yes) => return Ok(()),
+            Ok(Taken::Full(tokens)) => {
                 let who: Vec<String> =
                     tokens.iter().map(|token| format!("{} by {}", token.volume, token.node)).collect();
-                Err(format!("{} volumes may rotate at a time, and these do: {}", self.concurrent, who.join(", ")))
+                format!("{} volumes may rotate at a time, and these do: {}", self.concurrent, who.join(", "))
             }
-        }
+            Err(error) => error.to_string(),
+        };
+        self.give_back();
+        Err(why)
+    }
+
+    /// The freeze that stood when it was last asked for.
+    pub fn frozen(&self) -> Option<Freeze> {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives it back: the change did not begin.
@@ -101,14 +112,45 @@ impl Leave {
     }
 }
 
-/// The thread, seen from the seat.
-pub struct Guard(Sender<Order>);
+/// The thread, seen from the seat. It ends with this.
+pub struct Guard {
+    orders: Option<Sender<Order>>,
+    ended: Receiver<()>,
+}
 
 impl Guard {
     /// Has a record published; what comes of it goes to the seat.
     pub fn publish(&self, order: Order) {
-        let _ = self.0.send(order);
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
     }
+}
+
+impl Drop for Guard {
+    /// Gives the lead up, if that is quickly done.
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let _ = self.ended.recv_timeout(FAREWELL);
+    }
+}
+
+/// When the thread does next what it does again and again.
+struct Due {
+    /// Asks how the coordinator stands.
+    question: Instant,
+    /// Tries to lead.
+    campaign: Instant,
+    /// Tells the state machine.
+    word: Instant,
+}
+
+/// Whether it is time; then the next time is so much later.
+fn passed(due: &mut Instant, every: Duration) -> bool {
+    let now = Instant::now();
+    let is_time = now >= *due;
+    if is_time {
+        *due = now + every;
+    }
+    is_time
 }
 
 /// What the thread works with.
@@ -128,20 +170,24 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. It ends with the seat.
+    /// Starts the thread.
     ///
     /// # Errors
     /// A thread cannot be had.
     pub fn start(self) -> std::io::Result<Guard> {
         let (orders, ordered) = channel();
-        std::thread::Builder::new().name("km-seat-guard".into()).spawn(move || self.run(&ordered))?;
-        Ok(Guard(orders))
+        let (over, ended) = sync_channel(1);
+        let run = move || {
+            self.run(&ordered);
+            let _ = over.send(());
+        };
+        std::thread::Builder::new().name("km-seat-guard".into()).spawn(run)?;
+        Ok(Guard { orders: Some(orders), ended })
     }
 
     fn run(&self, ordered: &Receiver<Order>) {
         let now = Instant::now();
-        let mut next_campaign = if self.goes_first { now } else { now + COURTESY };
-        let mut next_word = now;
+        let mut due = Due { question: now, campaign: if self.goes_first { now } else { now + COURTESY }, word: now };
         let mut looked = now;
         loop {
             match ordered.recv_timeout(LOOK) {
@@ -156,12 +202,12 @@ impl Watch {
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                self.look(&mut next_campaign, &mut next_word);
+                self.look(&mut due);
             }
         }
     }
 
-    /// The daemon ends: another node need not wait for the lease.
+    /// Another node need not wait for the lease.
     fn resign(&self) {
         if let Err(error) = self.leave.coordinator.resign(self.leave.volume) {
             tracing::info!(volume = %self.leave.volume, %error, "the lead stays until its lease ends");
@@ -170,64 +216,87 @@ impl Watch {
 
     fn publish(&self, order: &Order) -> Result<(), CoordinatorError> {
         let (coordinator, volume) = (&self.leave.coordinator, self.leave.volume);
-        // The first record of all was founded without the coordinator; a gap is what an outage leaves.
+        // The first record of all was founded without the coordinator; a gap is what an outage leaves. What a lead before this one
+        // has published and nobody else holds is not what a majority went on from.
         let previous = coordinator.fetch(volume)?.map(|there| there.stamp);
-        if let Some(found) = previous.filter(|found| *found > order.previous && *found != order.signed.record.stamp) {
+        let stamp = order.signed.record.stamp;
+        let of_a_lead_since = |found: &Stamp| found.epoch >= stamp.epoch && *found > order.previous && *found != stamp;
+        if let Some(found) = previous.filter(of_a_lead_since) {
             return Err(CoordinatorError::Moved { expected: Some(order.previous), found: Some(found) });
         }
         let bytes = order.signed.encode();
         let during_freeze = if order.is_safe { DuringFreeze::Allowed } else { DuringFreeze::Refused };
-        let stamp = order.signed.record.stamp;
         coordinator.publish(&Publication { volume, previous, stamp, record: &bytes, during_freeze })
     }
 
     /// Brings what the coordinator says of the lead and what the state machine does together.
-    fn look(&self, next_campaign: &mut Instant, next_word: &mut Instant) {
+    fn look(&self, due: &mut Due) {
         let Some(view) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).view.clone() else { return };
         self.leave.settle(&view);
-        let now = Instant::now();
+        let durable = &view.durable;
         match self.leave.coordinator.standing(self.leave.volume) {
-            Standing::Leads { epoch } if view.durable.promised.max(view.durable.accepted_stamp().epoch) > epoch => {
-                // Members follow a higher epoch already: the coordinator raises its own.
-                if now >= *next_campaign {
-                    *next_campaign = now + CAMPAIGN;
-                    self.campaign(&view);
-                }
+            // Whoever takes no part any more stands in nobody's way.
+            Standing::Leads { .. } if durable.out.is_some() => self.resign(),
+            // Members follow a higher epoch already: the coordinator raises its own.
+            Standing::Leads { epoch } if durable.promised.max(durable.accepted_stamp().epoch) > epoch => {
+                self.campaign(&view, due);
             }
             Standing::Leads { epoch } => {
-                let durable = &view.durable;
-                let is_so = view.leads && durable.accepted.record.stamp.epoch == epoch;
-                if !is_so && now >= *next_word {
-                    *next_word = now + INSIST;
-                    self.say(Command::Promote(epoch), "the coordinator has given this node the lead");
+                if !(view.leads && durable.accepted_stamp().epoch == epoch) {
+                    self.say(due, Command::Promote(epoch), "the coordinator has given this node the lead");
                 }
             }
             Standing::Doubtful { .. } => {}
             Standing::Follows { lead } => {
                 let another = lead.as_ref().filter(|lead| lead.node != self.me);
-                if let Some(lead) = another.filter(|_| view.leads && now >= *next_word) {
-                    *next_word = now + INSIST;
-                    self.say(Command::StepDown, &format!("the coordinator says that {} leads", lead.node));
+                if let Some(lead) = another.filter(|_| view.leads) {
+                    self.say(due, Command::StepDown, &format!("the coordinator says that {} leads", lead.node));
                 }
-                if self.may_lead && view.durable.out.is_none() && now >= *next_campaign {
-                    *next_campaign = now + CAMPAIGN;
-                    self.campaign(&view);
+                if self.may_lead && durable.out.is_none() {
+                    self.campaign(&view, due);
                 }
             }
         }
+        self.attend(due);
     }
 
-    fn campaign(&self, view: &View) {
+    /// Tries to lead. What is the matter with the coordinator is told by [`Watch::attend`].
+    fn campaign(&self, view: &View, due: &mut Due) {
+        if !passed(&mut due.campaign, ASK) {
+            return;
+        }
         let durable = &view.durable;
-        let at_least = durable.promised.max(durable.accepted.record.stamp.epoch);
-        let trouble = match self.leave.coordinator.campaign(self.leave.volume, at_least) {
-            Ok(Campaign::Won { .. } | Campaign::Held(_)) => None,
+        let at_least = durable.promised.max(durable.accepted_stamp().epoch);
+        let (volume, me) = (self.leave.volume, &self.me);
+        match self.leave.coordinator.campaign(volume, at_least) {
+            Ok(Campaign::Won { epoch }) => {
+                tracing::info!(%volume, node = %me, epoch, "leads by the coordinator's word")
+            }
+            Ok(Campaign::Held(_)) => {}
+            Err(error) => tracing::debug!(%volume, %error, "no word of the coordinator on who leads"),
+        }
+    }
+
+    /// Asks how it stands.
+    fn attend(&self, due: &mut Due) {
+        if !passed(&mut due.question, ASK) {
+            return;
+        }
+        let Leave { coordinator, volume, frozen, .. } = &*self.leave;
+        let trouble = match coordinator.fetch(*volume).and_then(|_| coordinator.frozen()) {
+            Ok(freeze) => {
+                *frozen.lock().unwrap_or_else(PoisonError::into_inner) = freeze;
+                None
+            }
             Err(error) => Some(error.to_string()),
         };
         let _ = self.seat.send(Input::Coordinator(trouble));
     }
 
-    fn say(&self, command: Command, reason: &str) {
+    fn say(&self, due: &mut Due, command: Command, reason: &str) {
+        if !passed(&mut due.word, INSIST) {
+            return;
+        }
         let (answer, _) = sync_channel(1);
         let by = By { actor: "coordinator".into(), reason: reason.into() };
         let _ = self.seat.send(Input::Ask(command, by, answer));

@@ -56,7 +56,7 @@ use crate::cluster::identity::NodeKeys;
 use crate::cluster::link::{Capabilities, LinkConfig, Links};
 use crate::cluster::node::{By, Command, Refused, View, Waiting};
 use crate::cluster::record::Key;
-use crate::control::api::{Alarm, ApiError, ErrorKind};
+use crate::control::api::{Alarm, ApiError, ErrorKind, Rotation, RotationState};
 use crate::control::door::Door;
 use crate::crypto::Suite;
 use crate::units::{Generation, VolumeId};
@@ -249,6 +249,15 @@ impl Seat {
         self.shown().alarms.list()
     }
 
+    /// A rotation that is under way, with what is the matter with the coordinator, if anything is.
+    fn troubled(&self, mut rotation: Rotation) -> Rotation {
+        use RotationState::{RollingBack, Running, Verified, Verifying};
+        if matches!(rotation.state, Running | Verifying | Verified | RollingBack) {
+            rotation.why = self.shown().alarms.text("coordinator").or(rotation.why);
+        }
+        rotation
+    }
+
     fn waiting(&self) -> Vec<Waiting> {
         self.shown().view.as_ref().map(|view| view.waiting.clone()).unwrap_or_default()
     }
@@ -270,10 +279,13 @@ impl Seat {
         })
     }
 
-    fn stop(&self) {
+    fn begin_to_stop(&self) {
         self.comparison.stop();
         // A full inbox is being worked on: there is room soon, or nobody at the other end.
         let _ = self.inputs.send(Input::Stop);
+    }
+
+    fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -319,7 +331,8 @@ impl Peers {
         if let Some(links) = self.post.links() {
             links.stop();
         }
-        self.seats.values().for_each(|seat| seat.stop());
+        self.seats.values().for_each(|seat| seat.begin_to_stop());
+        self.seats.values().for_each(|seat| seat.join());
     }
 }
 

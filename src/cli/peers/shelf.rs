@@ -6,13 +6,14 @@
 //! one before it is not used in its place, since what was promised behind it would be forgotten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::cluster::durable::Durable;
+use crate::cluster::whole;
 use crate::units::VolumeId;
 
 /// Folder of the files, in the state directory.
@@ -110,7 +111,7 @@ impl Shelf {
         let numbered = (1..ASIDE_MAX).map(|number| self.named(&format!("damaged.{number}")));
         let free = std::iter::once(self.named("damaged")).chain(numbered).find(|path| !path.exists());
         let aside = free.unwrap_or_else(|| self.named("damaged"));
-        let moved = fs::rename(&self.path, &aside).and_then(|()| self.sync_folder());
+        let moved = fs::rename(&self.path, &aside).and_then(|()| whole::sync_folder(&self.path));
         match moved {
             Ok(()) => ShelfError::Damaged { path: self.path.clone(), why, aside },
             Err(source) => ShelfError::Io { what: "put aside", path: self.path.clone(), source },
@@ -128,17 +129,9 @@ impl Shelf {
             move |source| ShelfError::Io { what, path, source }
         };
         let bytes = durable.encode();
-        let write = || -> io::Result<()> {
-            // Not truncated first: its space was set aside.
-            let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&fresh)?;
-            file.write_all(&bytes)?;
-            file.set_len(bytes.len() as u64)?;
-            file.sync_all()
-        };
-        write().map_err(failed("write", &fresh))?;
+        whole::write(&fresh, &bytes).map_err(failed("write", &fresh))?;
         self.keep_before().map_err(failed("keep the one before", &self.path))?;
-        fs::rename(&fresh, &self.path).map_err(failed("rename", &fresh))?;
-        self.sync_folder().map_err(failed("sync the folder of", &self.path))?;
+        whole::put(&fresh, &self.path).map_err(failed("put the new content in the place of", &self.path))?;
         self.set_aside(bytes.len() as u64);
         Ok(())
     }
@@ -167,10 +160,6 @@ impl Shelf {
 
     fn named(&self, end: &str) -> PathBuf {
         self.path.with_extension(format!("ring.{end}"))
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 }
 

@@ -124,7 +124,11 @@ impl Operations for Together {
     }
 
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
-        self.alone.rotation(volume)
+        let rotation = self.alone.rotation(volume)?;
+        Ok(match self.peers.seat(volume) {
+            Some(seat) => seat.troubled(rotation),
+            None => rotation,
+        })
     }
 
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {

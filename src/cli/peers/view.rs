@@ -40,7 +40,7 @@ pub fn status(volume: &str, me: &NodeName, shown: &Shown, view: &View, links: &[
         refusals: view.refusals.iter().map(|(member, why)| refusal(member, why)).collect(),
         alarms: shown.alarms.list(),
         out: durable.out.clone(),
-        frozen: None,
+        ..PeerStatus::default()
     }
 }
 

@@ -174,6 +174,22 @@ fn notice(content: &Content, seen: &Seen) -> Answer<()> {
     Err(CoordinatorError::Backwards(backwards))
 }
 
+/// How the store shows less of a volume than before.
+fn lost(content: &Content, seen: &Seen, volume: VolumeId) -> Option<Backwards> {
+    if let Err(CoordinatorError::Backwards(whole)) = notice(content, seen) {
+        return Some(whole);
+    }
+    let (before, found) = [&seen.epochs, &content.epochs].map(|of| of.get(&volume).copied().unwrap_or(0)).into();
+    if found < before {
+        return Some(Backwards::Epoch { seen: before, found });
+    }
+    let record = content.records.get(&volume).map(|found| found.stamp);
+    match misplaced(seen.records.get(&volume).copied(), record) {
+        Some(CoordinatorError::Backwards(record)) => Some(record),
+        _ => None,
+    }
+}
+
 /// The epoch there, if it has not fallen.
 fn epoch_of(content: &Content, seen: &mut Seen, volume: VolumeId) -> Answer<u64> {
     let found = content.epochs.get(&volume).copied().unwrap_or(0);
@@ -406,12 +422,16 @@ impl Coordinator for MemoryCoordinator {
         self.with(|content, _, _| Ok(content.tokens.values().cloned().collect()))
     }
 
-    fn accept_history(&self, volume: VolumeId) -> Answer<()> {
+    fn accept_history(&self, volume: VolumeId) -> Answer<Option<Backwards>> {
         let mut state = self.reach()?;
         let State { content, seen, .. } = &mut *state;
         let seen = seen.entry(self.name.clone()).or_default();
-        (seen.identity, seen.revision) = (Some(content.identity), content.revision);
-        seen.mending.insert(volume);
-        Ok(())
+        let lost = lost(content, seen, volume);
+        if lost.is_some() {
+            (seen.identity, seen.revision) = (Some(content.identity), content.revision);
+            seen.mending.insert(volume);
+            seen.standings.insert(volume, Standing::Follows { lead: None });
+        }
+        Ok(lost)
     }
 }

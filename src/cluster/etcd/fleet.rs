@@ -69,20 +69,6 @@ impl EtcdCoordinator {
     pub(super) fn tokens_now(&self) -> Answer<Vec<Token>> {
         self.call(|mut line| async move { Ok(read_tokens(&mut line).await?.0) })
     }
-
-    pub(super) fn accepts(&self, volume: VolumeId) -> Answer<()> {
-        self.call(move |mut line| async move {
-            let key = line.shared.names.epoch(volume);
-            let response = line.client.get(key, None).await?;
-            let header =
-                response.header().ok_or_else(|| CoordinatorError::Other("an answer without a header".into()))?;
-            let mut seen = line.shared.seen();
-            seen.cluster = Some(header.cluster_id());
-            seen.revision = header.revision();
-            seen.mending.insert(volume);
-            Ok(())
-        })
-    }
 }
 
 fn collided() -> Trouble {

@@ -65,6 +65,11 @@ impl Line {
         work(Line { shared: Arc::clone(shared), client }).await.map_err(|trouble| (index, trouble))
     }
 
+    /// A transaction, of which nothing is compared with what was shown before. For an operator's word alone.
+    pub(super) async fn txn_unheeded(&mut self, txn: Txn) -> Result<TxnResponse, Trouble> {
+        Ok(self.client.txn(txn).await?)
+    }
+
     /// A transaction.
     pub(super) async fn txn(&mut self, txn: Txn) -> Result<TxnResponse, Trouble> {
         let asked = self.shared.seen().revision;
@@ -87,14 +92,19 @@ impl Line {
         let count = keys.len();
         let gets: Vec<TxnOp> = keys.into_iter().map(|(key, options)| TxnOp::get(key, options)).collect();
         let response = self.txn(Txn::new().and_then(gets)).await?;
-        let gets = response.op_responses().into_iter().filter_map(|response| match response {
-            TxnOpResponse::Get(get) => Some(get),
-            _ => None,
-        });
-        let gets: Vec<GetResponse> = gets.collect();
-        if gets.len() != count {
-            return Err(CoordinatorError::Other("an answer with a part missing".into()).into());
-        }
-        Ok(gets)
+        Ok(gotten(&response, count)?)
+    }
+}
+
+/// The answers of a transaction that reads `count` keys.
+pub fn gotten(response: &TxnResponse, count: usize) -> Answer<Vec<GetResponse>> {
+    let gets = response.op_responses().into_iter().filter_map(|response| match response {
+        TxnOpResponse::Get(get) => Some(get),
+        _ => None,
+    });
+    let gets: Vec<GetResponse> = gets.collect();
+    match gets.len() == count {
+        true => Ok(gets),
+        false => Err(CoordinatorError::Other("an answer with a part missing".into())),
     }
 }

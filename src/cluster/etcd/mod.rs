@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::coordinator::{
-    Campaign, Coordinator, CoordinatorError, Freeze, Lead, Publication, Published, Request, Standing, Taken, Token,
+    Backwards, Campaign, Coordinator, CoordinatorError, Freeze, Lead, Publication, Published, Request, Standing, Taken,
+    Token,
 };
 use super::name::NodeName;
 use crate::units::VolumeId;
@@ -233,7 +234,7 @@ impl Coordinator for EtcdCoordinator {
         self.tokens_now()
     }
 
-    fn accept_history(&self, volume: VolumeId) -> Answer<()> {
+    fn accept_history(&self, volume: VolumeId) -> Answer<Option<Backwards>> {
         self.accepts(volume)
     }
 }

@@ -39,6 +39,11 @@ impl Names {
         self.of(volume, "keyring")
     }
 
+    /// What decides about it: lead, epoch, record and freeze, in this order.
+    pub fn of_volume(&self, volume: VolumeId) -> [String; 4] {
+        [self.lead(volume), self.epoch(volume), self.keyring(volume), self.freeze()]
+    }
+
     /// What all nodes show of it.
     pub fn states(&self, volume: VolumeId) -> String {
         self.of(volume, "state/")

@@ -1,4 +1,4 @@
-//! Publishing records, and reading them.
+//! Publishing records, reading them, and taking those that are there by an operator's word.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::reach::Trouble;
 use super::view::unmoved;
 use super::{Answer, EtcdCoordinator, values};
 use crate::cluster::coordinator::{
-    CoordinatorError, DuringFreeze, PUBLISHED_MAX, Publication, Published, forward, misplaced, within,
+    Backwards, CoordinatorError, DuringFreeze, PUBLISHED_MAX, Publication, Published, forward, misplaced, within,
 };
 use crate::cluster::stamp::Stamp;
 use crate::units::VolumeId;
@@ -31,6 +31,10 @@ impl EtcdCoordinator {
         within("the record", record.len(), PUBLISHED_MAX)?;
         let owned = Owned { volume, previous, stamp, record: record.into(), during_freeze };
         self.call(move |line| publish(line, owned.clone()))
+    }
+
+    pub(super) fn accepts(&self, volume: VolumeId) -> Answer<Option<Backwards>> {
+        self.call(move |mut line| async move { line.accept(volume).await })
     }
 
     pub(super) fn fetches(&self, volume: VolumeId) -> Answer<Option<Published>> {

@@ -4,9 +4,8 @@
 //! that cannot be read stops the start and is not taken for an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::values;
 use crate::cluster::coordinator::{Backwards, CoordinatorError, misplaced};
 use crate::cluster::stamp::Stamp;
+use crate::cluster::whole;
 use crate::units::VolumeId;
 
 /// Longest file.
@@ -37,7 +37,51 @@ pub struct Seen {
     pub mending: BTreeSet<VolumeId>,
 }
 
+/// What etcd shows of itself and of a volume, without a look at what it had shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Which etcd it is.
+    pub cluster: u64,
+    /// Its count of writes.
+    pub revision: i64,
+    /// The volume's epoch; 0: none there.
+    pub epoch: u64,
+    /// The volume's record.
+    pub record: Option<Stamp>,
+}
+
 impl Seen {
+    /// Takes what is shown as it is, by an operator's word, if it is less than before; how it is. `asked` was the revision when the
+    /// question was asked.
+    pub fn accept(&mut self, volume: VolumeId, asked: i64, found: &Found) -> Option<Backwards> {
+        let lost = self.lost(volume, asked, found)?;
+        (self.cluster, self.revision) = (Some(found.cluster), found.revision);
+        self.mending.insert(volume);
+        Some(lost)
+    }
+
+    /// How what is shown of a volume is less than before.
+    fn lost(&self, volume: VolumeId, asked: i64, found: &Found) -> Option<Backwards> {
+        if let Some(all) = self.replaced_or_rewound(asked, found.cluster, found.revision) {
+            return Some(all);
+        }
+        let before = self.epochs.get(&volume).copied().unwrap_or(0);
+        if found.epoch < before {
+            return Some(Backwards::Epoch { seen: before, found: found.epoch });
+        }
+        match misplaced(self.records.get(&volume).copied(), found.record) {
+            Some(CoordinatorError::Backwards(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn replaced_or_rewound(&self, asked: i64, cluster: u64, revision: i64) -> Option<Backwards> {
+        match self.cluster {
+            Some(was) if was != cluster => Some(Backwards::Replaced { was, is: cluster }),
+            _ => (revision < asked).then_some(Backwards::Revision { seen: asked, found: revision }),
+        }
+    }
+
     /// Takes in what an answer says of etcd; `asked` was the revision when the question was asked.
     pub fn notice_header(&mut self, asked: i64, header: Option<&ResponseHeader>) -> Result<(), CoordinatorError> {
         let header = header.ok_or_else(|| CoordinatorError::Other("an answer without a header".into()))?;
@@ -45,16 +89,12 @@ impl Seen {
     }
 
     fn notice(&mut self, asked: i64, cluster: u64, revision: i64) -> Result<(), CoordinatorError> {
-        let backwards = match self.cluster {
-            Some(was) if was != cluster => Backwards::Replaced { was, is: cluster },
-            _ if revision < asked => Backwards::Revision { seen: asked, found: revision },
-            _ => {
-                self.cluster = Some(cluster);
-                self.revision = self.revision.max(revision);
-                return Ok(());
-            }
-        };
-        Err(CoordinatorError::Backwards(backwards))
+        if let Some(backwards) = self.replaced_or_rewound(asked, cluster, revision) {
+            return Err(CoordinatorError::Backwards(backwards));
+        }
+        self.cluster = Some(cluster);
+        self.revision = self.revision.max(revision);
+        Ok(())
     }
 
     /// Takes in a volume's epoch; 0: none there.
@@ -143,7 +183,9 @@ impl Memory {
         if now.matters() == kept.matters() {
             return Ok(());
         }
-        write(&self.path, &bytes_of(&now)).map_err(|error| {
+        let fresh = self.path.with_extension("new");
+        let kept_now = whole::write(&fresh, &bytes_of(&now)).and_then(|()| whole::put(&fresh, &self.path));
+        kept_now.map_err(|error| {
             let path = self.path.display();
             CoordinatorError::Other(format!(
                 "what it has shown this node cannot be kept in {path}: {error}; make room there"
@@ -158,16 +200,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }
 
 fn bytes_of(seen: &Seen) -> Vec<u8> {
@@ -238,13 +270,32 @@ mod tests {
         let mut seen = Seen::default();
         seen.notice_epoch(A, 9).unwrap();
         seen.notice_record(A, Some(Stamp::new(9, 8))).unwrap();
-        seen.mending.insert(A);
+        let all = Found { cluster: 5, revision: 9, epoch: 9, record: Some(Stamp::new(9, 8)) };
+        assert_eq!(seen.accept(A, 0, &all), None, "there is nothing to accept");
+        assert!(backwards(seen.notice_epoch(A, 2)));
+        let less = Found { epoch: 2, record: None, ..all };
+        assert_eq!(seen.accept(A, 0, &less), Some(Backwards::Epoch { seen: 9, found: 2 }));
         seen.notice_epoch(A, 2).unwrap();
         assert_eq!(seen.epochs[&A], 9, "the next epoch starts above it");
         seen.notice_record(A, Some(Stamp::new(2, 2))).unwrap();
         assert!(seen.mending.contains(&A));
         seen.published(A, Stamp::new(10, 9));
         assert!(backwards(seen.notice_record(A, Some(Stamp::new(2, 2)))));
+    }
+
+    #[test]
+    fn what_is_lost_of_another_volume_takes_its_own_word() {
+        let other = VolumeId([2; 16]);
+        let mut seen = Seen::default();
+        seen.notice(0, 5, 244).unwrap();
+        for volume in [A, other] {
+            seen.published(volume, Stamp::new(3, 8));
+        }
+        let wiped = Found { cluster: 6, revision: 1, epoch: 0, record: None };
+        assert_eq!(seen.accept(A, 244, &wiped), Some(Backwards::Replaced { was: 5, is: 6 }));
+        seen.notice(seen.revision, 6, 2).unwrap();
+        seen.notice_record(A, None).unwrap();
+        assert!(backwards(seen.notice_record(other, None)));
     }
 
     #[test]
@@ -258,9 +309,9 @@ mod tests {
         seen.mending.insert(VolumeId([2; 16]));
         memory.keep(|| seen.clone()).unwrap();
         assert_eq!(Memory::open(&path).unwrap().1, seen);
-        let whole = fs::read(&path).unwrap();
-        for torn in [&whole[..0], &whole[..whole.len() / 2]] {
-            fs::write(&path, torn).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for torn in [&good[..0], &good[..good.len() / 2]] {
+            std::fs::write(&path, torn).unwrap();
             assert!(Memory::open(&path).is_err());
         }
     }

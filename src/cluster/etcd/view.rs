@@ -1,12 +1,13 @@
 //! What etcd holds of one volume, read at one moment, and checked against what it held before.
 
-use etcd_client::{Compare, CompareOp, GetResponse, KeyValue};
+use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, Txn, TxnOp};
 
 use super::held::Mine;
-use super::line::Line;
+use super::line::{Line, gotten};
 use super::reach::Trouble;
+use super::seen::Found;
 use super::values;
-use crate::cluster::coordinator::{CoordinatorError, Freeze, Lead, Published};
+use crate::cluster::coordinator::{Backwards, CoordinatorError, Freeze, Lead, Published};
 use crate::units::VolumeId;
 
 /// Who leads, as it stands there.
@@ -38,23 +39,33 @@ pub struct View {
 impl Line {
     /// Reads what there is of a volume. An epoch that fell is the answer to whatever was asked.
     pub(super) async fn view(&mut self, volume: VolumeId) -> Result<View, Trouble> {
-        let (lead_key, epoch_key, record_key) = {
-            let names = &self.shared.names;
-            (names.lead(volume), names.epoch(volume), names.keyring(volume))
-        };
-        let keys = [&lead_key, &epoch_key, &record_key, &self.shared.names.freeze()];
-        let answers = self.read(keys.map(|key| (key.clone(), None)).to_vec()).await?;
-        let [lead, epoch, record, freeze] = [0, 1, 2, 3].map(|at| answers.get(at).and_then(only));
-        let view = View {
-            lead: lead.map(|found| lead_there(&lead_key, found)).transpose()?,
-            epoch: epoch.map_or(Ok(0), |found| values::epoch(found.value()).map_err(values::at(&epoch_key)))?,
-            epoch_revision: epoch.map_or(0, KeyValue::mod_revision),
-            record: record.map(|found| values::record(found.value()).map_err(values::at(&record_key))).transpose()?,
-            record_revision: record.map_or(0, KeyValue::mod_revision),
-            freeze: freeze.map(|found| values::freeze(found.value())),
-        };
+        let keys = self.shared.names.of_volume(volume);
+        let answers = self.read(keys.iter().map(|key| (key.clone(), None)).collect()).await?;
+        let view = parsed(&keys, &answers)?;
         self.shared.seen().notice_epoch(volume, view.epoch)?;
         Ok(view)
+    }
+
+    /// Takes what there is of a volume as it is, by an operator's word; how it is less than before, if it is.
+    pub(super) async fn accept(&mut self, volume: VolumeId) -> Result<Option<Backwards>, Trouble> {
+        let keys = self.shared.names.of_volume(volume);
+        let asked = self.shared.seen().revision;
+        let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.clone(), None)).collect();
+        let response = self.txn_unheeded(Txn::new().and_then(gets)).await?;
+        let header = response.header().ok_or_else(|| CoordinatorError::Other("an answer without a header".into()))?;
+        let view = parsed(&keys, &gotten(&response, keys.len())?)?;
+        let found = Found {
+            cluster: header.cluster_id(),
+            revision: header.revision(),
+            epoch: view.epoch,
+            record: view.record.map(|record| record.stamp),
+        };
+        let lost = self.shared.seen().accept(volume, asked, &found);
+        if lost.is_some() {
+            // A lead that stands there from before goes on in a new epoch, whose record takes the place of the older one.
+            self.shared.held().follow(volume, None);
+        }
+        Ok(lost)
     }
 
     /// What this node leads the volume by, if it does, as far as it knows.
@@ -79,6 +90,20 @@ impl Line {
     pub(super) fn guard(&self, volume: VolumeId, mine: Mine) -> Compare {
         Compare::create_revision(self.shared.names.lead(volume), CompareOp::Equal, mine.create_revision)
     }
+}
+
+/// What stands at the keys of [`super::names::Names::of_volume`].
+fn parsed(keys: &[String; 4], answers: &[GetResponse]) -> Result<View, CoordinatorError> {
+    let [lead_key, epoch_key, record_key, _] = keys;
+    let [lead, epoch, record, freeze] = [0, 1, 2, 3].map(|at| answers.get(at).and_then(only));
+    Ok(View {
+        lead: lead.map(|found| lead_there(lead_key, found)).transpose()?,
+        epoch: epoch.map_or(Ok(0), |found| values::epoch(found.value()).map_err(values::at(epoch_key)))?,
+        epoch_revision: epoch.map_or(0, KeyValue::mod_revision),
+        record: record.map(|found| values::record(found.value()).map_err(values::at(record_key))).transpose()?,
+        record_revision: record.map_or(0, KeyValue::mod_revision),
+        freeze: freeze.map(|found| values::freeze(found.value())),
+    })
 }
 
 /// The only key of an answer.

@@ -16,8 +16,14 @@ impl Node {
     pub(super) fn lead_command(&mut self, ticket: Ticket, command: Command, by: By, turn: &mut Turn<'_>) {
         if !self.leads() {
             let lead = self.durable.accepted.record.lead.clone();
-            let epoch = self.durable.promised;
-            return turn.answer(ticket, Err(Refused::NotLead { lead, epoch }));
+            let epoch = self.durable.promised.max(self.lead.fenced.unwrap_or_default());
+            return turn.answer(
+                ticket,
+                Err(match lead == self.me {
+                    true => Refused::Busy(format!("epoch {epoch} has no lead yet that this node knows of")),
+                    false => Refused::NotLead { lead, epoch },
+                }),
+            );
         }
         if let Err(why) = self.led_command(ticket, command, by, turn) {
             turn.answer(ticket, Err(why));

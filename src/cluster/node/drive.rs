@@ -14,8 +14,6 @@ use crate::cluster::steps;
 use crate::format::generations::Phase;
 use crate::units::Generation;
 
-/// Seconds after which an operator is told that a record still waits.
-const ANSWER_S: u64 = 20;
 /// Seconds a command waits for reports.
 const REPORTS_S: u64 = 60;
 /// Seconds a replica may be unreachable before its turn to drain goes to the next.
@@ -49,7 +47,7 @@ impl Node {
             return;
         }
         if self.lead.proposal.is_some() {
-            return self.answer_early(turn);
+            return;
         }
         if self.lead.task.is_some() {
             return self.drive_task(turn);
@@ -71,27 +69,6 @@ impl Node {
             if self.is_up(&name) {
                 self.sync(&name, turn);
             }
-        }
-    }
-
-    /// An operator does not wait for ever.
-    fn answer_early(&mut self, turn: &mut Turn<'_>) {
-        let passed = self.passed;
-        let Some(proposal) = &mut self.lead.proposal else { return };
-        if passed.saturating_sub(proposal.since) < ANSWER_S {
-            return;
-        }
-        if let Some(ticket) = proposal.ticket.take() {
-            let members = proposal.signed.record.members.iter().map(|member| &member.name);
-            let missing: Vec<String> =
-                members.filter(|name| !proposal.acks.contains(name)).map(NodeName::to_string).collect();
-            let text = format!(
-                "not committed yet ({}): record {} waits for {}",
-                proposal.what,
-                proposal.signed.record.stamp,
-                missing.join(", ")
-            );
-            turn.answer(ticket, Ok(text));
         }
     }
 

@@ -1,7 +1,8 @@
 //! A new lead: promises of a majority, the latest record among them, and the record that begins the new epoch.
 //!
 //! Invariants: an epoch is promised once, durably, before it is answered; the new epoch builds on the latest record that a majority
-//! holds, and gives up a generation that is only prepared, since its DEK may be with the old lead alone.
+//! holds, and gives up a generation that is only prepared, since its DEK may be with the old lead alone. Whom a coordinator has
+//! told to stand does so until it is told otherwise, in one epoch, however long a majority is away.
 
 use std::collections::BTreeMap;
 
@@ -32,9 +33,10 @@ impl Node {
         if self.leads() && epoch <= self.durable.promised {
             return turn.answer(ticket, Err(Refused::State("this node leads already".into())));
         }
-        if self.lead.election.is_some() {
+        if self.lead.election.as_ref().is_some_and(|standing| !self.guarded || epoch <= standing.epoch) {
             return turn.answer(ticket, Err(Refused::Busy("this node is standing already".into())));
         }
+        self.lose_election("it stands in a higher epoch", turn);
         let epoch = epoch.max(self.durable.promised + 1).max(self.lead.fenced.map_or(0, |fenced| fenced + 1));
         self.begin_election(Election { epoch, ticket, promises: BTreeMap::new(), since: self.passed, tries: 0 }, turn);
     }
@@ -95,6 +97,9 @@ impl Node {
         if let Some(why) = refusal {
             return self.say(&from, Body::Refused { stamp, why }, turn);
         }
+        if self.guarded {
+            self.lose_election("another node stands in a higher epoch", turn);
+        }
         self.promised_to = Some((epoch, from.clone()));
         self.preparing = None;
         let mut draft = self.durable.clone();
@@ -145,7 +150,7 @@ impl Node {
         let Some(latest) = latest.cloned() else { return };
         let of_members = promises.keys().filter(|name| latest.record.member(name).is_some()).count();
         if of_members < latest.record.majority() {
-            if self.passed.saturating_sub(election.since) > PATIENCE_S {
+            if !self.guarded && self.passed.saturating_sub(election.since) > PATIENCE_S {
                 let why = format!(
                     "{of_members} of {} members have promised: a majority is needed",
                     latest.record.members.len()

@@ -86,7 +86,6 @@ impl Node {
             signed: signed.clone(),
             ticket,
             what,
-            since: self.passed,
         }
     }
 
@@ -142,7 +141,7 @@ impl Node {
             Ok(()) => self.publish(turn),
             Err(why) => {
                 proposal.stage = Stage::GuardRefused(passed);
-                proposal.what = format!("{} (the coordinator: {why})", bare(&proposal.what));
+                proposal.what = format!("{}{WAITS}{why}", bare(&proposal.what));
             }
         }
     }
@@ -214,10 +213,15 @@ impl Node {
     }
 
     pub(super) fn on_behind(&mut self, from: &NodeName, have: Stamp, turn: &mut Turn<'_>) {
+        let committed = self.durable.committed.clone();
         if !self.leads() {
+            // Who has no record at all cannot promise before it has the first one.
+            let founds = self.lead.election.is_some() && committed.record.lead == self.me && have == Stamp::default();
+            if founds {
+                self.put(from, &committed, turn);
+            }
             return;
         }
-        let committed = self.durable.committed.clone();
         if have < committed.record.stamp {
             if committed.record.stamp.epoch == self.durable.promised {
                 self.put(from, &committed, turn);
@@ -411,8 +415,11 @@ impl Node {
     }
 }
 
+/// What stands between a change and why it is not published yet.
+const WAITS: &str = ", which waits: ";
+
 fn bare(what: &str) -> &str {
-    what.split(" (the coordinator: ").next().unwrap_or(what)
+    what.split(WAITS).next().unwrap_or(what)
 }
 
 /// The history of whatever comes after `before`.

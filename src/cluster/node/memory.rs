@@ -84,7 +84,6 @@ pub(super) struct Proposal {
     pub stage: Stage,
     pub ticket: Option<Ticket>,
     pub what: String,
-    pub since: u64,
 }
 
 /// A generation that the volume is making.
@@ -166,9 +165,6 @@ impl Lead {
     pub fn forget_time(&mut self) {
         self.waits = None;
         self.waits_from = 0;
-        if let Some(proposal) = &mut self.proposal {
-            proposal.since = 0;
-        }
         if let Some(task) = &mut self.task {
             task.since = 0;
         }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{Alarm, Pace, Verify};
 
 pub use acts::{
-    AdmitRequest, ExpelRequest, FreezeRequest, InviteRequest, InviteResult, PauseRequest, PeerActed, PeerFrozen,
-    TokenRequest,
+    AdmitRequest, ExpelRequest, FreezeRequest, HistoryRequest, InviteRequest, InviteResult, PauseRequest, PeerActed,
+    PeerFrozen, TokenRequest,
 };
 pub use check::{Difference, DifferenceKind, LeftOut, PeerCheckRequest, PeerCheckStatus};
 
@@ -366,6 +366,9 @@ pub struct PeerStatus {
     /// Why this node takes no part any more: expelled, or quarantined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
+    /// Whether a coordinator says who leads.
+    #[serde(default)]
+    pub coordinated: bool,
     /// Why nothing is begun; absent when something may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,

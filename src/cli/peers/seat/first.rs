@@ -17,7 +17,7 @@ impl Running {
         let volume = founding.volume;
         let signed = match &message.body {
             Body::Put { record, .. } => record,
-            Body::Beat { .. } => {
+            Body::Beat { .. } | Body::Elect { .. } => {
                 let message = Message { volume, body: Body::Behind { have: Stamp::default() } };
                 self.driver.post.send(&from, &message);
                 return;

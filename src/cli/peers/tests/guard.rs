@@ -25,21 +25,25 @@ fn watch(coordinator: Arc<dyn Coordinator>, me: &str) -> (Watch, Receiver<Input>
     (watch, inbox, durable)
 }
 
+fn at_once() -> Due {
+    let now = Instant::now();
+    Due { question: now, campaign: now, word: now }
+}
+
 #[test]
 fn who_wins_the_lease_is_told_to_lead_in_its_epoch_and_the_old_lead_to_stop() {
     let fleet = MemoryStore::new();
     let (b, inbox_b, _) = watch(Arc::new(fleet.node("b".parse().unwrap())), "b");
-    let now = Instant::now();
-    let (mut campaign, mut word) = (now, now);
-    b.look(&mut campaign, &mut word);
+    let mut due = at_once();
+    b.look(&mut due);
     assert!(matches!(inbox_b.try_recv(), Ok(Input::Coordinator(None))));
-    b.look(&mut campaign, &mut word);
+    b.look(&mut due);
     let Ok(Input::Ask(Command::Promote(epoch), _, _)) = inbox_b.try_recv() else { panic!("b is not told to lead") };
     assert!(epoch >= 2, "the record's epoch is over");
     let (a, inbox_a, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
-    let (mut campaign, mut word) = (now, now);
-    a.look(&mut campaign, &mut word);
-    a.look(&mut campaign, &mut word);
+    let mut due = at_once();
+    a.look(&mut due);
+    a.look(&mut due);
     let told = inbox_a.try_iter().any(|input| matches!(input, Input::Ask(Command::StepDown, _, _)));
     assert!(told, "a goes on leading beside b");
 }
@@ -60,6 +64,60 @@ fn a_freeze_stops_what_goes_forward_and_not_what_goes_back() {
     assert!(matches!(refused, Err(CoordinatorError::Frozen(_))), "{refused:?}");
     assert!(a.leave.take(1).unwrap_err().contains("audit"));
     a.publish(&Order { previous: Stamp::new(epoch, 2), ..order(3, true) }).unwrap();
+}
+
+/// A lead died between its publication and the first member's answer: nobody else has the record that stands there.
+#[test]
+fn a_record_that_only_a_dead_lead_held_gives_way_to_the_next_leads() {
+    let fleet = MemoryStore::new();
+    let (a, _inbox, durable) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    let (b, _inbox, _) = watch(Arc::new(fleet.node("b".parse().unwrap())), "b");
+    let won = |watch: &Watch| match watch.leave.coordinator.campaign(sample::VOLUME, 1) {
+        Ok(Campaign::Won { epoch }) => epoch,
+        other => panic!("{other:?}"),
+    };
+    let order = |epoch, revision, previous| {
+        let mut signed = Box::new(durable.committed.clone());
+        signed.record.stamp = Stamp::new(epoch, revision);
+        Order { ticket: 1, previous, signed, is_safe: false }
+    };
+    let first = won(&a);
+    a.publish(&order(first, 2, Stamp::new(1, 1))).unwrap();
+    fleet.expire(&"a".parse().unwrap());
+    let second = won(&b);
+    b.publish(&order(second, 2, Stamp::new(1, 1))).unwrap();
+    let there = b.leave.coordinator.fetch(sample::VOLUME).unwrap().unwrap();
+    assert_eq!(there.stamp, Stamp::new(second, 2));
+    let late = a.publish(&order(first, 3, Stamp::new(first, 2)));
+    assert!(matches!(late, Err(CoordinatorError::Moved { .. })), "{late:?}");
+}
+
+#[test]
+fn a_node_that_is_out_gives_the_lead_up() {
+    let fleet = MemoryStore::new();
+    let (a, _inbox, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    a.look(&mut at_once());
+    assert!(matches!(a.leave.coordinator.standing(sample::VOLUME), Standing::Leads { .. }));
+    let mut view = a.shown.lock().unwrap().view.clone().unwrap();
+    view.durable.out = Some("its file of peers is an old copy".into());
+    a.shown.lock().unwrap().view = Some(view);
+    a.look(&mut at_once());
+    assert_eq!(a.leave.coordinator.lead(sample::VOLUME), Ok(None));
+}
+
+#[test]
+fn what_is_the_matter_with_the_coordinator_is_told_by_whoever_leads_too() {
+    let fleet = MemoryStore::new();
+    let (a, inbox, _) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    a.look(&mut at_once());
+    assert!(matches!(inbox.try_iter().last(), Some(Input::Coordinator(None))));
+    fleet.set_quorum(false);
+    a.look(&mut at_once());
+    let told = inbox.try_iter().find_map(|input| match input {
+        Input::Coordinator(trouble) => trouble,
+        _ => None,
+    });
+    assert!(told.is_some_and(|why| why.contains("no quorum")));
 }
 
 #[test]

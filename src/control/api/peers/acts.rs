@@ -64,6 +64,14 @@ pub struct FreezeRequest {
     pub reason: String,
 }
 
+/// Body of `peers/accept-history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryRequest {
+    /// Why; recorded.
+    pub reason: String,
+}
+
 /// Body of `peers/release-token`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
