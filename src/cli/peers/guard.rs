@@ -2,8 +2,9 @@
 //!
 //! One thread for each volume, `km-seat-guard`, since a coordinator may keep one waiting. Invariants: the state machine is told to lead only
 //! in an epoch that the coordinator has given this node, and to stop when it says another one does; while it cannot be
-//! asked nothing is published, so no change goes forward, and clients notice nothing; what is the matter with it is known before
-//! something has to be published; a leave to rotate is given back only when the change it was taken for has ended.
+//! asked nothing is published, so no change goes forward, and clients notice nothing; a record that makes safe goes to members all
+//! the same, who hold it to the epoch they have promised, and is published later; what is the matter with the coordinator is known
+//! before something has to be published; a leave to rotate is given back only when the change it was taken for has ended.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,6 +142,8 @@ struct Due {
     campaign: Instant,
     /// Tells the state machine.
     word: Instant,
+    /// Whether the coordinator could not be asked the last time.
+    is_away: bool,
 }
 
 /// Whether it is time; then the next time is so much later.
@@ -187,12 +190,13 @@ impl Watch {
 
     fn run(&self, ordered: &Receiver<Order>) {
         let now = Instant::now();
-        let mut due = Due { question: now, campaign: if self.goes_first { now } else { now + COURTESY }, word: now };
+        let campaign = if self.goes_first { now } else { now + COURTESY };
+        let mut due = Due { question: now, campaign, word: now, is_away: false };
         let mut looked = now;
         loop {
             match ordered.recv_timeout(LOOK) {
                 Ok(order) => {
-                    let published = self.publish(&order).map_err(|error| error.to_string());
+                    let published = self.go_forward(&order, due.is_away).map_err(|error| error.to_string());
                     if self.seat.send(Input::Event(Box::new(Event::Guarded(order.ticket, published)))).is_err() {
                         return;
                     }
@@ -211,6 +215,17 @@ impl Watch {
     fn resign(&self) {
         if let Err(error) = self.leave.coordinator.resign(self.leave.volume) {
             tracing::info!(volume = %self.leave.volume, %error, "the lead stays until its lease ends");
+        }
+    }
+
+    /// Publishes a record; one that makes safe does not wait for a coordinator that is away.
+    fn go_forward(&self, order: &Order, is_away: bool) -> Result<(), CoordinatorError> {
+        if order.is_safe && is_away {
+            return Ok(());
+        }
+        match self.publish(order) {
+            Err(error) if order.is_safe && !is_verdict(&error) => Ok(()),
+            published => published,
         }
     }
 
@@ -257,7 +272,7 @@ impl Watch {
                 }
             }
         }
-        self.attend(due);
+        self.attend(&view, due);
     }
 
     /// Tries to lead. What is the matter with the coordinator is told by [`Watch::attend`].
@@ -278,19 +293,29 @@ impl Watch {
     }
 
     /// Asks how it stands.
-    fn attend(&self, due: &mut Due) {
+    fn attend(&self, view: &View, due: &mut Due) {
         if !passed(&mut due.question, ASK) {
             return;
         }
+        let stands = self.ask(view);
+        due.is_away = stands.as_ref().is_err_and(|error| !is_verdict(error));
+        let _ = self.seat.send(Input::Coordinator(stands.err().map(|error| error.to_string())));
+    }
+
+    fn ask(&self, view: &View) -> Result<(), CoordinatorError> {
         let Leave { coordinator, volume, frozen, .. } = &*self.leave;
-        let trouble = match coordinator.fetch(*volume).and_then(|_| coordinator.frozen()) {
-            Ok(freeze) => {
-                *frozen.lock().unwrap_or_else(PoisonError::into_inner) = freeze;
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
-        let _ = self.seat.send(Input::Coordinator(trouble));
+        let there = coordinator.fetch(*volume)?.map(|there| there.stamp);
+        let freeze = coordinator.frozen()?;
+        *frozen.lock().unwrap_or_else(PoisonError::into_inner) = freeze;
+        let committed = &view.durable.committed;
+        let stamp = committed.record.stamp;
+        let leads = view.leads && coordinator.standing(*volume) == (Standing::Leads { epoch: stamp.epoch });
+        if leads && there.is_some_and(|there| there < stamp) {
+            // Committed while the coordinator was away.
+            let (record, during_freeze) = (&committed.encode()[..], DuringFreeze::Allowed);
+            coordinator.publish(&Publication { volume: *volume, previous: there, stamp, record, during_freeze })?;
+        }
+        Ok(())
     }
 
     fn say(&self, due: &mut Due, command: Command, reason: &str) {
@@ -301,6 +326,12 @@ impl Watch {
         let by = By { actor: "coordinator".into(), reason: reason.into() };
         let _ = self.seat.send(Input::Ask(command, by, answer));
     }
+}
+
+/// Whether the coordinator says that this node must not, rather than nothing that counts.
+fn is_verdict(error: &CoordinatorError) -> bool {
+    use CoordinatorError::{Moved, NotAfter, NotLead};
+    matches!(error, NotLead { .. } | Moved { .. } | NotAfter { .. })
 }
 
 #[cfg(test)]

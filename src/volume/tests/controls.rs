@@ -79,7 +79,7 @@ controls! {
     with_current_tags_in_checkpoints: CommittedTagsOnly, 0, 4, in_place;
     with_recovery_rolling_back: RollForward, 1, 1, in_place;
     with_journal_holds_released_early: JournalHold, 0, 1, |setting| setting.mode(WriteMode::Journal);
-    with_two_intents_of_an_extent: OneIntent, 0, 1, restless;
+    with_two_intents_of_an_extent: OneIntent, 0, 48, restless;
     with_the_old_stamp_left_in_the_data: OldStampZeroed, 0, 1, growing;
     with_records_of_a_shorter_last_extent: RingEmptied, 0, 1, growing;
     with_a_canary_erased_before_its_key: CanaryLast, 0, 8, living;

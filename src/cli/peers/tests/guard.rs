@@ -27,7 +27,7 @@ fn watch(coordinator: Arc<dyn Coordinator>, me: &str) -> (Watch, Receiver<Input>
 
 fn at_once() -> Due {
     let now = Instant::now();
-    Due { question: now, campaign: now, word: now }
+    Due { question: now, campaign: now, word: now, is_away: false }
 }
 
 #[test]
@@ -64,6 +64,58 @@ fn a_freeze_stops_what_goes_forward_and_not_what_goes_back() {
     assert!(matches!(refused, Err(CoordinatorError::Frozen(_))), "{refused:?}");
     assert!(a.leave.take(1).unwrap_err().contains("audit"));
     a.publish(&Order { previous: Stamp::new(epoch, 2), ..order(3, true) }).unwrap();
+}
+
+#[test]
+fn what_makes_safe_does_not_wait_for_a_coordinator_that_is_away_and_is_published_when_it_is_back() {
+    let fleet = MemoryStore::new();
+    let (a, inbox, durable) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    let Campaign::Won { epoch } = a.leave.coordinator.campaign(sample::VOLUME, 1).unwrap() else { panic!("held") };
+    let signed = |revision| {
+        let mut signed = Box::new(durable.committed.clone());
+        signed.record.stamp = Stamp::new(epoch, revision);
+        signed
+    };
+    let order = |revision, is_safe| {
+        let previous = Stamp::new(if revision == 2 { 1 } else { epoch }, revision - 1);
+        Order { ticket: 1, previous, signed: signed(revision), is_safe }
+    };
+    a.go_forward(&order(2, false), false).unwrap();
+    fleet.set_quorum(false);
+    let refused = a.go_forward(&order(3, false), false);
+    assert!(matches!(refused, Err(CoordinatorError::NoQuorum(_))), "{refused:?}");
+    a.go_forward(&order(3, true), false).unwrap();
+    let mut due = at_once();
+    a.look(&mut due);
+    assert!(due.is_away);
+    fleet.set_quorum(true);
+    a.go_forward(&order(3, true), due.is_away).unwrap();
+    let there = || a.leave.coordinator.fetch(sample::VOLUME).unwrap().unwrap().stamp;
+    assert_eq!(there(), Stamp::new(epoch, 2), "what is away is not asked");
+    {
+        let mut shown = a.shown.lock().unwrap();
+        let view = shown.view.as_mut().unwrap();
+        (view.durable.committed, view.leads) = (*signed(3), true);
+    }
+    a.look(&mut at_once());
+    assert_eq!(there(), Stamp::new(epoch, 3));
+    assert!(inbox.try_iter().any(|input| matches!(input, Input::Coordinator(Some(_)))));
+}
+
+/// What makes safe does not get past a coordinator that says who leads instead.
+#[test]
+fn a_lead_that_the_coordinator_has_replaced_makes_nothing_safe() {
+    let fleet = MemoryStore::new();
+    let (a, _inbox, durable) = watch(Arc::new(fleet.node("a".parse().unwrap())), "a");
+    let (b, _inbox, _) = watch(Arc::new(fleet.node("b".parse().unwrap())), "b");
+    let Campaign::Won { epoch } = a.leave.coordinator.campaign(sample::VOLUME, 1).unwrap() else { panic!("held") };
+    fleet.expire(&"a".parse().unwrap());
+    assert!(matches!(b.leave.coordinator.campaign(sample::VOLUME, 1), Ok(Campaign::Won { .. })));
+    let mut signed = Box::new(durable.committed.clone());
+    signed.record.stamp = Stamp::new(epoch, 2);
+    let order = Order { ticket: 1, previous: Stamp::new(1, 1), signed, is_safe: true };
+    let refused = a.go_forward(&order, false);
+    assert!(matches!(refused, Err(CoordinatorError::NotLead { .. })), "{refused:?}");
 }
 
 /// A lead died between its publication and the first member's answer: nobody else has the record that stands there.
