@@ -4,7 +4,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `seat` | events in, actions carried out: the thread of one volume among its peers |
-//! | `hands`, `converge`, `cold` | what the volume is made to do: keys, proofs, steps towards the record |
+//! | `hands`, `asks`, `converge`, `cold` | what the volume is made to do: keys, proofs, steps towards the record |
 //! | `shelf`, `notary` | what a seat may not forget, and what it signs, seals and opens |
 //! | `post` | frames of the links to seats, and back |
 //! | `founding` | the first record of a volume, and starting a seat |
@@ -19,6 +19,7 @@
 
 mod acts;
 mod alarms;
+mod asks;
 mod check;
 mod cold;
 mod commands;

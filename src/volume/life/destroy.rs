@@ -62,9 +62,10 @@ impl Volume {
     /// Erases the key of `generation`.
     ///
     /// # Errors
-    /// The step is not allowed, its date has not come, something else holds the key; or the device failed.
+    /// The step is not allowed, its date has not come, something else holds the key, wraps are being changed; or the device failed.
     pub fn destroy(self: &Arc<Self>, generation: Generation, how: How, by: &By) -> Result<Destroyed, VolumeError> {
         self.may(generation, Step::Destroy)?;
+        let _wraps = self.wraps.still()?;
         let table = self.meta().table.clone();
         let entry = entry_of(&table, generation)?.clone();
         let holders = allowed(&table, &entry, how, by)?;
