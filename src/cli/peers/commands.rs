@@ -18,6 +18,8 @@ use crate::control::api::{
 };
 use crate::format::generations::KeyState;
 use crate::units::Generation;
+use crate::volume::VolumeError;
+use crate::volume::holders::undrilled;
 
 /// How long an answer is waited for; a client waits longer.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -184,8 +186,13 @@ pub fn schedule(seat: &Seat, served: &Served, request: &ScheduleRequest, least: 
     Ok(acted)
 }
 
-/// `key destroy`.
-pub fn destroy(seat: &Seat, served: &Served, request: &DestroyRequest) -> Result<KeyActed, ApiError> {
+/// `key destroy`. `drill_max_age` is the policy's, seconds: it is asked of the backups and bundles that this node has made.
+pub fn destroy(
+    seat: &Seat,
+    served: &Served,
+    request: &DestroyRequest,
+    drill_max_age: Option<u64>,
+) -> Result<KeyActed, ApiError> {
     let generation = Generation(request.generation);
     for (given, what) in [
         (request.break_glass, "destroying a key before its date"),
@@ -194,6 +201,13 @@ pub fn destroy(seat: &Seat, served: &Served, request: &DestroyRequest) -> Result
         if given {
             insist(true, request.reason.as_ref(), what)?;
         }
+    }
+    if seat.view().is_some_and(|view| view.leads) && !request.despite_holders {
+        let undrilled = undrilled(&served.controller.volume().holders(), drill_max_age, words::now());
+        undrilled.map_or(Ok(()), |why| {
+            let why = format!("generation {generation} cannot be destroyed: {why}");
+            Err(failed(VolumeError::Refused(why)))
+        })?;
     }
     let command = Command::Destroy { generation, early: request.break_glass, despite_pins: request.despite_holders };
     let asked = seat.ask(command, wish(request.reason.as_ref())?)?;

@@ -93,7 +93,7 @@ impl Operations for Together {
 
     fn destroy_key(&self, volume: &str, request: &DestroyRequest) -> Result<KeyActed, ApiError> {
         match self.seat(volume)? {
-            Some((seat, served)) => commands::destroy(seat, served, request),
+            Some((seat, served)) => commands::destroy(seat, served, request, self.alone.policy.drill_max_age),
             None => self.alone.destroy_key(volume, request),
         }
     }
