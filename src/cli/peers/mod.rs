@@ -39,6 +39,9 @@ mod view;
 #[cfg(test)]
 #[path = "tests/sample.rs"]
 mod sample;
+#[cfg(test)]
+#[path = "tests/table.rs"]
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
