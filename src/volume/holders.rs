@@ -90,9 +90,7 @@ pub fn undrilled(holders: &[Holder], max_age: Option<u64>, now: u64) -> Option<S
     let late: Vec<String> = late.map(|holder| format!("{} {}", holder.kind.name(), holder.label)).collect();
     (!late.is_empty()).then(|| {
         let late = late.join(", ");
-        format!(
-            "the last restore drill of {late} is older than the policy allows: run `keymoult drill restore` first"
-        )
+        format!("the last restore drill of {late} is older than the policy allows: run `keymoult drill restore` first")
     })
 }
 

@@ -6,9 +6,9 @@
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use super::Seat;
+use super::{Seat, telling};
 use crate::cli::operations::life::{insist, user};
-use crate::cli::operations::{Served, failed, reason, rotation_of, suite};
+use crate::cli::operations::{Served, failed, reason, suite};
 use crate::cli::words;
 use crate::cluster::node::{By, Command, Refused, Waiting, Wanted};
 use crate::cluster::record::{Key, OnDeadline};
@@ -20,9 +20,12 @@ use crate::format::generations::KeyState;
 use crate::units::Generation;
 use crate::volume::VolumeError;
 use crate::volume::holders::undrilled;
+use crate::volume::life::{SystemClock, wait_until};
 
 /// How long an answer is waited for; a client waits longer.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long this node's own volume is waited for, once it is committed.
+const FOLLOWING: Duration = Duration::from_secs(2);
 
 /// What came of asking.
 pub enum Asked {
@@ -47,6 +50,14 @@ impl Seat {
             Err(RecvTimeoutError::Timeout) => Ok(Asked::UnderWay(self.waiting())),
             Err(RecvTimeoutError::Disconnected) => Err(going()),
         }
+    }
+
+    /// Waits until this node's volume is as the committed record says, but not for long; what to say if it is not.
+    fn follow(&self) -> Option<String> {
+        let followed = wait_until(&SystemClock::default(), FOLLOWING, || self.has_followed());
+        followed.is_none().then(|| {
+            "this node's own volume is still being brought to it; `keymoult peer status` says what hinders it".into()
+        })
     }
 
     fn refused(&self, refused: &Refused) -> ApiError {
@@ -85,10 +96,10 @@ pub fn waits(waiting: &[Waiting]) -> Vec<String> {
 /// Carries out a command about the rotation.
 pub fn act(seat: &Seat, served: &Served, command: Command, by: By) -> Result<ActionResult, ApiError> {
     let (changed, notes) = match seat.ask(command, by)? {
-        Asked::Done(said) => (true, vec![said]),
+        Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
     };
-    Ok(ActionResult { volume: served.name.clone(), changed, notes, rotation: rotation_of(served) })
+    Ok(ActionResult { volume: served.name.clone(), changed, notes, rotation: telling::rotation(seat, served) })
 }
 
 /// `rotate start`.
@@ -119,7 +130,7 @@ pub fn start(seat: &Seat, served: &Served, request: &RotateStart) -> Result<Acti
 
 /// Starts a rotation, by leave of the coordinator where there is one.
 fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
-    let Some(leave) = &seat.leave else { return act(seat, served, Command::Rotate(wanted), by) };
+    let Some(leave) = &seat.leave else { return begin(seat, served, wanted, by) };
     if let Some(view) = seat.view().filter(|view| view.leads) {
         leave.take(view.durable.committed.record.change.id + 1).map_err(|why| {
             ApiError::new(ErrorKind::State, why)
@@ -127,11 +138,20 @@ fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<Action
                 .hint("`keymoult peer list` shows the coordinator, a freeze, and who has leave to rotate")
         })?;
     }
-    let done = act(seat, served, Command::Rotate(wanted), by);
+    let done = begin(seat, served, wanted, by);
     if done.is_err() {
         leave.give_back();
     }
     done
+}
+
+/// Begins a change, and waits until it is on this node's disk, so that it can be told of.
+fn begin(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
+    let accepted = || seat.view().map_or(0, |view| view.durable.accepted.record.change.id);
+    let before = accepted();
+    let done = act(seat, served, Command::Rotate(wanted), by)?;
+    wait_until(&SystemClock::default(), FOLLOWING, || accepted() > before);
+    Ok(ActionResult { rotation: telling::rotation(seat, served), ..done })
 }
 
 /// `rotate pace`.
@@ -144,7 +164,7 @@ pub fn pace(seat: &Seat, served: &Served, request: &PaceRequest) -> Result<Actio
 fn acted(seat: &Seat, served: &Served, generation: Generation, asked: Asked) -> KeyActed {
     let key = seat.committed_key(generation);
     let (complete, notes) = match asked {
-        Asked::Done(said) => (true, vec![said]),
+        Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
     };
     KeyActed {

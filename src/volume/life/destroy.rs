@@ -134,8 +134,7 @@ fn allowed(table: &GenerationTable, entry: &Entry, how: How, by: &By) -> Result<
     }
     let name = |holder: &Holder| format!("{} {}", holder.kind.name(), holder.label);
     let pins: Vec<String> = table.holders.iter().filter(|holder| holder.pins(generation)).map(name).collect();
-    let pinned =
-        (!pins.is_empty()).then(|| format!("its key is also in {}: release it first", pins.join(", ")));
+    let pinned = (!pins.is_empty()).then(|| format!("its key is also in {}: release it first", pins.join(", ")));
     match (pinned.or_else(|| undrilled(&table.holders, how.drill_max_age, by.now)), how.despite_holders) {
         (None, _) => Ok(pins),
         (Some(_), true) if !by.reason.trim().is_empty() => Ok(pins),
