@@ -21,6 +21,8 @@ pub enum Rule {
     ReportsOfAll,
     /// What is held by backups and snapshots is not destroyed.
     PinsCount,
+    /// A report counts at the record it was made of, and at no later one.
+    FreshReports,
     /// A promised epoch refuses lower ones.
     EpochFence,
     /// A volume is brought to committed records only.
