@@ -95,9 +95,12 @@ fn wait(client: &Client, args: &WaitArgs, output: &Output) -> Result<Exit, Failu
     }
 }
 
-/// Whether waiting longer shows nothing new. A verified rotation that is not held finalizes itself.
+/// Whether waiting longer shows nothing new. A verified rotation that is not held finalizes itself; where none has begun, a reason for
+/// that is a change of all replicas that is to come.
 fn is_over(rotation: &Rotation) -> bool {
-    rotation.state.is_settled() && (rotation.state != RotationState::Verified || rotation.hold_finalize)
+    let finalizes_itself = rotation.state == RotationState::Verified && !rotation.hold_finalize;
+    let is_to_come = rotation.state == RotationState::Idle && rotation.why.is_some();
+    rotation.state.is_settled() && !finalizes_itself && !is_to_come
 }
 
 fn ended(volume: &str, rotation: &Rotation, what: &str) -> Failure {
@@ -131,7 +134,8 @@ fn action_text(result: &ActionResult) -> String {
 
 fn rotation_text(volume: &str, rotation: &Rotation) -> String {
     if rotation.state == RotationState::Idle {
-        return format!("volume {volume}: no rotation yet\n");
+        let why = rotation.why.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        return format!("volume {volume}: no rotation yet{why}\n");
     }
     let mut pairs = vec![
         (

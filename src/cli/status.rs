@@ -124,7 +124,7 @@ fn census(volume: &VolumeStatus) -> String {
 /// A rotation in one line.
 pub fn rotation_line(rotation: &Rotation) -> String {
     if rotation.state == RotationState::Idle {
-        return "none".into();
+        return rotation.why.as_ref().map_or_else(|| "none".into(), |why| format!("none yet; {why}"));
     }
     let percent = size::percent(rotation.extents_done, rotation.extents_total);
     let mut line =

@@ -31,6 +31,13 @@ pub struct Founding {
     pub keys: Vec<(Generation, [u8; 16])>,
 }
 
+impl Founding {
+    /// Why a record that is to be believed is not taken as the first one: this member is not in it yet.
+    pub fn not_admitted(&self) -> Refusal {
+        Refusal::Rule(format!("{} is no member, and waits to be admitted", self.me))
+    }
+}
+
 impl Durable {
     /// What the lead that founds a volume's peers makes durable: its first record is committed at once.
     ///
@@ -51,7 +58,7 @@ impl Durable {
     /// record may be given to that again.
     ///
     /// # Errors
-    /// The record is not to be believed.
+    /// The record is not to be believed; or it is, and does not have the member yet: [`Founding::not_admitted`].
     pub fn first(
         founding: &Founding,
         from: &NodeName,
@@ -71,7 +78,11 @@ impl Durable {
             return Err(Refusal::Rule("the first record is of another cluster or volume".into()));
         }
         rules::sound(record).map_err(Refusal::Rule)?;
-        let me = record.member(&founding.me).ok_or_else(|| Refusal::Rule(format!("{} is no member", founding.me)))?;
+        if record.expelled.contains(&founding.me) {
+            let me = &founding.me;
+            return Err(Refusal::Out(format!("record {} has expelled {me}: it needs a name of its own", record.stamp)));
+        }
+        let me = record.member(&founding.me).ok_or_else(|| founding.not_admitted())?;
         if me.role == Role::Full {
             same_keys(record, &founding.keys).map_err(Refusal::Rule)?;
         }

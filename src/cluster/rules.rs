@@ -21,6 +21,8 @@ pub enum Rule {
     ReportsOfAll,
     /// What is held by backups and snapshots is not destroyed.
     PinsCount,
+    /// A report counts at the record it was made of, and at no later one.
+    FreshReports,
     /// A promised epoch refuses lower ones.
     EpochFence,
     /// A volume is brought to committed records only.
@@ -90,8 +92,8 @@ pub fn quorum(old: &Keyring, new: &Keyring) -> Quorum {
 }
 
 /// The states one step leads to: what a volume's own table of steps allows, and that a generation which was never active may be
-/// given up.
-fn steps(state: KeyState) -> &'static [KeyState] {
+/// given up. A test of whoever knows both holds the two tables against each other.
+pub fn steps(state: KeyState) -> &'static [KeyState] {
     use KeyState::{Active, Destroyed, Disabled, Draining, Empty, Prepared, Revoked, Scheduled};
     match state {
         Prepared => &[Active, Empty, Revoked, Destroyed],

@@ -1,6 +1,7 @@
 //! The life of a volume's keys as the control plane commands it, and what each step means for the rotation.
 //!
-//! Invariants: commands run one after another, as all of a controller's; a step changes the generation table first and the
+//! Invariants: commands run one after another, as all of a controller's, and none waits for a keeper while others wait for it: a
+//! key that comes back is had first; a step changes the generation table first and the
 //! worker second, but a worker whose extents lose their key has ended before, with nothing under way that names it.
 
 use std::time::Duration;
@@ -86,8 +87,28 @@ impl Controller {
     /// # Errors
     /// The step is not allowed, or no KEK opens the key.
     pub fn restore(&self, generation: Generation, by: &By) -> Result<(), VolumeError> {
+        let _keys = self.making_keys();
+        self.volume.unlock(generation, Step::Restore, &self.keks.now())?;
+        self.restore_unlocked(generation, by)
+    }
+
+    /// Has a key from its keeper for a step that brings it back: [`Controller::restore_unlocked`] or
+    /// [`Controller::reinstate_unlocked`]. Nobody waits for the keeper but whoever makes keys.
+    ///
+    /// # Errors
+    /// The step is not allowed, or no KEK opens the key.
+    pub fn unlock(&self, generation: Generation, step: Step) -> Result<(), VolumeError> {
+        let _keys = self.making_keys();
+        self.volume.unlock(generation, step, &self.keks.now())
+    }
+
+    /// The second half of [`Controller::restore`].
+    ///
+    /// # Errors
+    /// The step is not allowed, or the key was not had.
+    pub fn restore_unlocked(&self, generation: Generation, by: &By) -> Result<(), VolumeError> {
         let _worker = self.commands();
-        self.volume.restore(generation, &self.keks.now(), by)
+        self.volume.restore(generation, by)
     }
 
     /// Gives the destruction of a retired key a date, seconds since 1970.
@@ -203,8 +224,18 @@ impl Controller {
     /// # Errors
     /// The step is not allowed, or no KEK opens the key.
     pub fn reinstate(&self, generation: Generation, by: &By) -> Result<Reinstated, VolumeError> {
+        let _keys = self.making_keys();
+        self.volume.unlock(generation, Step::Reinstate, &self.keks.now())?;
+        self.reinstate_unlocked(generation, by)
+    }
+
+    /// The second half of [`Controller::reinstate`].
+    ///
+    /// # Errors
+    /// The step is not allowed, or the key was not had.
+    pub fn reinstate_unlocked(&self, generation: Generation, by: &By) -> Result<Reinstated, VolumeError> {
         let _worker = self.commands();
-        self.volume.reinstate(generation, &self.keks.now(), by)
+        self.volume.reinstate(generation, by)
     }
 
     /// Checks a statement of retirement; see [`Volume::verify_statement`].
@@ -246,3 +277,7 @@ pub(super) fn why_paused(rotation: &Rotation, volume: &Volume) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/life.rs"]
+mod tests;

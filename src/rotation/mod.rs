@@ -25,6 +25,10 @@ pub mod pace;
 mod share;
 mod worker;
 
+#[cfg(test)]
+#[path = "tests/gated.rs"]
+pub(crate) mod gated;
+
 pub use board::Progress;
 pub use controller::{Controller, StateName, Status};
 pub use life::{Compromised, Flight, TOP};

@@ -49,12 +49,12 @@ impl Controller {
         self.volume.hold_prepared(new)
     }
 
-    /// Gives up a key that is prepared. False: there was none.
+    /// Gives up a key that is prepared. False: there was none. One that is being made just now comes after, and is given up
+    /// when that is said again: nobody waits for its keeper here.
     ///
     /// # Errors
     /// It is more than prepared, or a device failed.
     pub fn abandon(&self, generation: Generation, by: &By) -> Result<bool, VolumeError> {
-        let _keys = self.making_keys();
         let _worker = self.commands();
         self.volume.abandon(generation, by)
     }

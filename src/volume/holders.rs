@@ -2,7 +2,7 @@
 //!
 //! Invariants: a holder is durable in the generation table before the thing it stands for is handed out, so nothing can hold a
 //! key that the volume does not know of; an entry goes away only to make room, released ones first made first, and never
-//! one that is there. A generation that a holder pins is not to be destroyed in good faith: [`overdue`] and
+//! one that is there. A generation that a holder pins is not to be destroyed in good faith: [`undrilled`] and
 //! [`Holder::pins`] are what *destroy* asks.
 
 use std::sync::Arc;
@@ -81,6 +81,17 @@ pub fn united(older: &[Holder], newer: &[Holder]) -> Vec<Holder> {
 pub fn overdue(holder: &Holder, age: u64, now: u64) -> bool {
     let drills = holder.released == 0 && holder.kind != HolderKind::Snapshot;
     drills && holder.drilled.max(holder.made).saturating_add(age) < now
+}
+
+/// Why no key is to be destroyed now, if backups or bundles were not proven by a drill within `max_age` seconds before `now`.
+pub fn undrilled(holders: &[Holder], max_age: Option<u64>, now: u64) -> Option<String> {
+    let age = max_age?;
+    let late = holders.iter().filter(|holder| overdue(holder, age, now));
+    let late: Vec<String> = late.map(|holder| format!("{} {}", holder.kind.name(), holder.label)).collect();
+    (!late.is_empty()).then(|| {
+        let late = late.join(", ");
+        format!("the last restore drill of {late} is older than the policy allows: run `keymoult drill restore` first")
+    })
 }
 
 /// The holder that `name` names: its id in hexadecimal, or the start of it, if only one begins so.

@@ -1,10 +1,12 @@
 //! The data keys in memory: for every loaded generation its cipher on both engines.
 //!
 //! Invariants: a generation is here exactly while its key may be used; removing it is what *revoke* means for I/O.
-//! Verification decrypts with [`GenerationKey::other`], the engine that did not write.
+//! Verification decrypts with [`GenerationKey::other`], the engine that did not write. A key that waits for the step that it was
+//! had for serves nobody yet, and is gone once any other step of its generation is taken.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::error::VolumeError;
 use crate::crypto::{CryptoError, EngineKind, Secret, Suite, TweakRule, Xts};
@@ -54,6 +56,7 @@ impl GenerationKey {
 #[derive(Default)]
 pub struct Keyring {
     keys: RwLock<Vec<Arc<GenerationKey>>>,
+    waiting: Mutex<BTreeMap<Generation, GenerationKey>>,
 }
 
 impl Keyring {
@@ -86,6 +89,24 @@ impl Keyring {
     /// The cipher of `generation` as an onlooker sees it, who holds nothing: how many hold it, this ring included.
     pub fn watch(&self, generation: Generation) -> Option<Weak<GenerationKey>> {
         self.get(generation).map(|key| Arc::downgrade(&key))
+    }
+
+    /// Keeps a key for the step that it was had for, if `is_wanted` says that it may still be taken.
+    pub fn keep_waiting(
+        &self,
+        key: GenerationKey,
+        is_wanted: impl FnOnce() -> Result<(), VolumeError>,
+    ) -> Result<(), VolumeError> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Behind the lock: a step taken before is seen, one taken later finds the key and lets go of it.
+        is_wanted()?;
+        waiting.insert(key.generation, key);
+        Ok(())
+    }
+
+    /// The key that waits for a step of `generation`: whoever does not keep it has wiped it.
+    pub fn take_waiting(&self, generation: Generation) -> Option<GenerationKey> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&generation)
     }
 
     /// All loaded generations.

@@ -8,8 +8,8 @@
 //! The zone is read back, and must not hold a removed wrap any more.
 //!
 //! Invariants: no key is ever without a wrap that was proven from the device; whatever fails before (3) leaves the old wraps
-//! as they were, and takes a new one that is not proven out again. One change at a time; whoever makes generations
-//! meanwhile would wrap them for the old KEKs, so the controller keeps the two apart.
+//! as they were, and takes a new one that is not proven out again. One change at a time, and no key is destroyed or abandoned
+//! meanwhile; whoever makes generations meanwhile would wrap them for the old KEKs, so the controller keeps the two apart.
 
 mod types;
 
@@ -40,6 +40,17 @@ impl Wraps {
     /// Opened like this.
     pub fn new(openings: BTreeMap<Generation, Opening>) -> Wraps {
         Wraps { openings: Mutex::new(openings), changing: Mutex::new(()) }
+    }
+
+    /// Keeps changes away; none while one is under way.
+    pub fn still(&self) -> Result<MutexGuard<'_, ()>, VolumeError> {
+        let busy = || VolumeError::Refused("the wraps of the volume are being changed: wait until that is done".into());
+        self.changing.try_lock().map_err(|_| busy())
+    }
+
+    /// Whether a change is under way, which holds all keys.
+    pub fn are_changing(&self) -> bool {
+        self.changing.try_lock().is_err()
     }
 
     fn openings(&self) -> MutexGuard<'_, BTreeMap<Generation, Opening>> {
@@ -105,9 +116,7 @@ impl Volume {
         told: &mut dyn FnMut(Step),
     ) -> Result<WrapsChanged, VolumeError> {
         self.writable()?;
-        let Ok(_changing) = self.wraps.changing.try_lock() else {
-            return refused("the wraps of the volume are being changed already".into());
-        };
+        let _changing = self.wraps.still()?;
         let mut held = self.open_all(keks, change.generation)?;
         self.choose(&mut held, keks, &change.remove, change.add.map(|addition| addition.kek))?;
         if let Some(addition) = change.add {

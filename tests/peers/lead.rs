@@ -1,6 +1,7 @@
 //! Who leads, and who is a member: promote with the old lead stopped and coming back, expel, a witness's vote.
 
-use crate::support::peers::{Peers, PeersOptions, VOLUME};
+use crate::support::peers::{Peers, PeersOptions, VOLUME, free_address};
+use serde_json::Value;
 
 #[test]
 fn another_node_is_promoted_and_the_old_lead_follows_when_it_is_back() {
@@ -54,4 +55,29 @@ fn without_a_majority_nobody_is_promoted() {
     let said = peers.ask("b", &["peer", "promote", VOLUME, "--reason", "alone"]);
     let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
     assert_eq!(peers.status("b")["lead"], "a", "{text}");
+}
+
+/// A node with a replica of its own that the record does not name yet is no cause for alarm, on neither side.
+#[test]
+fn a_fresh_node_says_that_it_waits_to_be_admitted() {
+    let mut peers = Peers::founded(&PeersOptions { full: vec!["a", "b"], ..PeersOptions::default() });
+    let address = free_address();
+    peers.add("d", address.clone());
+    ["a", "b"].iter().for_each(|node| peers.reload(node));
+    let invite = peers.folder().join("invite of d");
+    peers.succeed("a", &["peer", "invite", VOLUME, "--node", "d", "--into", invite.to_str().unwrap()]);
+    peers.make_replica("d", &invite);
+    peers.start("d");
+    peers.wait("d waits", |peers| peers.status("d")["waiting"][0]["what"] == "to admit d");
+    let (fresh, lead) = (peers.status("d"), peers.status("a"));
+    assert_eq!((fresh["waiting"][0]["member"].as_str(), &fresh["alarms"]), (Some("a"), &Value::Array(Vec::new())));
+    assert_eq!((&lead["refusals"], &lead["alarms"]), (&Value::Array(Vec::new()), &Value::Array(Vec::new())));
+    let said = peers.succeed("d", &["peer", "status", VOLUME]);
+    assert!(said.contains("waits for a to admit d") && said.contains("keymoult peer admit disk PUBLIC"), "{said}");
+
+    let list: Value = serde_json::from_str(&peers.succeed("d", &["--json", "peer", "list"])).unwrap();
+    peers.succeed("a", &["peer", "admit", VOLUME, list["public"].as_str().unwrap(), "--address", &address]);
+    peers.wait_for_agreement();
+    assert_eq!(peers.status("d")["waiting"], Value::Array(Vec::new()));
+    assert_eq!(peers.status("d")["members"].as_array().map(Vec::len), Some(3));
 }

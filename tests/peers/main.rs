@@ -8,6 +8,7 @@ mod support;
 
 mod check;
 mod crashes;
+mod damage;
 mod lead;
 mod rotation;
 mod shelf;

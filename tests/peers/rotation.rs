@@ -9,7 +9,10 @@ fn three_nodes_rotate_one_volume_under_a_mirroring_client() {
     let peers = Peers::founded(&PeersOptions::default());
     let mirror = Mirror::start(&peers, &peers.full(), 1);
     let said = peers.succeed("a", &["rotate", "start", VOLUME, "--reason", "yearly"]);
-    assert!(said.contains('2'), "{said}");
+    assert!(said.contains("change 1 to generation 2 has begun"), "{said}");
+    assert!(!said.starts_with("volume disk: none\n"), "{said}");
+    peers.succeed("a", &["rotate", "wait", VOLUME]);
+    assert_eq!(peers.step("a"), "finalized", "it is waited for until all replicas are done");
     peers.wait_for_step("finalized");
     wait_for_state(&peers, 1, "empty");
     for node in peers.full() {
@@ -74,7 +77,9 @@ fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
     peers.succeed("a", &["rotate", "start", VOLUME]);
     peers.wait_for_step("finalized");
     wait_for_state(&peers, 1, "empty");
-    peers.succeed("a", &["key", "retire", VOLUME, "1"]);
+    let said = peers.succeed("a", &["key", "retire", VOLUME, "1"]);
+    let has_followed = state(&peers, "a", 1) == "disabled";
+    assert!(has_followed || said.contains("still being brought to it"), "{said}");
     wait_for_state(&peers, 1, "disabled");
     peers
         .succeed("a", &["key", "schedule", VOLUME, "1", "--now", "--i-know-this-cannot-be-undone", "--reason", "test"]);
@@ -84,6 +89,44 @@ fn a_retired_key_is_destroyed_on_all_replicas_unless_one_of_them_pins_it() {
     assert_eq!(state(&peers, "a", 1), "scheduled");
     peers.succeed("a", &["key", "destroy", VOLUME, "1", "--despite-holders", "--reason", "the backup is shredded"]);
     wait_for_state(&peers, 1, "destroyed");
+}
+
+/// Each node asks of the backups that it has made itself.
+#[test]
+fn a_key_is_not_destroyed_while_a_backup_of_the_node_that_is_asked_waits_for_its_drill() {
+    let more = "[policy]\ndrill-max-age = \"1s\"\ndestroy-delay = \"0s\"".into();
+    let peers = Peers::founded(&PeersOptions { more, ..PeersOptions::default() });
+    // They hold generation 1 alone, and are in the way of generation 2 for want of a drill.
+    let backup = |node: &str| {
+        let to = peers.path(node, "backup");
+        peers.succeed(node, &["volume", "header-backup", VOLUME, "--to", to.to_str().unwrap()]);
+    };
+    backup("a");
+    backup("c");
+    for generation in [1, 2] {
+        peers.succeed("a", &["rotate", "start", VOLUME]);
+        wait_for_state(&peers, generation, "empty");
+    }
+    peers.wait_for_step("finalized");
+    peers.succeed("a", &["key", "retire", VOLUME, "2"]);
+    peers.succeed("a", &["key", "schedule", VOLUME, "2"]);
+    wait_for_state(&peers, 2, "scheduled");
+    let holders = |node: &str| -> serde_json::Value {
+        serde_json::from_str(&peers.succeed(node, &["--json", "key", "holder", "list", VOLUME])).unwrap()
+    };
+    peers.wait("the backup is overdue", |_| holders("a")["holders"][0]["overdue"] == true);
+    let refused = peers.refused("a", &["key", "destroy", VOLUME, "2"]);
+    assert!(
+        refused.contains("the last restore drill of header-backup") && refused.contains("drill restore"),
+        "{refused}"
+    );
+    let refused = peers.refused("b", &["key", "destroy", VOLUME, "2"]);
+    assert!(refused.contains("a leads this volume"), "{refused}");
+    let id = holders("a")["holders"][0]["id"].as_str().unwrap().to_owned();
+    peers.succeed("a", &["key", "holder", "release", VOLUME, "--holder", &id]);
+    peers.succeed("a", &["key", "destroy", VOLUME, "2", "--reason", "test"]);
+    wait_for_state(&peers, 2, "destroyed");
+    assert_eq!(holders("c")["holders"][0]["overdue"], true, "what c has made is asked of on c");
 }
 
 #[test]

@@ -480,7 +480,7 @@ impl Drop for Peers {
 }
 
 /// A port of loopback that nobody has just now.
-fn free_address() -> String {
+pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("127.0.0.1:{}", listener.local_addr().unwrap().port())
 }

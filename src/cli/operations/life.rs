@@ -197,7 +197,7 @@ pub fn revoke(ops: &DaemonOperations, volume: &str, request: &KeyRequest) -> Res
     let mut notes = vec![match revoked.left_memory {
         Some(time) => format!("nothing in this process holds its key, {} ms after it was withdrawn", time.as_millis()),
         None => format!(
-            "a request that does not end still holds its key after {} s: end the client, or the daemon",
+            "a request or a change of wraps still holds its key after {} s: end the client, or the daemon",
             REVOKE_PATIENCE.as_secs()
         ),
     }];

@@ -13,6 +13,10 @@ pub fn next(status: &PeerStatus) -> Vec<String> {
     if status.members.is_empty() {
         let lead = &status.lead;
         return vec![match *lead == status.node {
+            _ if !status.waiting.is_empty() => {
+                let admit = on(status, lead, &format!("peer admit {} PUBLIC --address HOST:PORT", status.volume));
+                format!("{admit}, with the line `public` that `keymoult peer list` shows here")
+            }
             true => "the first record is not agreed on yet: start the other members' daemons".into(),
             false => format!("there is no record yet: it comes from {lead}, whose daemon has to run and be reached"),
         }];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::check::Drive;
 use super::commands::{Asked, wish};
 use super::{Peers, Seat, view};
+use crate::cli::config::PeersPlan;
 use crate::cli::operations::life::user;
 use crate::cli::words;
 use crate::cluster::coordinator::{self, Coordinator, CoordinatorError, Token};
@@ -17,7 +18,7 @@ use crate::cluster::record::{Member, Role};
 use crate::control::api::{
     AdmitRequest, ApiError, CoordinatorStatus, ErrorKind, ExpelRequest, Freeze, FreezeRequest, HistoryRequest,
     InviteRequest, InviteResult, PeerActed, PeerCheckRequest, PeerCheckStatus, PeerFrozen, PeerList, PeerRole,
-    PeerStatus, ReasonRequest, TokenRequest, WaveToken,
+    PeerStatus, PeerWaiting, ReasonRequest, TokenRequest, WaveToken,
 };
 use crate::control::peers::{PeerOperations, no_coordinator, no_history, not_replicated};
 
@@ -78,6 +79,7 @@ impl PeerOperations for Peers {
                 lead: self.plan.lead.to_string(),
                 alarms: shown.alarms.list(),
                 out: shown.out.clone(),
+                waiting: shown.unadmitted.map(|since| admission(&self.plan, since)).into_iter().collect(),
                 ..PeerStatus::default()
             },
         };
@@ -192,6 +194,12 @@ fn believed(lost: Option<&coordinator::Backwards>) -> Vec<String> {
             "say it on every node; whoever leads goes on in a new epoch, from the record the nodes hold".into(),
         ],
     }
+}
+
+/// What a node waits for that the lead's record does not name yet.
+fn admission(plan: &PeersPlan, since: u64) -> PeerWaiting {
+    let what = format!("to admit {}", plan.node);
+    PeerWaiting { member: plan.lead.to_string(), what, since: words::time(since).unwrap_or_default() }
 }
 
 /// The coordinator did not do it.

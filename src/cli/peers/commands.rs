@@ -6,9 +6,9 @@
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use super::Seat;
+use super::{Seat, telling};
 use crate::cli::operations::life::{insist, user};
-use crate::cli::operations::{Served, failed, reason, rotation_of, suite};
+use crate::cli::operations::{Served, failed, reason, suite};
 use crate::cli::words;
 use crate::cluster::node::{By, Command, Refused, Waiting, Wanted};
 use crate::cluster::record::{Key, OnDeadline};
@@ -18,9 +18,14 @@ use crate::control::api::{
 };
 use crate::format::generations::KeyState;
 use crate::units::Generation;
+use crate::volume::VolumeError;
+use crate::volume::holders::undrilled;
+use crate::volume::life::{SystemClock, wait_until};
 
 /// How long an answer is waited for; a client waits longer.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long this node's own volume is waited for, once it is committed.
+const FOLLOWING: Duration = Duration::from_secs(2);
 
 /// What came of asking.
 pub enum Asked {
@@ -45,6 +50,14 @@ impl Seat {
             Err(RecvTimeoutError::Timeout) => Ok(Asked::UnderWay(self.waiting())),
             Err(RecvTimeoutError::Disconnected) => Err(going()),
         }
+    }
+
+    /// Waits until this node's volume is as the committed record says, but not for long; what to say if it is not.
+    fn follow(&self) -> Option<String> {
+        let followed = wait_until(&SystemClock::default(), FOLLOWING, || self.has_followed());
+        followed.is_none().then(|| {
+            "this node's own volume is still being brought to it; `keymoult peer status` says what hinders it".into()
+        })
     }
 
     fn refused(&self, refused: &Refused) -> ApiError {
@@ -88,10 +101,10 @@ pub fn waits(waiting: &[Waiting]) -> Vec<String> {
 /// Carries out a command about the rotation.
 pub fn act(seat: &Seat, served: &Served, command: Command, by: By) -> Result<ActionResult, ApiError> {
     let (changed, notes) = match seat.ask(command, by)? {
-        Asked::Done(said) => (true, vec![said]),
+        Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
     };
-    Ok(ActionResult { volume: served.name.clone(), changed, notes, rotation: rotation_of(served) })
+    Ok(ActionResult { volume: served.name.clone(), changed, notes, rotation: telling::rotation(seat, served) })
 }
 
 /// `rotate start`.
@@ -122,7 +135,7 @@ pub fn start(seat: &Seat, served: &Served, request: &RotateStart) -> Result<Acti
 
 /// Starts a rotation, by leave of the coordinator where there is one.
 fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
-    let Some(leave) = &seat.leave else { return act(seat, served, Command::Rotate(wanted), by) };
+    let Some(leave) = &seat.leave else { return begin(seat, served, wanted, by) };
     if let Some(view) = seat.view().filter(|view| view.leads) {
         leave.take(view.durable.committed.record.change.id + 1).map_err(|why| {
             ApiError::new(ErrorKind::State, why)
@@ -130,11 +143,20 @@ fn rotate(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<Action
                 .hint("`keymoult peer list` shows the coordinator, a freeze, and who has leave to rotate")
         })?;
     }
-    let done = act(seat, served, Command::Rotate(wanted), by);
+    let done = begin(seat, served, wanted, by);
     if done.is_err() {
         leave.give_back();
     }
     done
+}
+
+/// Begins a change, and waits until it is on this node's disk, so that it can be told of.
+fn begin(seat: &Seat, served: &Served, wanted: Wanted, by: By) -> Result<ActionResult, ApiError> {
+    let accepted = || seat.view().map_or(0, |view| view.durable.accepted.record.change.id);
+    let before = accepted();
+    let done = act(seat, served, Command::Rotate(wanted), by)?;
+    wait_until(&SystemClock::default(), FOLLOWING, || accepted() > before);
+    Ok(ActionResult { rotation: telling::rotation(seat, served), ..done })
 }
 
 /// `rotate pace`.
@@ -147,7 +169,7 @@ pub fn pace(seat: &Seat, served: &Served, request: &PaceRequest) -> Result<Actio
 fn acted(seat: &Seat, served: &Served, generation: Generation, asked: Asked) -> KeyActed {
     let key = seat.committed_key(generation);
     let (complete, notes) = match asked {
-        Asked::Done(said) => (true, vec![said]),
+        Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
     };
     KeyActed {
@@ -189,8 +211,13 @@ pub fn schedule(seat: &Seat, served: &Served, request: &ScheduleRequest, least: 
     Ok(acted)
 }
 
-/// `key destroy`.
-pub fn destroy(seat: &Seat, served: &Served, request: &DestroyRequest) -> Result<KeyActed, ApiError> {
+/// `key destroy`. `drill_max_age` is the policy's, seconds: it is asked of the backups and bundles that this node has made.
+pub fn destroy(
+    seat: &Seat,
+    served: &Served,
+    request: &DestroyRequest,
+    drill_max_age: Option<u64>,
+) -> Result<KeyActed, ApiError> {
     let generation = Generation(request.generation);
     for (given, what) in [
         (request.break_glass, "destroying a key before its date"),
@@ -199,6 +226,13 @@ pub fn destroy(seat: &Seat, served: &Served, request: &DestroyRequest) -> Result
         if given {
             insist(true, request.reason.as_ref(), what)?;
         }
+    }
+    if seat.view().is_some_and(|view| view.leads) && !request.despite_holders {
+        let undrilled = undrilled(&served.controller.volume().holders(), drill_max_age, words::now());
+        undrilled.map_or(Ok(()), |why| {
+            let why = format!("generation {generation} cannot be destroyed: {why}");
+            Err(failed(VolumeError::Refused(why)))
+        })?;
     }
     let command = Command::Destroy { generation, early: request.break_glass, despite_pins: request.despite_holders };
     let asked = seat.ask(command, wish(request.reason.as_ref())?)?;

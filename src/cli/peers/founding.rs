@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::alarms::SeatAlarms;
+use super::asks::Asks;
 use super::check::Answerer;
 use super::guard::{Leave, Watch};
 use super::hands::{Tools, Workers};
@@ -66,6 +67,7 @@ pub fn driver(
             cold: cold.clone(),
             handover: Mutex::default(),
             checks: Mutex::default(),
+            asks: Asks::default(),
         });
         Workers::start(&tools, inputs).map(|workers| (tools, workers))
     });

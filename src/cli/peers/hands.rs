@@ -1,16 +1,19 @@
 //! What a seat has its volume do: keys made, taken and proven, references counted, steps taken. On threads of their own, so that
 //! ticks, messages and a rollback never wait for a keeper that hangs.
 //!
-//! Two threads: `km-seat-keys` asks keepers and counts references, `km-seat-steps` brings the volume to committed records. Invariants:
-//! every order is answered once, with what came of it, unless the seat is gone; orders of one thread are carried out one after another,
-//! and of several waiting orders to converge only the last one is carried out; a DEK on its way to others is in memory
+//! Two threads: `km-seat-keys` asks keepers and counts references, `km-seat-steps` brings the volume to committed records, and never
+//! asks a keeper: a step that needs a key is taken when the other thread has had it ([`super::asks`]). Invariants: every order is
+//! answered with what came of it, unless a later one or the seat's end overtakes it; orders of one thread are carried out one after
+//! another, and of several waiting orders to converge only the last one is carried out; a DEK on its way to others is in memory
 //! only while its generation is being prepared.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use super::asks::Asks;
 use super::cold::{Cold, prove_cold};
 use super::converge::{Hands, StepToTake, converge};
 use super::notary::{Context, NodeNotary};
@@ -27,9 +30,12 @@ use crate::format::handover::Handover;
 use crate::rotation::controller::describe;
 use crate::units::Generation;
 use crate::volume::VolumeError;
-use crate::volume::life::{By, How, SystemClock};
+use crate::volume::life::{By, How, Step, SystemClock};
 use crate::volume::lifecycle::RotationSpec;
 use crate::volume::replica::PreparedKey;
+
+/// How long a keeper may take before the seat is told that the volume waits for it.
+const ASKING: Duration = Duration::from_secs(2);
 
 /// What the volume of a seat is worked with.
 pub struct Tools {
@@ -47,6 +53,8 @@ pub struct Tools {
     pub handover: Mutex<Option<Handover>>,
     /// Check values of keys that were prepared or had since the start.
     pub checks: Mutex<BTreeMap<Generation, [u8; 16]>>,
+    /// What keepers are being asked for, to bring keys back.
+    pub asks: Asks,
 }
 
 /// An order to the keys' thread.
@@ -55,12 +63,22 @@ pub enum KeyWork {
     Local(Local, By),
     /// Have the DEK of a generation at hand, to seal it.
     Fetch(Generation),
+    /// Have the key of a generation at hand, for a step that brings it back.
+    Unlock(Generation, Step),
+}
+
+/// An order to the steps' thread.
+pub enum StepWork {
+    /// Bring the volume to this record; whether its drain may run.
+    Converge(Box<Keyring>, bool),
+    /// Once more: something that may have been waited for is there.
+    Again,
 }
 
 /// The two threads, seen from the seat.
 pub struct Workers {
-    keys: Sender<KeyWork>,
-    steps: Sender<(Keyring, bool)>,
+    keys: Arc<Sender<KeyWork>>,
+    steps: Arc<Sender<StepWork>>,
 }
 
 impl Workers {
@@ -71,18 +89,21 @@ impl Workers {
     pub fn start(tools: &Arc<Tools>, seat: &SyncSender<Input>) -> std::io::Result<Workers> {
         let (keys, key_orders) = channel();
         let (steps, step_orders) = channel();
+        let (keys, steps) = (Arc::new(keys), Arc::new(steps));
+        // What one thread orders of the other keeps neither alive.
+        let (to_keys, to_steps) = (Arc::downgrade(&keys), Arc::downgrade(&steps));
         let (for_keys, for_steps) = (Arc::clone(tools), Arc::clone(tools));
         let (key_seat, step_seat) = (seat.clone(), seat.clone());
         let builder = |name: &str| std::thread::Builder::new().name(name.into());
-        builder("km-seat-keys").spawn(move || work_on_keys(&for_keys, &key_orders, &key_seat))?;
-        builder("km-seat-steps").spawn(move || take_steps(&for_steps, &step_orders, &step_seat))?;
+        builder("km-seat-keys").spawn(move || work_on_keys(&for_keys, &key_orders, &to_steps, &key_seat))?;
+        builder("km-seat-steps").spawn(move || take_steps(&for_steps, &step_orders, &to_keys, &step_seat))?;
         Ok(Workers { keys, steps })
     }
 
     /// Gives an order; the threads end with the seat, not before.
     pub fn order(&self, local: Local, by: By) {
         let _ = match local {
-            Local::Converge { record, may_drain } => self.steps.send((*record, may_drain)).is_ok(),
+            Local::Converge { record, may_drain } => self.steps.send(StepWork::Converge(record, may_drain)).is_ok(),
             other => self.keys.send(KeyWork::Local(other, by)).is_ok(),
         };
     }
@@ -93,34 +114,77 @@ impl Workers {
     }
 }
 
-fn work_on_keys(tools: &Tools, orders: &Receiver<KeyWork>, seat: &SyncSender<Input>) {
+fn work_on_keys(tools: &Tools, orders: &Receiver<KeyWork>, steps: &Weak<Sender<StepWork>>, seat: &SyncSender<Input>) {
     for order in orders {
+        let changes =
+            !matches!(order, KeyWork::Fetch(_) | KeyWork::Local(Local::Prove { .. } | Local::Report { .. }, _));
         let input = match order {
             KeyWork::Local(local, by) => {
                 let done = tools.do_local(&local, &by);
-                Input::Event(Box::new(Event::Done(local, done)))
+                Some(Input::Event(Box::new(Event::Done(local, done))))
             }
-            KeyWork::Fetch(generation) => Input::Fetched(generation, tools.fetch(generation)),
+            KeyWork::Fetch(generation) => Some(Input::Fetched(generation, tools.fetch(generation))),
+            KeyWork::Unlock(generation, step) => {
+                let had = tools.served.controller.unlock(generation, step).map_err(said);
+                tools.asks.answered(generation, had);
+                None
+            }
         };
-        if seat.send(input).is_err() {
+        if changes && let Some(steps) = steps.upgrade() {
+            let _ = steps.send(StepWork::Again);
+        }
+        if input.is_some_and(|input| seat.send(input).is_err()) {
             return;
         }
     }
 }
 
-fn take_steps(tools: &Arc<Tools>, orders: &Receiver<(Keyring, bool)>, seat: &SyncSender<Input>) {
-    while let Ok(mut order) = orders.recv() {
-        while let Ok(later) = orders.try_recv() {
-            order = later;
+fn take_steps(tools: &Arc<Tools>, orders: &Receiver<StepWork>, keys: &Weak<Sender<KeyWork>>, seat: &SyncSender<Input>) {
+    let mut latest = None;
+    let mut next = orders.recv().ok();
+    while let Some(order) = next {
+        latest = newest(order, orders).or(latest);
+        if let Some((record, may_drain)) = latest.clone() {
+            let done = bring(tools, keys, &record, may_drain);
+            if done.is_err() && tools.asks.is_asking() {
+                // A keeper that answers soon hinders nothing that anybody had to be told of.
+                match orders.recv_timeout(ASKING) {
+                    Ok(order) => {
+                        next = Some(order);
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+            let outcome = done.map(|()| Outcome::Converged(record.stamp));
+            let local = Local::Converge { record, may_drain };
+            if seat.send(Input::Event(Box::new(Event::Done(local, outcome)))).is_err() {
+                return;
+            }
         }
-        let (record, may_drain) = order;
-        let done = converge(&mut VolumeHands(tools), &record, may_drain);
-        let outcome = done.map(|()| Outcome::Converged(record.stamp));
-        let local = Local::Converge { record: Box::new(record), may_drain };
-        if seat.send(Input::Event(Box::new(Event::Done(local, outcome)))).is_err() {
-            return;
-        }
+        next = orders.recv().ok();
     }
+}
+
+/// The last of the records that wait.
+fn newest(order: StepWork, orders: &Receiver<StepWork>) -> Option<(Box<Keyring>, bool)> {
+    let all = std::iter::once(order).chain(orders.try_iter());
+    all.filter_map(|order| match order {
+        StepWork::Converge(record, may_drain) => Some((record, may_drain)),
+        StepWork::Again => None,
+    })
+    .last()
+}
+
+/// Brings the volume to a record as far as it goes.
+fn bring(tools: &Arc<Tools>, keys: &Weak<Sender<KeyWork>>, record: &Keyring, may_drain: bool) -> Result<(), String> {
+    let at_hand = tools.asks.at_hand();
+    let done = converge(&mut VolumeHands { tools, keys }, record, may_drain);
+    for generation in tools.asks.forget(&at_hand) {
+        tools.served.controller.volume().forget_unlocked(generation);
+    }
+    done
 }
 
 /// What a prepared generation is like before it is activated.
@@ -244,11 +308,14 @@ pub fn by_record(record: &Keyring) -> By {
 }
 
 /// Takes steps of a served volume.
-struct VolumeHands<'a>(&'a Arc<Tools>);
+struct VolumeHands<'a> {
+    tools: &'a Arc<Tools>,
+    keys: &'a Weak<Sender<KeyWork>>,
+}
 
 impl VolumeHands<'_> {
     fn step(&self, step: &StepToTake, record: &Keyring) -> Result<(), VolumeError> {
-        let (controller, by) = (&self.0.served.controller, by_record(record));
+        let (controller, by) = (&self.tools.served.controller, by_record(record));
         match step {
             StepToTake::Activate(generation) => controller.activate(*generation, &self.spec(record, by)?).map(drop),
             StepToTake::RollBack => controller.roll_back(&by).map(drop),
@@ -261,7 +328,7 @@ impl VolumeHands<'_> {
             StepToTake::Abandon(generation) => controller.abandon(*generation, &by).map(drop),
             StepToTake::EnterEmpty(generation) => controller.volume().enter_empty(*generation, &by),
             StepToTake::Retire(generation) => self.retire(*generation, &by),
-            StepToTake::Restore(generation) => controller.restore(*generation, &by),
+            StepToTake::Restore(generation) => controller.restore_unlocked(*generation, &by),
             StepToTake::Schedule(generation, date) => controller.schedule(*generation, *date, &by),
             StepToTake::Cancel(generation) => controller.cancel(*generation, &by),
             StepToTake::Destroy(generation) => {
@@ -270,8 +337,21 @@ impl VolumeHands<'_> {
                     .destroy(*generation, How { early: true, despite_holders: true, drill_max_age: None }, &by)
                     .map(drop)
             }
-            StepToTake::Reinstate(generation) => controller.reinstate(*generation, &by).map(drop),
+            StepToTake::Reinstate(generation) => controller.reinstate_unlocked(*generation, &by).map(drop),
         }
+    }
+
+    /// Whether the key that a step brings back is at hand; if it is not, it is asked for.
+    fn have_key(&self, step: &StepToTake) -> Result<(), String> {
+        let (generation, back) = match step {
+            StepToTake::Restore(generation) => (*generation, Step::Restore),
+            StepToTake::Reinstate(generation) => (*generation, Step::Reinstate),
+            _ => return Ok(()),
+        };
+        self.tools.asks.take(generation, || {
+            let keys = self.keys.upgrade();
+            keys.is_some_and(|keys| keys.send(KeyWork::Unlock(generation, back)).is_ok())
+        })
     }
 
     fn spec(&self, record: &Keyring, by: By) -> Result<RotationSpec, VolumeError> {
@@ -284,20 +364,25 @@ impl VolumeHands<'_> {
 
     fn retire(&self, generation: Generation, by: &By) -> Result<(), VolumeError> {
         let mut keep = |statement: &crate::volume::life::Statement, text: &str| {
-            keep_statement(&self.0.state_dir, statement, text).map(drop)
+            keep_statement(&self.tools.state_dir, statement, text).map(drop)
         };
-        self.0.served.controller.retire(generation, by, &SystemClock::default(), &mut keep).map(drop)
+        self.tools.served.controller.retire(generation, by, &SystemClock::default(), &mut keep).map(drop)
     }
 }
 
 impl Hands for VolumeHands<'_> {
     fn look(&self) -> (GenerationTable, BTreeMap<Generation, u64>) {
-        let volume = self.0.served.controller.volume();
+        let volume = self.tools.served.controller.volume();
         (volume.table(), volume.census())
     }
 
     fn take(&mut self, step: &StepToTake, record: &Keyring) -> Result<(), String> {
-        tracing::info!(name = self.0.served.name, ?step, record = %record.stamp, "brought to the record of its peers");
+        self.have_key(step)?;
+        tracing::info!(name = self.tools.served.name, ?step, record = %record.stamp, "brought to the record of its peers");
         self.step(step, record).map_err(said)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/hands.rs"]
+mod tests;

@@ -4,11 +4,11 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `seat` | events in, actions carried out: the thread of one volume among its peers |
-//! | `hands`, `converge`, `cold` | what the volume is made to do: keys, proofs, steps towards the record |
+//! | `hands`, `asks`, `converge`, `cold` | what the volume is made to do: keys, proofs, steps towards the record |
 //! | `shelf`, `notary` | what a seat may not forget, and what it signs, seals and opens |
 //! | `post` | frames of the links to seats, and back |
 //! | `founding` | the first record of a volume, and starting a seat |
-//! | `progress`, `view`, `alarms` | what is told of a replica to peers and to operators |
+//! | `progress`, `view`, `telling`, `alarms` | what is told of a replica to peers and to operators |
 //! | `commands`, `together`, `acts` | an operator's commands: on the rotation and keys, and on the peers themselves |
 //! | `check` | comparing replicas |
 //! | `guard` | a coordinator beside a seat: who leads, and records published |
@@ -19,6 +19,7 @@
 
 mod acts;
 mod alarms;
+mod asks;
 mod check;
 mod cold;
 mod commands;
@@ -32,12 +33,16 @@ mod post;
 mod progress;
 mod seat;
 mod shelf;
+mod telling;
 mod together;
 mod view;
 
 #[cfg(test)]
 #[path = "tests/sample.rs"]
 mod sample;
+#[cfg(test)]
+#[path = "tests/table.rs"]
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -54,6 +59,7 @@ use super::operations::Served;
 use crate::cluster::coordinator::Coordinator;
 use crate::cluster::identity::NodeKeys;
 use crate::cluster::link::{Capabilities, LinkConfig, Links};
+use crate::cluster::name::NodeName;
 use crate::cluster::node::{By, Command, Refused, View, Waiting};
 use crate::cluster::record::Key;
 use crate::control::api::{Alarm, ApiError, ErrorKind, Rotation, RotationState};
@@ -69,6 +75,7 @@ use seat::{Driver, Input, Shown};
 /// The seat of one volume, from outside.
 pub struct Seat {
     name: String,
+    me: NodeName,
     volume: VolumeId,
     inputs: SyncSender<Input>,
     shown: Arc<Mutex<Shown>>,
@@ -130,6 +137,7 @@ pub fn start(start: &Start<'_>) -> Result<Option<Arc<Peers>>, Failure> {
         let driver = founding::driver(start, plan, &keys, &post, &wanted, &inputs, leave.as_ref())?;
         let seat = Arc::new(Seat {
             name: wanted.name.clone(),
+            me: plan.node.clone(),
             volume: wanted.volume,
             inputs,
             shown: Arc::clone(&driver.shown),
@@ -260,6 +268,14 @@ impl Seat {
 
     fn waiting(&self) -> Vec<Waiting> {
         self.shown().view.as_ref().map(|view| view.waiting.clone()).unwrap_or_default()
+    }
+
+    /// Whether this node's volume has been brought to the committed record.
+    fn has_followed(&self) -> bool {
+        let shown = self.shown();
+        let Some(view) = &shown.view else { return false };
+        let own = view.members.iter().find(|(name, _)| *name == self.me).and_then(|(_, told)| told.as_ref());
+        own.is_some_and(|own| own.converged >= view.durable.committed_stamp())
     }
 
     /// A key as the committed record has it.

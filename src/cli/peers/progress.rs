@@ -8,6 +8,7 @@ use crate::cluster::progress::Progress;
 use crate::cluster::record::{Keyring, Step};
 use crate::cluster::stamp::Stamp;
 use crate::format::generations::Phase;
+use crate::rotation::StateName;
 use crate::volume::check::JobState;
 
 /// Seconds after which it is told although nothing has changed.
@@ -65,7 +66,13 @@ fn measure(served: &Served, record: &Keyring, standing: &Standing, now: u64) -> 
         && rotation.target == record.change.target
         && matches!(rotation.phase, Phase::Idle | Phase::Finalized)
         && census.iter().all(|(generation, _)| *generation == rotation.target);
-    let phase = if never_left { Phase::Drained } else { rotation.phase };
+    // What is poisoned does not go on, whatever the record says.
+    let has_failed = status.state == StateName::Failed;
+    let phase = match never_left {
+        _ if has_failed => Phase::Failed,
+        true => Phase::Drained,
+        false => rotation.phase,
+    };
     let eta_s = (phase == Phase::Running && rate > 0).then(|| left.div_ceil(rate.max(1)));
     let failed = status.why.filter(|_| phase == Phase::Failed);
     let job = served.checker.status();

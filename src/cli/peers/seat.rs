@@ -64,6 +64,8 @@ pub struct Shown {
     pub alarms: SeatAlarms,
     /// Why the seat takes no part, before it has a machine that would say so.
     pub out: Option<String>,
+    /// Since when the lead is known to have a record that does not name this node.
+    pub unadmitted: Option<u64>,
 }
 
 /// Who sits there.
@@ -145,6 +147,7 @@ pub struct Running {
     /// A convergence that was hindered, and when that was: told later, so that it is not tried again at once.
     hindered: Option<(Event, u64)>,
     saved: Option<Durable>,
+    unadmitted: Option<u64>,
 }
 
 impl Driver {
@@ -164,6 +167,7 @@ impl Driver {
             reporter: Reporter::new(now),
             standing: Standing::default(),
             hindered: None,
+            unadmitted: None,
         };
         running.run(inputs);
     }
@@ -349,6 +353,8 @@ impl Running {
             },
             Action::Local(local) => self.order(local),
             Action::Answer(ticket, answer) => {
+                // Whoever is answered finds what the answer is about.
+                self.show();
                 // Whoever asked may have gone.
                 let _ = self.asked.remove(&ticket).map(|asker| asker.try_send(answer));
             }
@@ -410,7 +416,8 @@ impl Running {
 
     fn show(&self) {
         let view = self.driver.chair.node().map(|node| node.view(words::now()));
-        let shown = Shown { view, alarms: self.alarms.clone(), out: self.driver.chair.why_out() };
+        let (alarms, out) = (self.alarms.clone(), self.driver.chair.why_out());
+        let shown = Shown { view, alarms, out, unadmitted: self.unadmitted };
         *self.driver.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::commands::{self, wish};
-use super::{Peers, Seat};
+use super::{Peers, Seat, telling};
 use crate::cli::operations::{DaemonOperations, Served};
 use crate::cluster::node::Command;
 use crate::control::Operations;
@@ -44,9 +44,11 @@ impl Together {
         seat.map(|(seat, served)| commands::key(seat, served, request, command)).transpose()
     }
 
-    fn with_alarms(&self, mut status: VolumeStatus) -> VolumeStatus {
-        if let Some(seat) = self.peers.seat(&status.name) {
+    /// The status of a volume, with what its peers have to do with it.
+    fn among_peers(&self, mut status: VolumeStatus) -> VolumeStatus {
+        if let Ok(Some((seat, served))) = self.seat(&status.name) {
             status.alarms.extend(seat.alarms());
+            status.rotation = telling::rotation(seat, served);
         }
         status
     }
@@ -55,12 +57,12 @@ impl Together {
 impl Operations for Together {
     fn status(&self) -> Result<DaemonStatus, ApiError> {
         let mut status = self.alone.status()?;
-        status.volumes = status.volumes.into_iter().map(|volume| self.with_alarms(volume)).collect();
+        status.volumes = status.volumes.into_iter().map(|volume| self.among_peers(volume)).collect();
         Ok(status)
     }
 
     fn volume(&self, volume: &str) -> Result<VolumeStatus, ApiError> {
-        Ok(self.with_alarms(self.alone.volume(volume)?))
+        Ok(self.among_peers(self.alone.volume(volume)?))
     }
 
     fn keys(&self, volume: &str) -> Result<Vec<KeyInfo>, ApiError> {
@@ -93,7 +95,7 @@ impl Operations for Together {
 
     fn destroy_key(&self, volume: &str, request: &DestroyRequest) -> Result<KeyActed, ApiError> {
         match self.seat(volume)? {
-            Some((seat, served)) => commands::destroy(seat, served, request),
+            Some((seat, served)) => commands::destroy(seat, served, request, self.alone.policy.drill_max_age),
             None => self.alone.destroy_key(volume, request),
         }
     }
@@ -124,11 +126,10 @@ impl Operations for Together {
     }
 
     fn rotation(&self, volume: &str) -> Result<Rotation, ApiError> {
-        let rotation = self.alone.rotation(volume)?;
-        Ok(match self.peers.seat(volume) {
-            Some(seat) => seat.troubled(rotation),
-            None => rotation,
-        })
+        match self.seat(volume)? {
+            Some((seat, served)) => Ok(seat.troubled(telling::rotation(seat, served))),
+            None => self.alone.rotation(volume),
+        }
     }
 
     fn plan(&self, volume: &str, request: &RotateStart) -> Result<RotationPlan, ApiError> {

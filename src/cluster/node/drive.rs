@@ -139,10 +139,8 @@ impl Node {
 
     fn drive_drain(&mut self, turn: &mut Turn<'_>) {
         self.give_turn(turn);
-        let change = &self.base().change;
-        let wanted = !change.hold_finalize || self.lead.finalize.as_ref().is_some_and(|(id, _)| *id == change.id);
-        let target = change.target;
-        if !wanted || change.paused || !self.full_members().iter().all(|name| self.is_drained(name)) {
+        let target = self.base().change.target;
+        if !self.is_to_be_finalized() || !self.full_members().iter().all(|name| self.is_drained(name)) {
             return;
         }
         let mut all = true;
@@ -156,6 +154,13 @@ impl Node {
             let next = steps::finalized(self.base(), self.now);
             self.propose_due(next, format!("the change to generation {target} finalized"), turn);
         }
+    }
+
+    /// Whether the change ends once all replicas are drained.
+    pub(super) fn is_to_be_finalized(&self) -> bool {
+        let change = &self.base().change;
+        let is_asked = self.lead.finalize.as_ref().is_some_and(|(id, _)| *id == change.id);
+        (!change.hold_finalize || is_asked) && !change.paused
     }
 
     /// Whose turn it is to drain.
@@ -183,7 +188,7 @@ impl Node {
     /// Asks all replicas for reports on a generation; who has not given one that counts.
     fn gather(&mut self, generation: Generation, of_all: bool, turn: &mut Turn<'_>) -> Vec<NodeName> {
         let stamp = self.base().stamp;
-        let counts = |report: &Report| report.stamp == stamp;
+        let counts = |report: &Report| report.stamp == stamp || !rules::holds(Rule::FreshReports);
         let full = self.full_members().into_iter();
         let missing: Vec<NodeName> = full
             .filter(|name| !self.lead.reports.get(&(name.clone(), generation)).is_some_and(counts))

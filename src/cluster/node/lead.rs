@@ -293,7 +293,9 @@ impl Node {
         let Some(proposal) = self.lead.proposal.take() else { return };
         self.lead.asked.clear();
         self.lead.proofs.clear();
-        self.lead.reports.clear();
+        if rules::holds(Rule::FreshReports) {
+            self.lead.reports.clear();
+        }
         if let Some(ticket) = proposal.ticket {
             let record = &proposal.signed.record;
             let missing: Vec<String> = record

@@ -444,11 +444,15 @@ impl Node {
 
 #[cfg(test)]
 impl Node {
-    /// Takes what only counts time out of the state, so that a model does not tell states by it.
-    pub fn forget_time(&mut self) {
+    /// Takes out of the state what only counts time, is only told to people, or is about a record that is behind: a model does not
+    /// tell states by it.
+    pub fn forget_the_past(&mut self) {
         (self.passed, self.retried, self.tickets) = (0, 0, 0);
         self.lead.forget_time();
         self.since.clear();
-        self.peers.values_mut().for_each(|peer| peer.down_since = 0);
+        self.alarms.clear();
+        self.peers.values_mut().for_each(|peer| (peer.down_since, peer.refusal) = (0, None));
+        let committed = self.durable.committed_stamp();
+        self.heard_committed.take_if(|(_, stamp, _)| *stamp <= committed);
     }
 }

@@ -11,6 +11,7 @@ use crate::cluster::message::Refusal;
 use crate::cluster::name::NodeName;
 use crate::cluster::record::{OnDeadline, Step};
 use crate::cluster::rules::Quorum;
+use crate::format::generations::Phase;
 
 use super::memory::Stage;
 
@@ -87,10 +88,26 @@ impl Node {
                 );
             }
             Step::Active | Step::RolledBack => {
-                let missing = full.filter(|name| !self.is_drained(name));
-                waits.extend(missing.map(|name| (name, format!("its drain to generation {target}"))));
+                let missing: Vec<NodeName> = full.filter(|name| !self.is_drained(name)).collect();
+                if missing.is_empty() && self.is_to_be_finalized() {
+                    self.waits_of_reports(waits);
+                }
+                waits.extend(missing.into_iter().map(|name| (name, format!("its drain to generation {target}"))));
             }
             Step::Idle | Step::Finalized => {}
+        }
+    }
+
+    /// Replicas that have not shown that nothing needs what is to be finalized.
+    fn waits_of_reports(&self, waits: &mut Vec<(NodeName, String)>) {
+        let base = self.base();
+        let shown = |name: &NodeName, generation| {
+            let report = self.lead.reports.get(&(name.clone(), generation));
+            report.is_some_and(|report| report.stamp == base.stamp && report.references.is_none())
+        };
+        for generation in self.draining() {
+            let missing = base.full().map(|member| &member.name).filter(|name| !shown(name, generation));
+            waits.extend(missing.map(|name| (name.clone(), format!("its report on generation {generation}"))));
         }
     }
 
@@ -99,8 +116,17 @@ impl Node {
         match self.peers.get(name).and_then(|peer| peer.refusal.as_ref()) {
             _ if !self.is_up(name) => format!("{what}; {name} cannot be reached"),
             Some(refusal) => format!("{what}; {name} refuses: {refusal}"),
-            None => what.to_owned(),
+            None => match self.stopped(name) {
+                Some(why) => format!("{what}; its re-encryption has stopped: {why}"),
+                None => what.to_owned(),
+            },
         }
+    }
+
+    /// Why a replica does not go on by itself, if its re-encryption has failed.
+    fn stopped(&self, name: &NodeName) -> Option<&str> {
+        let failed = self.progress_of(name).filter(|progress| progress.phase == Phase::Failed)?;
+        Some(failed.hindrance.as_deref().unwrap_or("`rotate status` there says why"))
     }
 
     pub(super) fn watch(&mut self, turn: &mut Turn<'_>) {
@@ -146,6 +172,9 @@ impl Node {
             wrong.insert("save".into(), format!("what must outlast a crash could not be written: {why}"));
         }
         for (name, what) in waits {
+            if let Some(why) = self.stopped(name).filter(|_| self.is_up(name)) {
+                wrong.insert(format!("stopped {name}"), format!("re-encryption has stopped on {name}: {why}"));
+            }
             if !self.is_up(name) {
                 wrong.insert(format!("unreachable {name}"), format!("{name} cannot be reached, and holds up {what}"));
             }

@@ -2,22 +2,28 @@
 
 use super::rig::Seat;
 use crate::cluster::durable::Durable;
-use crate::cluster::record::{Keyring, Step};
+use crate::cluster::record::{Keyring, Role, Step};
 use crate::cluster::rules::descends;
 use crate::format::generations::KeyState;
 use crate::units::Generation;
 
+/// Whether a node holds a replica; a witness does not.
+pub fn has_replica(seat: &Seat) -> bool {
+    seat.disk.accepted.record.member(&seat.name).is_none_or(|member| member.role == Role::Full)
+}
+
 /// What is wrong, if anything is. Who has been expelled is left out by whoever asks.
 pub fn wrong(seats: &[&Seat]) -> Option<String> {
-    let each = seats.iter().find_map(|seat| one(seat, seats).map(|what| format!("{}: {what}", seat.name)));
+    let out =
+        seats.iter().find_map(|seat| seat.disk.out.as_ref().map(|why| format!("{}: it is out: {why}", seat.name)));
+    let full: Vec<&Seat> = seats.iter().filter(|seat| has_replica(seat)).copied().collect();
+    let one = |seat: &&Seat| one(seat, &full).map(|what| format!("{}: {what}", seat.name));
+    let each = out.or_else(|| full.iter().find_map(one));
     each.or_else(|| two_leads(seats)).or_else(|| forked(seats))
 }
 
 fn one(seat: &Seat, all: &[&Seat]) -> Option<String> {
     let (replica, record) = (&seat.replica, &seat.disk.committed.record);
-    if let Some(why) = &seat.disk.out {
-        return Some(format!("it is out: {why}"));
-    }
     let written = replica.extents.iter().chain([&replica.target]);
     for (generation, key_id) in written {
         if replica.keys.get(generation) != Some(key_id) {

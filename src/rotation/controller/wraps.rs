@@ -1,7 +1,7 @@
 //! A change of the KEKs of a volume in service.
 //!
-//! Invariant: no generation is made while wraps change, so none is wrapped for KEKs of before; the next one is wrapped for
-//! those of after.
+//! Invariants: no generation is made while wraps change, so none is wrapped for KEKs of before; the next one is wrapped for
+//! those of after. Other commands go on: a keeper may hang in the middle of a change.
 
 use std::sync::Arc;
 
@@ -26,7 +26,6 @@ impl Controller {
         told: &mut dyn FnMut(Step),
     ) -> Result<WrapsChanged, VolumeError> {
         let _keys = self.making_keys();
-        let _commands = self.commands();
         let changed = self.volume.change_wraps(&self.keks.now(), change, told)?;
         self.keks.exchange(changed.keks.clone());
         Ok(changed)

@@ -18,7 +18,7 @@ use crate::format::lives::Holder;
 use crate::keys::ProviderKind;
 use crate::units::Generation;
 use crate::volume::error::VolumeError;
-use crate::volume::holders::overdue;
+use crate::volume::holders::undrilled;
 use crate::volume::{Volume, rules};
 
 /// How far a destruction may go.
@@ -62,9 +62,10 @@ impl Volume {
     /// Erases the key of `generation`.
     ///
     /// # Errors
-    /// The step is not allowed, its date has not come, something else holds the key; or the device failed.
+    /// The step is not allowed, its date has not come, something else holds the key, wraps are being changed; or the device failed.
     pub fn destroy(self: &Arc<Self>, generation: Generation, how: How, by: &By) -> Result<Destroyed, VolumeError> {
         self.may(generation, Step::Destroy)?;
+        let _wraps = self.wraps.still()?;
         let table = self.meta().table.clone();
         let entry = entry_of(&table, generation)?.clone();
         let holders = allowed(&table, &entry, how, by)?;
@@ -133,17 +134,12 @@ fn allowed(table: &GenerationTable, entry: &Entry, how: How, by: &By) -> Result<
     }
     let name = |holder: &Holder| format!("{} {}", holder.kind.name(), holder.label);
     let pins: Vec<String> = table.holders.iter().filter(|holder| holder.pins(generation)).map(name).collect();
-    let late = |holder: &&Holder| how.drill_max_age.is_some_and(|age| overdue(holder, age, by.now));
-    let unproven: Vec<String> = table.holders.iter().filter(late).map(name).collect();
-    match (pins.is_empty() && unproven.is_empty(), how.despite_holders) {
-        (true, _) => Ok(pins),
-        (false, true) if !by.reason.trim().is_empty() => Ok(pins),
-        (false, true) => Err(refused("passing over what holds the key takes a reason".into())),
-        (false, false) if pins.is_empty() => Err(refused(format!(
-            "the last restore drill of {} is older than the policy allows: run `keymoult drill restore` first",
-            unproven.join(", ")
-        ))),
-        (false, false) => Err(refused(format!("its key is also in {}: release it first", pins.join(", ")))),
+    let pinned = (!pins.is_empty()).then(|| format!("its key is also in {}: release it first", pins.join(", ")));
+    match (pinned.or_else(|| undrilled(&table.holders, how.drill_max_age, by.now)), how.despite_holders) {
+        (None, _) => Ok(pins),
+        (Some(_), true) if !by.reason.trim().is_empty() => Ok(pins),
+        (Some(_), true) => Err(refused("passing over what holds the key takes a reason".into())),
+        (Some(why), false) => Err(refused(why)),
     }
 }
 

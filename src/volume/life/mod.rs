@@ -6,6 +6,7 @@
 //! | `retire`, `zero`, `scan`, `statement` | the proof that nothing needs a key, and what states it |
 //! | `destroy`, `residue` | erasing a key, and the proof that nothing of it is left |
 //! | `revoke` | withdrawing a key that extents carry, and giving it back |
+//! | `unlock` | having a key from its keeper before the step that brings it back |
 //! | `unused` | a key that was prepared and never used |
 //! | `clock` | waiting for others, by a clock that tests put in |
 //!
@@ -21,6 +22,7 @@ mod revoke;
 mod scan;
 mod statement;
 mod steps;
+mod unlock;
 mod unused;
 mod zero;
 
@@ -39,11 +41,7 @@ pub use zero::ZeroReport;
 
 use super::Volume;
 use super::error::VolumeError;
-use super::keyring::GenerationKey;
-use super::open::data_key;
-use crate::crypto::Suite;
 use crate::format::generations::{Entry, GenerationTable};
-use crate::keys::Kek;
 use crate::units::Generation;
 
 /// Who takes a step, when and why.
@@ -99,7 +97,7 @@ impl Volume {
         by: &By,
         change: impl FnOnce(&mut Entry),
     ) -> Result<(), VolumeError> {
-        self.try_commit_table(|table| {
+        let taken = self.try_commit_table(|table| {
             entry_of(table, generation)?;
             let Some(entry) = table.entry_mut(generation) else { return Ok(()) };
             enter(entry, step, by)?;
@@ -109,18 +107,12 @@ impl Volume {
                 entry.bytes_reserved = key.bytes.load(Ordering::Relaxed);
             }
             Ok(())
-        })
-    }
-
-    /// A retired key comes back into memory: nothing refers to it, as before.
-    ///
-    /// # Errors
-    /// The step is not allowed, no KEK opens the key, or its canary is wrong.
-    pub fn restore(self: &Arc<Self>, generation: Generation, keks: &[Kek], by: &By) -> Result<(), VolumeError> {
-        self.may(generation, Step::Restore)?;
-        self.with_loaded(generation, keks, || {
-            self.take(generation, Step::Restore, by, |entry| entry.life.evidence = [0; 32])
-        })
+        });
+        // What a key was asked for before is not what it would be asked for now; a mark changes nothing about that.
+        if step != Step::Compromise {
+            self.forget_unlocked(generation);
+        }
+        taken
     }
 
     /// Gives the destruction of a retired key a date, seconds since 1970.
@@ -152,36 +144,11 @@ impl Volume {
         Ok(true)
     }
 
-    /// Loads a key, proven by its canary, for the step that `commit` is; without it the key goes again.
-    fn with_loaded(
-        self: &Arc<Self>,
-        generation: Generation,
-        keks: &[Kek],
-        commit: impl FnOnce() -> Result<(), VolumeError>,
-    ) -> Result<(), VolumeError> {
-        let entry = entry_of(&self.meta().table, generation)?.clone();
-        // Loaded first: whoever finds the generation usable finds its key.
-        self.keyring.insert(self.unlocked(&entry, keks)?);
-        let committed = commit();
-        self.unload_if_closed(generation);
-        committed
-    }
-
     /// Whatever became of a commit, the second copy of a table may have failed: memory holds the keys that its table says.
     fn unload_if_closed(&self, generation: Generation) {
         let is_loaded = |entry: &Entry| entry.state.is_loaded();
         if !self.meta().table.entry(generation).is_some_and(is_loaded) {
             self.keyring.remove(generation);
         }
-    }
-
-    /// The key of an entry, as a KEK opens it and its canary on the device proves it.
-    fn unlocked(&self, entry: &Entry, keks: &[Kek]) -> Result<GenerationKey, VolumeError> {
-        let unknown = || VolumeError::Refused(format!("suite {} is unknown to this build", entry.suite));
-        let suite = Suite::from_id(entry.suite).ok_or_else(unknown)?;
-        let dek = data_key(self.id, entry, suite, keks)?;
-        let key = GenerationKey::new(self.engine, entry, suite, &dek)?;
-        self.canary_opens(entry, &key)?;
-        Ok(key)
     }
 }

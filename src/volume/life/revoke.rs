@@ -4,13 +4,13 @@
 //! long enough; (2) **the commit point**: the generation is *revoked*; (3) its key leaves the keyring: requests that come
 //! for its extents answer EIO, those under way finish; (4) the last of them has let go of the key, which wipes it. A crash
 //! before (2) leaves it as it was; behind (2) the key is not loaded again. An intent that names it is then left alone by
-//! recovery, its extent barred, until the key is back. Nothing is lost: the wraps stay.
+//! recovery, its extent barred, until the key is back. Nothing is lost: the wraps stay. A change of wraps holds every key
+//! while it waits for keepers: it does not hold up a revocation, which says that the key is not gone yet.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{By, Clock, Step, enter, entry_of, wait_until};
-use crate::keys::Kek;
 use crate::units::Generation;
 use crate::volume::Volume;
 use crate::volume::error::VolumeError;
@@ -54,22 +54,18 @@ impl Volume {
         self.unload_if_closed(generation);
         taken?;
         let gone = |key: &Weak<GenerationKey>| key.strong_count() == 0;
-        let left_memory = wait_until(clock, REVOKE_PATIENCE, || key.as_ref().is_none_or(gone));
+        let left_memory =
+            wait_until(clock, REVOKE_PATIENCE, || key.as_ref().is_none_or(gone) && !self.wraps.are_changing());
         Ok(Revoked { left_memory, extents: self.tagged(generation) })
     }
 
-    /// Gives a revoked key back: a KEK opens it, its canary proves it, and its extents are served again.
+    /// Gives a revoked key back, as [`Volume::unlock`] has had it, and its extents are served again.
     ///
     /// # Errors
-    /// The step is not allowed, no KEK opens the key, or its canary is wrong.
-    pub fn reinstate(
-        self: &Arc<Self>,
-        generation: Generation,
-        keks: &[Kek],
-        by: &By,
-    ) -> Result<Reinstated, VolumeError> {
+    /// The step is not allowed, or the key is not at hand.
+    pub fn reinstate(self: &Arc<Self>, generation: Generation, by: &By) -> Result<Reinstated, VolumeError> {
         self.may(generation, Step::Reinstate)?;
-        self.with_loaded(generation, keks, || {
+        self.with_unlocked(generation, || {
             // What a page names whose commit stands in the ring alone is needed, too: an open reads the pages first.
             let needed = self.scan()?.references(generation).is_some();
             let way_back = self.rotation().rollback_to == Some(generation);

@@ -58,9 +58,10 @@ impl Volume {
     /// generation; what giving it up has left is erased all the same.
     ///
     /// # Errors
-    /// It is more than prepared, or a device failed.
+    /// It is more than prepared, wraps are being changed, or a device failed.
     pub fn abandon(self: &Arc<Self>, generation: Generation, by: &By) -> Result<bool, VolumeError> {
         self.writable()?;
+        let _wraps = self.wraps.still()?;
         let there = self.meta().table.entry(generation).cloned();
         if let Some(entry) = &there {
             never_used(entry)?;

@@ -40,6 +40,9 @@ fn before_the_first_record_there_is_one_to_wait_for() {
     let founding = |node: &str| PeerStatus { members: Vec::new(), ..status(node, "a", &[]) };
     assert!(only(&founding("b")).contains("it comes from a"));
     assert!(only(&founding("a")).contains("start the other members"));
+    let waiting = PeerWaiting { member: "a".into(), what: "to admit d".into(), ..PeerWaiting::default() };
+    let fresh = PeerStatus { waiting: vec![waiting], ..founding("d") };
+    assert!(only(&fresh).starts_with("on a `keymoult peer admit disk0 PUBLIC"), "{}", only(&fresh));
 }
 
 #[test]

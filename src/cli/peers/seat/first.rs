@@ -1,8 +1,10 @@
 //! A member's first record: taken from the configured lead, if it is of the keys that the volume holds.
 //!
-//! Invariant: it is noted and durable before the member counts it as its own.
+//! Invariants: it is noted and durable before the member counts it as its own; a record that is to be believed, and does not have
+//! this member yet, is nothing wrong: an operator will have it admitted.
 
 use super::{Chair, Running};
+use crate::cli::words;
 use crate::cluster::durable::Durable;
 use crate::cluster::message::{Body, Message, Refusal};
 use crate::cluster::name::NodeName;
@@ -30,6 +32,10 @@ impl Running {
                 Ok(()) => self.sit_down(durable, from, message),
                 Err(why) => self.decline(&from, volume, stamp, Refusal::Failed(why)),
             },
+            Err(why) if why == founding.not_admitted() => {
+                self.alarms.clear("founding");
+                self.unadmitted.get_or_insert_with(words::now);
+            }
             Err(why) => self.decline(&from, volume, stamp, why),
         }
     }
@@ -43,6 +49,7 @@ impl Running {
 
     fn sit_down(&mut self, durable: Durable, from: NodeName, message: Message) {
         self.alarms.clear("founding");
+        self.unadmitted = None;
         self.driver.chair = Chair::new(&self.driver.me, durable, self.driver.guard.is_some());
         for (peer, suites) in self.links.clone() {
             self.step(Event::Up(peer, suites));
@@ -51,6 +58,7 @@ impl Running {
     }
 
     fn decline(&mut self, from: &NodeName, volume: VolumeId, stamp: Stamp, why: Refusal) {
+        self.unadmitted = None;
         self.alarm("founding", &format!("the first record of {from} is not taken: {why}"));
         self.driver.post.send(from, &Message { volume, body: Body::Refused { stamp, why } });
     }

@@ -45,6 +45,14 @@ fn destruction_past_a_snapshot() {
     breaks(Rule::PinsCount, Setting { snapshots: 1, ends: true, active: true, ..SMALL }, &["6:"]);
 }
 
+/// A generation may drain twice, if a rollback came between: what was promised of it the first time ended with the rollback, and a
+/// report of then says nothing about now.
+#[test]
+fn finalized_on_reports_of_an_earlier_record() {
+    let setting = Setting { snapshots: 1, resyncs: 1, second: true, ..SMALL };
+    breaks(Rule::FreshReports, setting, &["5:"]);
+}
+
 #[test]
 fn no_fence_by_epoch() {
     breaks(

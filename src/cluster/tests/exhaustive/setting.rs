@@ -14,6 +14,14 @@ pub struct Setting {
     pub pauses: u8,
     /// It begins with the rotation active everywhere, and nothing drained.
     pub active: bool,
+    /// It begins with a second rotation active, after a first one was rolled back when it was about to be finalized.
+    pub second: bool,
+    /// The third node is a witness.
+    pub witness: bool,
+    /// Nothing is re-encrypted.
+    pub still: bool,
+    /// Only the first node is cut off or crashes, and only the second is promoted.
+    pub cast: bool,
     /// Keys are retired, scheduled and destroyed.
     pub ends: bool,
     /// States explored at most: the bound of memory and time.
@@ -33,6 +41,10 @@ impl Setting {
         resyncs: 0,
         pauses: 0,
         active: false,
+        second: false,
+        witness: false,
+        still: false,
+        cast: false,
         ends: false,
         states: 2_000_000,
     };

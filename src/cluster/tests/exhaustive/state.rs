@@ -3,18 +3,19 @@
 //! Links keep order and lose nothing until they are cut; an answer to a lead comes at once, so that only what a lead has sent is
 //! under way. A node may crash at any time, and in the middle of any save: then what it said was said, and nothing was saved.
 
+mod begin;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use super::setting::Setting;
-use crate::cluster::durable::Durable;
 use crate::cluster::message::{Body, Message};
 use crate::cluster::name::NodeName;
 use crate::cluster::node::{Action, Command, Event, Local, Node};
-use crate::cluster::record::{Role, Step};
-use crate::cluster::tests::rig::{Replica, Seal, Seat};
-use crate::cluster::tests::sample;
+use crate::cluster::record::Step;
+use crate::cluster::tests::invariants::has_replica;
+use crate::cluster::tests::rig::{Seal, Seat};
 use crate::cluster::tests::world::{SUITES, by, name, wanted};
 use crate::format::generations::KeyState;
 use crate::units::Generation;
@@ -72,44 +73,6 @@ fn index_of(of: &NodeName) -> usize {
 }
 
 impl State {
-    pub fn first(bounds: &Setting) -> State {
-        let members = [("a", Role::Full), ("b", Role::Full), ("c", Role::Full)];
-        let record = sample::founding_of(&members);
-        let disk = Durable::found(record.clone(), &Seal::of(&record.lead)).unwrap();
-        let seats = (0..3).map(|index| {
-            let replica = Replica::new(&node_name(index), &record, 1);
-            Rc::new(Seat { name: node_name(index), node: None, disk: disk.clone(), replica })
-        });
-        let mut state = State {
-            seats: seats.collect(),
-            links: BTreeMap::new(),
-            cut: None,
-            crashes: 0,
-            cuts: 0,
-            elections: 0,
-            rotations: 0,
-            rollbacks: 0,
-            snapshots: 0,
-            resyncs: 0,
-            pauses: 0,
-        };
-        (0..3).for_each(|index| state.start(index));
-        state.calm();
-        if bounds.active {
-            state.say(0, &Command::Rotate(wanted()), false);
-            state.calm();
-            assert!(state.seats.iter().all(|seat| seat.disk.committed.record.change.step == Step::Active));
-        }
-        state
-    }
-
-    /// Until nothing is under way.
-    fn calm(&mut self) {
-        while let Some((from, to)) = self.links.keys().next().copied() {
-            self.deliver(from, to, false);
-        }
-    }
-
     pub fn number(&self) -> u128 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         self.hash(&mut Both(&mut hasher));
@@ -177,7 +140,7 @@ impl State {
             let seat = Rc::make_mut(&mut self.seats[index]);
             let Some(node) = &mut seat.node else { return false };
             let actions = node.handle(NOW, event, &Seal::of(&node_name(index)));
-            node.forget_time();
+            node.forget_the_past();
             for action in actions {
                 crashed |= self.carry_out(index, action, crash, &mut events);
             }
@@ -242,7 +205,7 @@ impl State {
         let mut acts = Vec::new();
         for (from, to) in self.links.keys() {
             acts.push(Act::Deliver(*from, *to));
-            if self.crashes < bounds.crashes {
+            if self.crashes < bounds.crashes && (*to == 0 || !bounds.cast) {
                 acts.push(Act::DeliverAndCrash(*from, *to));
             }
         }
@@ -258,17 +221,17 @@ impl State {
     fn acts_of(&self, index: usize, bounds: &Setting, acts: &mut Vec<Act>) {
         let seat = &self.seats[index];
         let Some(node) = &seat.node else { return acts.push(Act::Restart(index)) };
-        if self.crashes < bounds.crashes {
+        if self.crashes < bounds.crashes && (index == 0 || !bounds.cast) {
             acts.push(Act::Crash(index));
         }
-        if self.cuts < bounds.cuts && self.cut.is_none() {
+        if self.cuts < bounds.cuts && self.cut.is_none() && (index == 0 || !bounds.cast) {
             acts.push(Act::Cut(index));
         }
         let mut replica = seat.replica.clone();
-        if replica.drain() {
+        if !bounds.still && replica.drain() {
             acts.push(Act::Drain(index));
         }
-        if self.snapshots < bounds.snapshots {
+        if self.snapshots < bounds.snapshots && has_replica(seat) {
             acts.push(Act::Snapshot(index));
         }
         if !seat.replica.pins.is_empty() {
@@ -283,7 +246,10 @@ impl State {
             }
         }
         for command in self.commands(node, bounds) {
-            if self.crashes < bounds.crashes {
+            if bounds.cast && index != 1 && matches!(command, Command::Promote(_)) {
+                continue;
+            }
+            if self.crashes < bounds.crashes && (index == 0 || !bounds.cast) {
                 acts.push(Act::SayAndCrash(index, command.clone()));
             }
             acts.push(Act::Say(index, command));
@@ -296,7 +262,10 @@ impl State {
         let takes = |(generation, key_id): &(Generation, _)| {
             !seat.disk.closed.contains(generation) && seat.replica.keys.get(generation) == Some(key_id)
         };
-        seat.node.is_some() && from.extents != seat.replica.extents && from.extents.iter().all(takes)
+        seat.node.is_some()
+            && has_replica(seat)
+            && from.extents != seat.replica.extents
+            && from.extents.iter().all(takes)
     }
 
     /// The same of what a snapshot holds.

@@ -53,7 +53,7 @@ fn when_it_is_due_nothing_of_it_is_left_on_the_device() {
         rig.reopen();
         assert!(rig.client.content() == content);
         check(&rig.disks);
-        assert!(why(rig.volume.restore(OLD, &OpenKek::list(), &by(1001))).contains("gone for good"));
+        assert!(why(restore(&rig.volume, OLD, &by(1001))).contains("gone for good"));
         let again = rig.volume.destroy(OLD, How::default(), &by(1002)).unwrap();
         assert_eq!((again.wraps.len(), again.windows), (0, 0), "once more does no harm");
         assert_eq!(rig.volume.table().entry(OLD).unwrap().life.changed, 1000, "and changes nothing");
@@ -85,7 +85,7 @@ fn a_date_can_be_withdrawn() {
     assert!(
         why(rig.volume.destroy(OLD, FORCED, &by(2000))).contains("generation 1 is disabled: it cannot be destroyed")
     );
-    rig.volume.restore(OLD, &OpenKek::list(), &by(50)).unwrap();
+    restore(&rig.volume, OLD, &by(50)).unwrap();
     let life = rig.volume.table().entry(OLD).unwrap().life.clone();
     assert_eq!((life.scheduled, life.evidence), (0, [0; 32]));
     rig.reopen();

@@ -16,7 +16,7 @@ use crate::format::generations::{KeyState, Phase};
 use crate::format::layout::{Shape, WriteMode};
 use crate::units::Generation;
 use crate::volume::check::{CheckReport, Depth, Severity, check_disks};
-use crate::volume::life::{By, Clock, Retired, Statement};
+use crate::volume::life::{By, Clock, Reinstated, Retired, Statement, Step};
 use crate::volume::{Volume, VolumeError};
 
 const EXTENT: u64 = 64 << 10;
@@ -30,6 +30,18 @@ fn small(mode: WriteMode) -> Shape {
 
 fn by(now: u64) -> By {
     By { actor: "user 0, process 7".into(), reason: "why not".into(), now }
+}
+
+/// A retired key comes back: had from its keeper, then loaded.
+pub fn restore(volume: &Arc<Volume>, generation: Generation, by: &By) -> Result<(), VolumeError> {
+    volume.unlock(generation, Step::Restore, &OpenKek::list())?;
+    volume.restore(generation, by)
+}
+
+/// A revoked key comes back.
+pub fn reinstate(volume: &Arc<Volume>, generation: Generation, by: &By) -> Result<Reinstated, VolumeError> {
+    volume.unlock(generation, Step::Reinstate, &OpenKek::list())?;
+    volume.reinstate(generation, by)
 }
 
 /// A clock that a test moves: each wait is as long as it is said to be, and does what the test wants meanwhile.

@@ -19,7 +19,7 @@ fn nothing_needs_it_so_its_key_leaves_memory_and_can_come_back() {
         assert!(rig.client.content() == content);
         assert!(rig.volume.verify_statement(&kept).unwrap().on_record, "whoever opens the volume can check it");
         check(&rig.disks);
-        rig.volume.restore(OLD, &OpenKek::list(), &by(30)).unwrap();
+        restore(&rig.volume, OLD, &by(30)).unwrap();
         assert_eq!((state(&rig.volume, OLD), rig.volume.is_closed(OLD)), (KeyState::Empty, false));
         assert!(!rig.volume.verify_statement(&kept).unwrap().on_record, "it is not retired any more");
         rig.reopen();

@@ -56,7 +56,7 @@ fn its_extents_answer_eio_until_it_is_reinstated_and_nothing_is_lost() {
         let online = rig.volume.check_online(&rig.keks, options, &mut |_, _| true).unwrap();
         assert!(online.passed, "{:?}", online.findings);
         assert!(why(rig.volume.roll_back(&by(21))).contains("generation 1 is revoked: it cannot be activated"));
-        let reinstated = rig.volume.reinstate(OLD, &OpenKek::list(), &by(30)).unwrap();
+        let reinstated = reinstate(&rig.volume, OLD, &by(30)).unwrap();
         assert_eq!((reinstated.extents, reinstated.barred, state(&rig.volume, OLD)), (4, 0, KeyState::Draining));
         assert!(rig.client.content() == content);
         rig.rotate().unwrap();
@@ -85,7 +85,7 @@ fn a_rotation_goes_on_without_its_extents() {
     rig.step(4).unwrap();
     rig.pipeline.drain(third).unwrap();
     assert_eq!(rig.behind(), [2, 3, 4, 5].map(Extent));
-    rig.volume.reinstate(OLD, &OpenKek::list(), &by(30)).unwrap();
+    reinstate(&rig.volume, OLD, &by(30)).unwrap();
     rig.rotate().unwrap();
     rig.volume.update_rotation(|rotation| rotation.phase = Phase::Drained).unwrap();
     assert_eq!(rig.volume.finalize(&by(40)).unwrap(), [OLD, NEW]);
@@ -110,7 +110,7 @@ fn requests_under_way_end_and_only_then_the_key_is_gone() {
     assert_eq!(revoked.left_memory, Some(Duration::from_millis(5)));
     let answers = answers.into_inner();
     assert!(super::super::rig::bytes_of(answers[0].1.as_ref().unwrap()) == content[3 * EXTENT as usize..][..4096]);
-    rig.volume.reinstate(OLD, &OpenKek::list(), &by(21)).unwrap();
+    reinstate(&rig.volume, OLD, &by(21)).unwrap();
     let stuck = rig.volume.keyring.get(OLD);
     let revoked = rig.volume.revoke(OLD, &by(22), &still()).unwrap();
     assert_eq!((revoked.left_memory, state(&rig.volume, OLD)), (None, KeyState::Revoked), "said, not hidden");
@@ -136,7 +136,7 @@ fn live_intents_that_name_it_bar_their_extents_and_are_settled_when_it_is_back()
         assert_eq!((rig.volume.recovered().barred, rig.volume.poisoned()), (2, None));
         assert_eq!(rig.client.read(0, 4096), Err(IoFailure::Io));
         check_allows_barred(&rig.disks);
-        let reinstated = rig.volume.reinstate(OLD, &OpenKek::list(), &by(30)).unwrap();
+        let reinstated = reinstate(&rig.volume, OLD, &by(30)).unwrap();
         assert_eq!(reinstated.barred, 2);
         assert!(rig.client.read(2 * EXTENT, 4096).unwrap() == content[2 * EXTENT as usize..][..4096]);
         rig.reopen();
@@ -161,7 +161,7 @@ fn the_target_is_not_revoked_and_what_is_empty_comes_back_empty() {
     assert!(why(rig.volume.revoke(NEW, &by(20), &still())).contains("start a rotation away from it first"));
     rig.volume.revoke(OLD, &by(20), &still()).unwrap();
     assert!(why(retire(&rig.volume, &still())).contains("reinstate it first"));
-    rig.volume.reinstate(OLD, &OpenKek::list(), &by(21)).unwrap();
+    reinstate(&rig.volume, OLD, &by(21)).unwrap();
     assert_eq!(state(&rig.volume, OLD), KeyState::Empty);
 }
 
@@ -184,7 +184,7 @@ fn what_is_rolled_forward_beside_barred_extents_stays_so() {
             assert!(rig.client.read(EXTENT, 4096).unwrap() == content[EXTENT as usize..][..4096]);
         }
         check_allows_barred(&rig.disks);
-        rig.volume.reinstate(OLD, &OpenKek::list(), &by(30)).unwrap();
+        reinstate(&rig.volume, OLD, &by(30)).unwrap();
         rig.reopen();
         assert!(rig.client.content() == content);
         rig.rotate().unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::kek::OpenKek;
+use super::super::life::{reinstate, restore};
 use super::ledger::Note;
 use super::work::{Run, in_full};
 use crate::format::generations::{Entry, KeyState};
@@ -28,11 +28,11 @@ fn by() -> By {
 
 /// Takes a step. Nobody waits for a clock: all is one thread's.
 fn take(volume: &Arc<Volume>, generation: Generation, step: Step) -> Result<(), VolumeError> {
-    let (keks, by, clock) = (OpenKek::list(), by(), SystemClock::default());
+    let (by, clock) = (by(), SystemClock::default());
     let mut keep = |_: &Statement, _: &str| Ok(());
     match step {
         Step::Retire => volume.retire(generation, &by, &clock, &mut keep).map(|_| ()),
-        Step::Restore => volume.restore(generation, &keks, &by),
+        Step::Restore => restore(volume, generation, &by),
         Step::Schedule => volume.schedule(generation, 5, &by),
         Step::Cancel => volume.cancel(generation, &by),
         Step::Destroy => volume.destroy(generation, How::default(), &by).map(|_| ()),
@@ -41,7 +41,7 @@ fn take(volume: &Arc<Volume>, generation: Generation, step: Step) -> Result<(), 
             volume.mark(generation, !marked, &by).map(|_| ())
         }
         Step::Revoke => volume.revoke(generation, &by, &clock).map(|_| ()),
-        Step::Reinstate => volume.reinstate(generation, &keks, &by).map(|_| ()),
+        Step::Reinstate => reinstate(volume, generation, &by).map(|_| ()),
         Step::Activate | Step::Drain | Step::Empty => Ok(()),
     }
 }
