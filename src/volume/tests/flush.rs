@@ -160,6 +160,7 @@ fn a_mark_beside_a_flush_is_never_lost() {
         })
     };
     loop {
+        let is_last = marked.load(SeqCst) == WRITES;
         assert_eq!(flushes.ask(thread_ticket().0, false), Ask::Start);
         let at_start = marked.load(SeqCst);
         flushes.finish(true);
@@ -168,7 +169,7 @@ fn a_mark_beside_a_flush_is_never_lost() {
             // One mark may have come before the flush began and been counted after.
             assert!(at_end <= at_start + 1, "marks {} to {at_end} were lost", at_start + 1);
         }
-        if at_start == WRITES {
+        if is_last {
             break;
         }
     }
