@@ -286,6 +286,7 @@ impl Operations for DaemonOperations {
             pace: words::pace_in(&request.pace),
             verify: words::verify_in(request.verify),
             hold_finalize: request.hold_finalize,
+            paused: false,
             by: life::by(reason(request.reason.as_ref())?),
         };
         let generation = served.controller.start(&spec).map_err(failed)?;

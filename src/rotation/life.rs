@@ -62,6 +62,7 @@ fn escape(table: &GenerationTable, generation: Generation, by: &By) -> RotationS
         pace: TOP,
         verify: VerifyMode::Full,
         hold_finalize: false,
+        paused: false,
         by: By { reason: because(generation, &by.reason), ..by.clone() },
     }
 }

@@ -35,6 +35,8 @@ pub struct RotationSpec {
     pub verify: VerifyMode,
     /// The operator, not verification, finalizes it.
     pub hold_finalize: bool,
+    /// It begins paused: nothing is re-encrypted before somebody lets it go on.
+    pub paused: bool,
     /// Who, when and why.
     pub by: By,
 }
@@ -190,7 +192,7 @@ impl Volume {
             retarget(table, generation, &spec.by)?;
             table.rotation = Rotation {
                 id: table.rotation.id + 1,
-                phase: Phase::Running,
+                phase: if spec.paused { Phase::Paused } else { Phase::Running },
                 target: generation,
                 rollback_to: Some(previous),
                 is_rollback: false,

@@ -92,6 +92,7 @@ fn start(volume: &Arc<Volume>, keks: &Keks, suite: Suite) -> (Pipeline, Generati
         pace: Pace { rate: 1 << 20, adaptive: true, factor_percent: 200 },
         verify: VerifyMode::Sample(500_000),
         hold_finalize: true,
+        paused: false,
         by: By::daemon("golden image", NOW + 60),
     };
     let target = volume.start_rotation(keks, &spec).unwrap();

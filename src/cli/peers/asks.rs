@@ -42,9 +42,9 @@ impl Asks {
         self.all().insert(generation, Some(had));
     }
 
-    /// Whether an answer is waited for.
+    /// Whether an answer is waited for, or has come and is not used yet.
     pub fn is_asking(&self) -> bool {
-        self.all().values().any(Option::is_none)
+        !self.all().is_empty()
     }
 
     /// Generations with an answer that nobody has used.

@@ -180,7 +180,7 @@ fn newest(order: StepWork, orders: &Receiver<StepWork>) -> Option<(Box<Keyring>,
 /// Brings the volume to a record as far as it goes.
 fn bring(tools: &Arc<Tools>, keys: &Weak<Sender<KeyWork>>, record: &Keyring, may_drain: bool) -> Result<(), String> {
     let at_hand = tools.asks.at_hand();
-    let done = converge(&mut VolumeHands { tools, keys }, record, may_drain);
+    let done = converge(&mut VolumeHands { tools, keys, may_drain }, record, may_drain);
     for generation in tools.asks.forget(&at_hand) {
         tools.served.controller.volume().forget_unlocked(generation);
     }
@@ -195,6 +195,7 @@ fn spec(suite: Suite, by: By) -> RotationSpec {
         pace: Pace { rate: 0, adaptive: true, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
+        paused: false,
         by,
     }
 }
@@ -311,6 +312,7 @@ pub fn by_record(record: &Keyring) -> By {
 struct VolumeHands<'a> {
     tools: &'a Arc<Tools>,
     keys: &'a Weak<Sender<KeyWork>>,
+    may_drain: bool,
 }
 
 impl VolumeHands<'_> {
@@ -359,7 +361,8 @@ impl VolumeHands<'_> {
         let active = record.keys.iter().find(|key| key.state == KeyState::Active);
         let suite = active.and_then(|key| Suite::from_id(key.suite));
         let suite = suite.ok_or_else(|| VolumeError::Refused("the record's suite is unknown to this build".into()))?;
-        Ok(RotationSpec { pace: change.pace, verify: change.verify, ..spec(suite, by) })
+        let paused = change.paused || !self.may_drain;
+        Ok(RotationSpec { pace: change.pace, verify: change.verify, paused, ..spec(suite, by) })
     }
 
     fn retire(&self, generation: Generation, by: &By) -> Result<(), VolumeError> {

@@ -103,6 +103,7 @@ pub fn spec() -> RotationSpec {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
+        paused: false,
         by: by(),
     }
 }

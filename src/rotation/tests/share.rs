@@ -24,6 +24,7 @@ fn spec() -> RotationSpec {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
+        paused: false,
         by: By { actor: "the lead".into(), reason: "for all".into(), now: 9 },
     }
 }
@@ -100,8 +101,16 @@ fn two_replicas_rotate_to_one_key() {
     assert_eq!((lead.status().state, other.status().state), (StateName::Idle, StateName::Idle));
 
     for controller in [&lead, &other] {
-        assert!(controller.activate(NEW, &spec()).unwrap());
-        assert!(!controller.activate(NEW, &spec()).unwrap());
+        let paused = RotationSpec { paused: true, ..spec() };
+        assert!(controller.activate(NEW, &paused).unwrap());
+        assert!(!controller.activate(NEW, &paused).unwrap());
+        assert_eq!(controller.status().state, StateName::Paused);
+        assert_eq!(
+            controller.volume().census().into_keys().collect::<Vec<_>>(),
+            [Generation::FIRST],
+            "held, it moves nothing"
+        );
+        assert!(controller.resume().unwrap());
         ended(controller);
         let volume = controller.volume();
         assert_eq!(volume.census().into_keys().collect::<Vec<_>>(), [NEW]);

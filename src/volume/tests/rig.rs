@@ -40,6 +40,7 @@ pub fn spec(suite: Suite) -> RotationSpec {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Full,
         hold_finalize: true,
+        paused: false,
         by: By::daemon("test", 2),
     }
 }

@@ -122,6 +122,7 @@ fn rotate(volume: &Arc<Volume>) {
         pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
         verify: VerifyMode::Off,
         hold_finalize: true,
+        paused: false,
         by: By::daemon("fuzzing", 1_750_000_000),
     };
     let Ok(target) = volume.start_rotation(keks(), &spec) else { return };
