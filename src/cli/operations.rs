@@ -102,7 +102,8 @@ impl DaemonOperations {
     }
 
     fn result(&self, served: &Served, changed: bool, notes: Vec<String>) -> ActionResult {
-        ActionResult { volume: served.name.clone(), changed, notes, rotation: rotation_of(served) }
+        let (volume, rotation) = (served.name.clone(), rotation_of(served));
+        ActionResult { volume, changed, complete: true, notes, rotation }
     }
 }
 

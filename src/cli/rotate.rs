@@ -41,14 +41,19 @@ pub fn run(command: &RotateCommand, global: &Global, output: &Output) -> Result<
         }
     };
     output.result(&result, action_text)?;
-    Ok(Exit::Ok)
+    Ok(exit(&result))
+}
+
+/// 10 where something stays under way.
+fn exit(result: &ActionResult) -> Exit {
+    if result.complete { Exit::Ok } else { Exit::NotReached }
 }
 
 fn start(client: &Client, args: &StartArgs, output: &Output) -> Result<Exit, Failure> {
     let result = client.start(&args.rotate.volume, &args.rotate.request()?)?;
     if !args.wait {
         output.result(&result, action_text)?;
-        return Ok(Exit::Ok);
+        return Ok(exit(&result));
     }
     if !output.is_json() {
         output.text(&action_text(&result))?;
@@ -126,7 +131,11 @@ fn detail(rotation: &Rotation) -> String {
 }
 
 fn action_text(result: &ActionResult) -> String {
-    let changed = if result.changed { "" } else { " (nothing to change)" };
+    let changed = match (result.complete, result.changed) {
+        (false, _) => " (under way)",
+        (true, false) => " (nothing to change)",
+        (true, true) => "",
+    };
     let mut text = format!("volume {}: {}{changed}\n", result.volume, super::status::rotation_line(&result.rotation));
     text.extend(result.notes.iter().map(|note| format!("  {note}\n")));
     text

@@ -71,7 +71,8 @@ impl Fake {
         } else {
             Vec::new()
         };
-        Ok(ActionResult { volume: volume.into(), changed: *rotation != before, notes, rotation: rotation.clone() })
+        let (changed, rotation) = (*rotation != before, rotation.clone());
+        Ok(ActionResult { volume: volume.into(), changed, complete: true, notes, rotation })
     }
 
     /// A step of generation 1, which alone has a life here.

@@ -57,6 +57,23 @@ fn without_a_majority_nobody_is_promoted() {
     assert_eq!(peers.status("b")["lead"], "a", "{text}");
 }
 
+#[test]
+fn a_rollback_without_a_majority_is_under_way_until_there_is_one() {
+    let mut peers = Peers::founded(&PeersOptions::default());
+    peers.succeed("a", &["rotate", "start", VOLUME, "--rate", "64KiB", "--hold-finalize"]);
+    peers.wait_for_step("active");
+    peers.kill_9("b");
+    peers.kill_9("c");
+    let said = peers.ask("a", &["rotate", "rollback", VOLUME]);
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert_eq!(said.status.code(), Some(10), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    assert!(text.contains("(under way)") && text.contains("b cannot be reached"), "{text}");
+    peers.start("b");
+    peers.wait("the rollback is committed", |peers| peers.step("a") == "rolled-back");
+    peers.start("c");
+    peers.wait_for_step("rolled-back");
+}
+
 /// A node with a replica of its own that the record does not name yet is no cause for alarm, on neither side.
 #[test]
 fn a_fresh_node_says_that_it_waits_to_be_admitted() {

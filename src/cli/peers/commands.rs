@@ -100,11 +100,12 @@ pub fn waits(waiting: &[Waiting]) -> Vec<String> {
 
 /// Carries out a command about the rotation.
 pub fn act(seat: &Seat, served: &Served, command: Command, by: By) -> Result<ActionResult, ApiError> {
-    let (changed, notes) = match seat.ask(command, by)? {
+    let (complete, notes) = match seat.ask(command, by)? {
         Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
     };
-    Ok(ActionResult { volume: served.name.clone(), changed, notes, rotation: telling::rotation(seat, served) })
+    let (volume, rotation) = (served.name.clone(), telling::rotation(seat, served));
+    Ok(ActionResult { volume, changed: complete, complete, notes, rotation })
 }
 
 /// `rotate start`.

@@ -243,6 +243,8 @@ pub struct ActionResult {
     pub volume: String,
     /// Whether anything changed: pausing what is paused changes nothing and is no error.
     pub changed: bool,
+    /// Whether it is done. If not it stays under way, and `notes` say what it waits for.
+    pub complete: bool,
     /// What an operator should know, in words.
     pub notes: Vec<String>,
     /// The rotation after the act.
