@@ -98,12 +98,17 @@ pub fn waits(waiting: &[Waiting]) -> Vec<String> {
     }
 }
 
-/// Carries out a command about the rotation.
-pub fn act(seat: &Seat, served: &Served, command: Command, by: By) -> Result<ActionResult, ApiError> {
-    let (complete, notes) = match seat.ask(command, by)? {
+/// Whether it is done, and what there is to say of it.
+fn came_of(seat: &Seat, asked: Asked) -> (bool, Vec<String>) {
+    match asked {
         Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
         Asked::UnderWay(waiting) => (false, waits(&waiting)),
-    };
+    }
+}
+
+/// Carries out a command about the rotation.
+pub fn act(seat: &Seat, served: &Served, command: Command, by: By) -> Result<ActionResult, ApiError> {
+    let (complete, notes) = came_of(seat, seat.ask(command, by)?);
     let (volume, rotation) = (served.name.clone(), telling::rotation(seat, served));
     Ok(ActionResult { volume, changed: complete, complete, notes, rotation })
 }
@@ -169,10 +174,7 @@ pub fn pace(seat: &Seat, served: &Served, request: &PaceRequest) -> Result<Actio
 /// What a step in the life of a key came to, on record.
 fn acted(seat: &Seat, served: &Served, generation: Generation, asked: Asked) -> KeyActed {
     let key = seat.committed_key(generation);
-    let (complete, notes) = match asked {
-        Asked::Done(said) => (true, std::iter::once(said).chain(seat.follow()).collect()),
-        Asked::UnderWay(waiting) => (false, waits(&waiting)),
-    };
+    let (complete, notes) = came_of(seat, asked);
     KeyActed {
         volume: served.name.clone(),
         generation: generation.0,
@@ -230,10 +232,10 @@ pub fn destroy(
     }
     if seat.view().is_some_and(|view| view.leads) && !request.despite_holders {
         let undrilled = undrilled(&served.controller.volume().holders(), drill_max_age, words::now());
-        undrilled.map_or(Ok(()), |why| {
+        if let Some(why) = undrilled {
             let why = format!("generation {generation} cannot be destroyed: {why}");
-            Err(failed(VolumeError::Refused(why)))
-        })?;
+            return Err(failed(VolumeError::Refused(why)));
+        }
     }
     let command = Command::Destroy { generation, early: request.break_glass, despite_pins: request.despite_holders };
     let asked = seat.ask(command, wish(request.reason.as_ref())?)?;

@@ -1,4 +1,4 @@
-//! A volume whose keeper of KEKs hangs while a test wants it to.
+//! Volumes of files behind a controller, and one whose keeper of KEKs hangs while a test wants it to.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -108,10 +108,9 @@ pub fn spec() -> RotationSpec {
     }
 }
 
-/// A volume of sixteen extents, served.
-pub fn controller(path: &Path, gate: &Arc<Gate>) -> Controller {
-    let keks = vec![kek("first", gate)];
-    let options = CreateOptions {
+/// A new volume of sixteen extents.
+pub fn options<'a>(path: &'a Path, keks: &'a [Kek]) -> CreateOptions<'a> {
+    CreateOptions {
         path,
         header: None,
         size: Some(1 << 20),
@@ -122,11 +121,14 @@ pub fn controller(path: &Path, gate: &Arc<Gate>) -> Controller {
         replica_of: None,
         mode: ModeChoice::Auto,
         assume_zeroed: false,
-        keks: &keks,
+        keks,
         cache: CacheMode::Page,
         now: 5,
-    };
-    create(&options, &mut |_, _| {}).unwrap();
+    }
+}
+
+/// The controller of a volume that is there.
+pub fn served(path: &Path, keks: Vec<Kek>) -> Controller {
     let how = OpenVolume {
         path,
         header: None,
@@ -138,6 +140,13 @@ pub fn controller(path: &Path, gate: &Arc<Gate>) -> Controller {
     let volume = Arc::new(open(&how).unwrap());
     let engine = || crate::engine::open(Some(IoKind::Posix), &EngineOptions::default());
     Controller::new(volume, Arc::new(Keks::new(keks)), Arc::new(engine), Arc::new(Histogram::default))
+}
+
+/// A new volume whose keeper waits at the gate, served.
+pub fn controller(path: &Path, gate: &Arc<Gate>) -> Controller {
+    let keks = vec![kek("first", gate)];
+    create(&options(path, &keks), &mut |_, _| {}).unwrap();
+    served(path, keks)
 }
 
 /// Generation 1 is retired, 2 drains, and every extent carries 3.

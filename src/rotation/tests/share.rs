@@ -1,77 +1,24 @@
 //! A controller's commands for a volume that has replicas: each may be repeated, and activation drives a worker.
 
-use std::sync::Arc;
-
-use crate::crypto::{EngineKind, Suite};
-use crate::engine::{CacheMode, EngineOptions, IoKind};
-use crate::format::generations::{KeyState, Order, Pace, Phase, VerifyMode};
+use crate::format::generations::{KeyState, Phase};
 use crate::format::handover::Handover;
-use crate::keys::{Kek, KekUri, Keks, NewKek};
-use crate::latency::Histogram;
-use crate::rotation::{Controller, StateName};
+use crate::keys::{Kek, KekUri, NewKek};
+use crate::rotation::StateName;
+use crate::rotation::gated::{self, drained, options, served};
 use crate::units::Generation;
-use crate::volume::create::{CreateOptions, ModeChoice, create};
+use crate::volume::create::{CreateOptions, create};
 use crate::volume::life::By;
 use crate::volume::lifecycle::RotationSpec;
-use crate::volume::open::{OpenVolume, open};
 
 const NEW: Generation = Generation(5);
 
 fn spec() -> RotationSpec {
-    RotationSpec {
-        suite: Suite::Aes256Xts,
-        order: Order::Sequential,
-        pace: Pace { rate: 0, adaptive: false, factor_percent: 150 },
-        verify: VerifyMode::Full,
-        hold_finalize: true,
-        paused: false,
-        by: By { actor: "the lead".into(), reason: "for all".into(), now: 9 },
-    }
+    RotationSpec { by: By { actor: "the lead".into(), reason: "for all".into(), now: 9 }, ..gated::spec() }
 }
 
 fn kek(folder: &std::path::Path) -> Vec<Kek> {
     let uri: KekUri = format!("file:{}", folder.join("kek").display()).parse().unwrap();
     vec![Kek::new(crate::keys::open(&uri, NewKek::IfMissing).unwrap().keeper, None)]
-}
-
-fn options<'a>(path: &'a std::path::Path, keks: &'a [Kek]) -> CreateOptions<'a> {
-    CreateOptions {
-        path,
-        header: None,
-        size: Some(1 << 20),
-        max_size: None,
-        extent_size: 64 << 10,
-        data_unit: 4096,
-        suite: Suite::Aes256Xts,
-        replica_of: None,
-        mode: ModeChoice::Auto,
-        assume_zeroed: false,
-        keks,
-        cache: CacheMode::Page,
-        now: 5,
-    }
-}
-
-fn controller(path: &std::path::Path, keks: Vec<Kek>) -> Controller {
-    let how = OpenVolume {
-        path,
-        header: None,
-        keks: &keks,
-        read_only: false,
-        cache: CacheMode::Page,
-        engine: EngineKind::AwsLc,
-    };
-    let volume = Arc::new(open(&how).unwrap());
-    let engine = || crate::engine::open(Some(IoKind::Posix), &EngineOptions::default());
-    Controller::new(volume, Arc::new(Keks::new(keks)), Arc::new(engine), Arc::new(Histogram::default))
-}
-
-/// Until the worker has said what came of it.
-fn ended(controller: &Controller) {
-    while controller.status().state != StateName::Verified {
-        assert_eq!(controller.volume().poisoned(), None);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
 }
 
 #[test]
@@ -80,13 +27,13 @@ fn two_replicas_rotate_to_one_key() {
     let place = |name: &str| folder.path().join(name);
     let keks = || kek(folder.path());
     create(&options(&place("lead"), &keks()), &mut |_, _| {}).unwrap();
-    let lead = controller(&place("lead"), keks());
+    let lead = served(&place("lead"), keks());
     let founding = lead.volume().founding(&keks()).unwrap();
     let (path, keks_of_other) = (place("other"), keks());
     let replica = CreateOptions { replica_of: Some(&founding), size: None, ..options(&path, &keks_of_other) };
     let made = create(&replica, &mut |_, _| {}).unwrap();
     assert_eq!((made.id, made.shape.size), (lead.volume().id(), 1 << 20));
-    let other = controller(&place("other"), keks());
+    let other = served(&place("other"), keks());
 
     let (held, handover) = lead.prepare_shared(&spec(), NEW).unwrap();
     let (again, same) = lead.prepare_shared(&spec(), NEW).unwrap();
@@ -111,7 +58,7 @@ fn two_replicas_rotate_to_one_key() {
             "held, it moves nothing"
         );
         assert!(controller.resume().unwrap());
-        ended(controller);
+        drained(controller);
         let volume = controller.volume();
         assert_eq!(volume.census().into_keys().collect::<Vec<_>>(), [NEW]);
         assert_eq!(volume.rotation().phase, Phase::Drained, "it is not finalized before all are ready");
