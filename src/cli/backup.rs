@@ -152,11 +152,11 @@ pub(super) fn restore_to(path: &Path, header: Option<&Path>, bytes: &[u8], keks:
     let data: Arc<dyn Disk> = Arc::new(patiently(|| Ok(Backing::open(path, &WRITABLE)?)).map_err(failed)?);
     let fresh = header.is_some_and(|header| !header.exists());
     let apart = match header {
-        Some(header) if fresh => Some(Backing::create(header, 0, &WRITABLE)),
-        Some(header) => Some(Backing::open(header, &WRITABLE)),
+        Some(header) if fresh => Some(Backing::create(header, 0, &WRITABLE).map_err(VolumeError::from)),
+        Some(header) => Some(patiently(|| Ok(Backing::open(header, &WRITABLE)?))),
         None => None,
     };
-    let apart = apart.transpose().map_err(|error| failed(error.into()))?;
+    let apart = apart.transpose().map_err(failed)?;
     let target = Target { data, header: apart.map(|header| Arc::new(header) as Arc<dyn Disk>) };
     let done = replace(&target, header.unwrap_or(path), fresh, bytes, keks);
     if let (Err(_), true, Some(header)) = (&done, fresh, header) {

@@ -15,6 +15,7 @@ use super::daemon::open_keks;
 use super::escrow::open_bundle;
 use super::exit::Exit;
 use super::failure::{Failure, bad_input};
+use super::opening::patiently;
 use super::operations::holders;
 use super::output::{Output, properties};
 use super::records::Records;
@@ -153,7 +154,7 @@ fn rehearse(place: &Place, args: &DrillArgs, backup: &[u8], keks: &[Kek]) -> Res
             Some(_) => Ok(Arc::new(Onlooker::open(path)?) as Arc<dyn Disk>),
             None => {
                 let how = OpenOptions { read_only: true, cache: CacheMode::Auto };
-                Ok(Arc::new(Backing::open(path, &how)?))
+                Ok(Arc::new(patiently(|| Ok(Backing::open(path, &how)?))?))
             }
         }
     };

@@ -10,6 +10,7 @@ use super::args::{CheckArgs, Global, InfoArgs};
 use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::opening::patiently;
 use super::output::{Output, properties, row, table};
 use super::progress::Progress;
 use super::records::Records;
@@ -45,13 +46,14 @@ fn look(args: &CheckArgs, records: &Records, output: &Output) -> Result<CheckRep
     let depth = Depth { keks: keks.as_deref(), full: args.full, repair: args.repair };
     let mut progress = Progress::new(output);
     let mut begun = false;
-    let report = check::check(&options, depth, &mut |done, total| {
+    let mut show = |done, total| {
         if !begun {
             progress.begin("reading", total);
             begun = true;
         }
         progress.advance(done);
-    });
+    };
+    let report = patiently(|| check::check(&options, depth, &mut show));
     progress.end();
     report.map_err(|error| refused(&error).at(args.path.display().to_string()))
 }

@@ -140,7 +140,7 @@ fn may_be_left_out(error: &VolumeError) -> bool {
 
 /// Opens something; waits a little for a lock that is held, because the kernel may still be ending the I/O of a daemon
 /// that was killed a moment ago.
-pub fn patiently<T>(open: impl Fn() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
+pub fn patiently<T>(mut open: impl FnMut() -> Result<T, VolumeError>) -> Result<T, VolumeError> {
     let mut tries = 0;
     loop {
         let error = match open() {

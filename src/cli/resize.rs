@@ -11,6 +11,7 @@ use super::args::{Global, NewSize, ResizeArgs};
 use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::{Failure, bad_input};
+use super::opening::patiently;
 use super::output::Output;
 use super::progress::Progress;
 use super::records::Records;
@@ -78,7 +79,7 @@ fn alone(args: &ResizeArgs, records: &Records, output: &Output) -> Result<Resize
         cache: CacheMode::Auto,
         engine: EngineKind::best(),
     };
-    let volume = Arc::new(open(&how).map_err(|error| refused(&error).at(path.clone()))?);
+    let volume = Arc::new(patiently(|| open(&how)).map_err(|error| refused(&error).at(path.clone()))?);
     let size_bytes = match args.size {
         NewSize::To(size) => size,
         NewSize::By(more) => sum(volume.size(), more)?,

@@ -15,6 +15,7 @@ use super::args::{Global, RewrapArgs, WrapAddArgs, WrapRemoveArgs, WrapTarget};
 use super::daemon::open_keks;
 use super::exit::Exit;
 use super::failure::{Failure, bad_input};
+use super::opening::patiently;
 use super::output::Output;
 use super::{failure_of, remote, words};
 use crate::control::Client;
@@ -241,7 +242,7 @@ fn alone(
     let header = target.header.as_deref();
     let how =
         OpenVolume { path, header, keks: &keks, read_only: false, cache: CacheMode::Auto, engine: EngineKind::best() };
-    let volume = Arc::new(open(&how).map_err(|error| refused(&error).at(place.clone()))?);
+    let volume = Arc::new(patiently(|| open(&how)).map_err(|error| refused(&error).at(place.clone()))?);
     let (added, first) = match add {
         Some((uri, new, first)) => {
             let new = if new { NewKek::IfMissing } else { NewKek::Never };

@@ -50,7 +50,7 @@ fn a_volume_lives_with_a_key_of_transit() {
     daemon.terminate();
     daemon.restart();
     daemon.terminate();
-    assert!(store.check(&volume).status.success());
+    store.passes(&volume);
 }
 
 #[test]

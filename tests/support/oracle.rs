@@ -101,14 +101,28 @@ impl Oracle {
     /// Reads the whole volume; every block must hold one of its candidates, and from now on holds that one.
     #[track_caller]
     pub fn check(&mut self, client: &mut Client) {
-        const CHUNK: usize = 256;
-        for first in (0..self.blocks()).step_by(CHUNK) {
-            let count = CHUNK.min(self.blocks() - first);
-            let data = client.read((first * BLOCK) as u64, count * BLOCK).unwrap();
-            for (index, found) in data.chunks_exact(BLOCK).enumerate() {
-                self.settle(first + index, found);
-            }
+        for (block, found) in self.read(client) {
+            self.settle(block, &found);
         }
+    }
+
+    /// Whether every block holds one of its candidates, which stay what they are.
+    pub fn holds(&self, client: &mut Client) -> bool {
+        let is_one = |(block, found): (usize, Vec<u8>)| {
+            self.candidates[block].iter().any(|seed| Oracle::content(*seed) == found)
+        };
+        self.read(client).all(is_one)
+    }
+
+    /// Every block's number and content.
+    fn read<'a>(&self, client: &'a mut Client) -> impl Iterator<Item = (usize, Vec<u8>)> + use<'a> {
+        const CHUNK: usize = 256;
+        let blocks = self.blocks();
+        (0..blocks).step_by(CHUNK).flat_map(move |first| {
+            let data = client.read((first * BLOCK) as u64, CHUNK.min(blocks - first) * BLOCK).unwrap();
+            let found: Vec<Vec<u8>> = data.chunks_exact(BLOCK).map(<[u8]>::to_vec).collect();
+            found.into_iter().enumerate().map(move |(index, found)| (first + index, found))
+        })
     }
 
     #[track_caller]
