@@ -10,6 +10,20 @@ pub use std::sync::{
     Condvar, Mutex, MutexGuard, OnceLock,
     atomic::{AtomicBool, AtomicU32, AtomicU64},
 };
+/// `len` zeros, which the system hands out when they are first written.
+#[cfg(not(test))]
+pub fn zeros(len: usize) -> Box<[AtomicU32]> {
+    use zerocopy::FromZeros;
+    // What cannot be had that way ends the program here as everywhere.
+    <[AtomicU32]>::new_box_zeroed_with_elems(len).unwrap_or_else(|_| (0..len).map(|_| AtomicU32::new(0)).collect())
+}
+
+/// `len` zeros.
+#[cfg(test)]
+pub fn zeros(len: usize) -> Box<[AtomicU32]> {
+    (0..len).map(|_| AtomicU32::new(0)).collect()
+}
+
 #[cfg(test)]
 pub use twin::{AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, OnceLock};
 
@@ -238,6 +252,11 @@ mod twin {
             impl $name {
                 pub const fn new(value: $value) -> $name {
                     $name(atomic::$name::new(value))
+                }
+
+                #[allow(dead_code, reason = "not of every type is it used")]
+                pub fn get_mut(&mut self) -> &mut $value {
+                    self.0.get_mut()
                 }
 
                 $(pub fn $method(&self, $($argument: $value,)? order: atomic::Ordering) $(-> $result)? {

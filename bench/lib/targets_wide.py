@@ -78,19 +78,31 @@ def cipher(results):
 
 # A volume of 15 TiB.
 
+def _serving(what, made, rounds):
+    """Where the device's rate was measured, reading the tags at that rate is allowed beyond the limit."""
+    slow = statistics.median(1000 * start["serving_s"] for start in rounds)
+    census = "census %s ms" % worded([1000 * start["census_api_s"] for start in rounds], "%.0f")
+    figure = worded([1000 * start["serving_s"] for start in rounds], "%.0f") + " ms"
+    limit = 1000 * SERVING_SECONDS
+    if "device_bytes_per_s" in made:
+        reading = 1000 * made["tag_table_bytes"] / statistics.median(made["device_bytes_per_s"])
+        census += "; to read the tags takes fio %.0f ms" % reading
+        limit += reading
+    return at_most(what, figure, slow, limit, census)
+
+
 def vast(results):
     serving, memory = [], []
     for backing, sizes in (results or {}).items():
         made = sizes["15 TiB"]
         starts = made["starts"]["warm"]
-        slow = [1000 * start["serving_s"] for start in starts]
-        census = [1000 * start["census_api_s"] for start in starts]
-        serving.append(at_most(backing, worded(slow, "%.0f") + " ms", statistics.median(slow), 1000 * SERVING_SECONDS,
-                               "census %s ms" % worded(census, "%.0f")))
+        for temper, rounds in made["starts"].items():
+            serving.append(_serving("%s, %s" % (backing, temper), made, rounds))
         for when, key in (("serving", "memory"), ("after a census", "memory_after_census")):
             beyond = statistics.median(start[key]["VmRSS"] for start in starts) - made["tag_table_bytes"]
             memory.append(at_most("%s, %s" % (backing, when), "%.0f MiB" % (beyond / (1 << 20)), beyond, BEYOND_TABLE))
-    yield Target("sparse 15 TiB volume, warm: ≤ 100 ms to serving", serving, None)
+    yield Target("sparse 15 TiB volume: ≤ 100 ms to serving, and where tags come from the device (O_DIRECT, so warm or cold) "
+                 "their bytes ÷ its rate more", serving, None)
     yield Target("the same: ≤ 64 MiB resident beyond the tag table", memory, None)
 
 

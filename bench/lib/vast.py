@@ -1,9 +1,11 @@
 """Opening a sparse volume of 15 TiB: how long until it serves, what stays in memory, how long a census takes.
 
 A volume of 1 GiB stands beside it: what starting costs without its size. On a disk the start is measured with a cold page
-cache too.
+cache too, and what the disk gives to somebody who reads as many bytes as the tags take: the volume is read with O_DIRECT,
+so its tags come from the device however warm the page cache is.
 """
 
+import json
 import os
 import subprocess
 import tempfile
@@ -17,6 +19,7 @@ from .process import run, say
 SIZES = {"15 TiB": 15 << 40, "1 GiB": 1 << 30}
 EXTENT = 1 << 20
 TAG_BYTES = 4
+PIECE = 1 << 20
 
 
 class Vast(Keymoult):
@@ -26,7 +29,7 @@ class Vast(Keymoult):
 
 
 def measure(backing, folder, rounds):
-    """{size: {"create_s", "tag_table_bytes", "starts": {"warm" | "cold": [figures]}}}."""
+    """{size: {"create_s", "tag_table_bytes", "starts": {"warm" | "cold": [figures]}}}, on disk "device_bytes_per_s" too."""
     results = {}
     for label, size in SIZES.items():
         with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -34,8 +37,13 @@ def measure(backing, folder, rounds):
             peer = Vast(own, size, backing == "disk")
             made = {"create_s": time.monotonic() - begun, "tag_table_bytes": size // EXTENT * TAG_BYTES}
             made["starts"] = {"warm": [], **({"cold": []} if backing == "disk" else {})}
+            read = _reader(own, made["tag_table_bytes"]) if backing == "disk" and size > EXTENT << 20 else None
+            if read:
+                made["device_bytes_per_s"] = []
             _start(peer)
             for _ in range(rounds):
+                if read:
+                    made["device_bytes_per_s"].append(read())
                 for temper, figures in made["starts"].items():
                     if temper == "cold":
                         drop_caches()
@@ -43,6 +51,25 @@ def measure(backing, folder, rounds):
             results[label] = made
         say("  a volume of %s done" % label)
     return results
+
+
+def _reader(folder, size):
+    """Gives a function that reads a file of `size` random bytes once, in order and with O_DIRECT: bytes per second."""
+    path = os.path.join(folder, "tags")
+    with open(path, "wb") as file:
+        for _ in range(size // PIECE):
+            file.write(os.urandom(PIECE))
+        os.fsync(file.fileno())
+
+    def read():
+        text = run(["fio", "--output-format=json", "--name=tags", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
+                    "--rw=read", "--bs=%d" % PIECE, "--iodepth=2", "--size=%d" % (size // PIECE * PIECE)], cwd="/tmp")
+        job = json.loads(text[text.index("{"):])["jobs"][0]
+        if job["error"]:
+            raise RuntimeError("fio reports error %d" % job["error"])
+        return job["read"]["io_bytes"] * 1000 / max(job["read"]["runtime"], 1)
+
+    return read
 
 
 def _start(peer):

@@ -30,10 +30,12 @@ def speed(small=10e9, large=12e9):
             "portable": {"512": {"encrypt": [1e9], "decrypt": [1e9]}, "4096": {"encrypt": [1e9], "decrypt": [1e9]}}}
 
 
-def vast(serving=0.05, resident=100 << 20):
+def vast(serving=0.05, resident=100 << 20, device=None):
     start = {"serving_s": serving, "memory": {"VmRSS": resident}, "memory_after_census": {"VmRSS": resident + (1 << 20)},
              "census_api_s": 0.01, "census_map_s": 0.2}
     made = {"create_s": 0.1, "tag_table_bytes": 60 << 20, "starts": {"warm": [start, start]}}
+    if device:
+        made = dict(made, device_bytes_per_s=device)
     return {"shm": {"15 TiB": made, "1 GiB": dict(made, tag_table_bytes=4096)}}
 
 

@@ -51,6 +51,9 @@ class Verdicts(unittest.TestCase):
     def test_a_vast_volume(self):
         self.assertEqual(verdicts(targets_wide.vast, made_up.vast()), ["reached", "reached"])
         self.assertEqual(verdicts(targets_wide.vast, made_up.vast(serving=0.2))[0], "not reached")
+        # 60 MiB at 0.6 GB/s are 105 ms more.
+        self.assertEqual(verdicts(targets_wide.vast, made_up.vast(serving=0.2, device=[6e8, 5e8, 9e9]))[0], "reached")
+        self.assertEqual(verdicts(targets_wide.vast, made_up.vast(serving=0.21, device=[6e8, 5e8, 9e9]))[0], "not reached")
         self.assertEqual(verdicts(targets_wide.vast, made_up.vast(resident=130 << 20))[1], "not reached (0 of 2)")
 
     def test_growth_judges_each_axis_by_itself(self):

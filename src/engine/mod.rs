@@ -18,6 +18,7 @@ mod driver;
 mod error;
 pub(crate) mod faults;
 mod gentle;
+pub mod huge;
 mod inherited;
 mod inline;
 pub mod mem;

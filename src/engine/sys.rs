@@ -114,6 +114,16 @@ fn count(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
+/// `madvise` with `MADV_HUGEPAGE` for the whole pages of `memory`.
+pub(super) fn advise_huge<T>(memory: &mut [T]) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let bytes = memory.as_mut_ptr().cast::<u8>();
+    let skipped = bytes.align_offset(PAGE).min(size_of_val(memory));
+    let len = (size_of_val(memory) - skipped) / PAGE * PAGE;
+    // SAFETY: the range lies within the live, exclusive borrow, and the advice changes no content.
+    count(unsafe { libc::madvise(bytes.add(skipped).cast(), len, libc::MADV_HUGEPAGE) } as isize).map(|_| ())
+}
+
 /// Puts the calling thread into the idle class.
 pub(super) fn schedule_idle() -> io::Result<()> {
     let none = libc::sched_param { sched_priority: 0 };

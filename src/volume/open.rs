@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Volume;
 use super::canaries::check_canary;
@@ -126,7 +127,7 @@ pub fn open_disks(
     let TagPages { pages, newest: page_sequence, tags, census } = found_tags;
     let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
     let records = live_records(&slots, superblock.0.tail)?;
-    let replayed = replay(&records, superblock.0.tail, |extent| Generation(tags[extent.0 as usize]))?;
+    let replayed = replay(&records, superblock.0.tail, |extent| Generation(tags[extent.0 as usize].load(Relaxed)))?;
     let (id, zones) = (superblock.0.volume, superblock.0.zones);
     let stated = superblock.0.shape;
     let shape = Shape { size: superblock.0.served_size(), ..stated };

@@ -10,7 +10,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{self, Ordering};
 
 use super::rules;
-use crate::sync::{AtomicU32, Mutex};
+use crate::engine::huge;
+use crate::sync::{self, AtomicU32, Mutex};
 use crate::units::{Extent, Generation};
 
 /// How many extents carry each tag.
@@ -32,6 +33,13 @@ struct Books {
     census: Census,
 }
 
+/// Zeros for the tags of all extents that a volume may ever have.
+pub fn room(extents: u32) -> Box<[AtomicU32]> {
+    let mut tags = sync::zeros(extents as usize);
+    huge::advise(&mut tags);
+    tags
+}
+
 impl TagTable {
     /// A table whose current and committed tags are `tags`.
     pub fn new(tags: impl ExactSizeIterator<Item = Generation>) -> TagTable {
@@ -40,15 +48,14 @@ impl TagTable {
             *census.entry(tag).or_insert(0) += 1;
             tag.0
         };
-        let tags: Vec<u32> = tags.map(count).collect();
+        let tags: Box<[AtomicU32]> = tags.map(count).map(AtomicU32::new).collect();
         let len = tags.len() as u32;
         TagTable::counted(tags, len, census)
     }
 
-    /// A table whose current and committed tags are the first `len` of `tags`, of which `census` is the count. Behind them
+    /// A table whose current and committed tags are the first `len` of `current`, of which `census` is the count. Behind them
     /// there may be room to grow into.
-    pub fn counted(tags: Vec<u32>, len: u32, census: Census) -> TagTable {
-        let current = tags.into_iter().map(AtomicU32::new).collect();
+    pub fn counted(current: Box<[AtomicU32]>, len: u32, census: Census) -> TagTable {
         let len = atomic::AtomicU32::new(len);
         TagTable { current, len, books: Mutex::new(Books { committed: HashMap::new(), census }) }
     }
@@ -148,7 +155,8 @@ mod tests {
 
     #[test]
     fn growth_adds_tags_and_moves_the_end() {
-        let tags = TagTable::counted(vec![1, 1, 0, 0, 0], 2, BTreeMap::from([(Generation(1), 2)]));
+        let tags =
+            TagTable::counted([1, 1, 0, 0, 0].map(AtomicU32::new).into(), 2, BTreeMap::from([(Generation(1), 2)]));
         assert_eq!((tags.len(), tags.committed_range(0, 9).len()), (2, 2));
         tags.grow(4, Generation(3));
         assert_eq!(tags.committed_range(0, 9), [1, 1, 3, 3].map(Generation));

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::iter::repeat_with;
+use std::ops::Range;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::{MetadataKeys, read_or_empty};
@@ -17,13 +19,13 @@ use crate::format::layout::TAGS_PER_PAGE;
 use crate::format::superblock::Superblock;
 use crate::format::tags::{PageView, digest, view_page};
 use crate::format::{Damage, Seal};
-use crate::sync::Mutex;
+use crate::sync::{AtomicU32, Mutex};
 use crate::units::{BLOCK, Extent, Generation};
 use crate::volume::checkpoint::PageState;
 use crate::volume::error::VolumeError;
 use crate::volume::info::tag_page_places;
 use crate::volume::rules;
-use crate::volume::tags::Census;
+use crate::volume::tags::{Census, room};
 
 /// Pages of a run: what one thread reads at a time, of each copy.
 const RUN: usize = 256;
@@ -42,7 +44,7 @@ pub(super) struct TagPages {
     /// The newest sequence on any copy of any page.
     pub newest: u64,
     /// Tags of all extents, as of the checkpoint; behind them room for more.
-    pub tags: Vec<u32>,
+    pub tags: Box<[AtomicU32]>,
     /// How many extents carry each.
     pub census: Census,
 }
@@ -55,9 +57,9 @@ pub(super) fn read_tags(
 ) -> Result<TagPages, VolumeError> {
     let mut pages = vec![PageState { sequence: 0, copy: 0, dirty: false }; superblock.shape.tag_pages() as usize];
     // Zeros that the system hands out when they are first written: by the thread that does. There is room to grow into.
-    let mut tags = vec![0; superblock.shape.extents_max() as usize];
+    let mut tags = room(superblock.shape.extents_max());
     let extents = superblock.shape.extents() as usize;
-    let reader = Reader { seal: &keys.seal, superblock, header };
+    let reader = Reader { seal: &keys.seal, superblock, header, copies: Copy::both(superblock) };
     let found = reader.read_all(&mut pages, &mut tags[..extents])?;
     if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
         let suspects = match found.suspects.as_slice() {
@@ -74,7 +76,7 @@ struct Run<'a> {
     first: u32,
     pages: &'a mut [PageState],
     /// Of its extents; none behind the last one.
-    tags: &'a mut [u32],
+    tags: &'a mut [AtomicU32],
 }
 
 /// What a thread's runs say together.
@@ -104,10 +106,36 @@ struct Reader<'a> {
     seal: &'a Seal,
     superblock: &'a Superblock,
     header: &'a dyn Disk,
+    copies: [Copy; 2],
+}
+
+/// Where a copy of all pages is.
+struct Copy {
+    /// Byte behind its last page.
+    end: u64,
+    /// A hole once found. To ask again for each run in it takes long: tmpfs walks what is allocated and was never written
+    /// page by page, each time to its end.
+    hole: Mutex<Range<u64>>,
+}
+
+impl Copy {
+    fn both(superblock: &Superblock) -> [Copy; 2] {
+        tag_page_places(superblock, superblock.shape.tag_pages()).map(|end| Copy { end, hole: Mutex::new(0..0) })
+    }
+
+    /// Whether `place..end` of `header` lies in a hole.
+    fn is_hole(&self, header: &dyn Disk, place: u64, end: u64) -> bool {
+        let mut hole = self.hole.lock().unwrap_or_else(PoisonError::into_inner);
+        if !(hole.contains(&place) && end <= hole.end) {
+            let Ok(next) = header.next_data(place, self.end) else { return false };
+            *hole = place..next.unwrap_or(self.end);
+        }
+        end <= hole.end
+    }
 }
 
 impl Reader<'_> {
-    fn read_all(&self, pages: &mut [PageState], tags: &mut [u32]) -> Result<Findings, VolumeError> {
+    fn read_all(&self, pages: &mut [PageState], tags: &mut [AtomicU32]) -> Result<Findings, VolumeError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.min(THREADS_MAX).min(pages.len().div_ceil(RUN));
         let run_bytes = pages.len().min(RUN) * PAGE;
@@ -151,10 +179,8 @@ impl Reader<'_> {
     }
 
     fn read_run(&self, run: Run<'_>, buffers: [&mut [u8]; 2], found: &mut Findings) -> Result<(), VolumeError> {
-        let places = tag_page_places(self.superblock, run.first);
         let [a, b] = buffers;
-        let copies = [(a, places[0]), (b, places[1])];
-        let copies = copies.map(|(buffer, place)| Pages::read(self.header, place, run.pages.len(), buffer));
+        let copies = [self.read_copy(0, &run, a), self.read_copy(1, &run, b)];
         let tags = run.tags.chunks_mut(TAGS_PER_PAGE as usize).chain(repeat_with(Default::default));
         for ((slot, state), tags) in run.pages.iter_mut().enumerate().zip(tags) {
             let index = run.first + slot as u32;
@@ -162,13 +188,20 @@ impl Reader<'_> {
             let page;
             (*state, page) = self.judge(index, copies, found)?;
             for (place, tag) in tags.iter_mut().zip(page.tags()) {
-                *place = tag.0;
+                *place.get_mut() = tag.0;
             }
-            for same in tags.chunk_by(|a, b| a == b) {
-                *found.census.entry(Generation(same[0])).or_insert(0) += same.len() as u64;
-            }
+            count(tags, &mut found.census);
         }
         Ok(())
+    }
+
+    fn read_copy<'a>(&self, copy: usize, run: &Run<'_>, buffer: &'a mut [u8]) -> Pages<'a> {
+        let place = tag_page_places(self.superblock, run.first)[copy];
+        let count = run.pages.len();
+        match self.copies[copy].is_hole(self.header, place, place + count as u64 * BLOCK) {
+            true => Pages::Hole,
+            false => Pages::read(self.header, place, count, buffer),
+        }
     }
 
     /// Which copy counts.
@@ -196,6 +229,24 @@ impl Reader<'_> {
     }
 }
 
+/// Adds a page's tags to the census, run by run. Most pages have one tag throughout, which vector instructions find out.
+fn count(tags: &mut [AtomicU32], census: &mut Census) {
+    let mut add = |tag, count| *census.entry(Generation(tag)).or_insert(0) += count;
+    let Some(first) = tags.first_mut().map(|tag| *tag.get_mut()) else { return };
+    if tags.iter_mut().fold(0, |differing, tag| differing | (*tag.get_mut() ^ first)) == 0 {
+        return add(first, tags.len() as u64);
+    }
+    let mut run = (first, 0);
+    for tag in tags.iter_mut().map(|tag| *tag.get_mut()) {
+        if tag != run.0 {
+            add(run.0, run.1);
+            run = (tag, 0);
+        }
+        run.1 += 1;
+    }
+    add(run.0, run.1);
+}
+
 /// A run of one copy: not there to be read, read at once, or page by page where the device does not give all of it.
 enum Pages<'a> {
     Hole,
@@ -206,11 +257,7 @@ enum Pages<'a> {
 impl<'a> Pages<'a> {
     /// One unreadable page, as a power cut may leave it, must not hide its neighbours.
     fn read(header: &dyn Disk, place: u64, count: usize, buffer: &'a mut [u8]) -> Pages<'a> {
-        let bytes = count as u64 * BLOCK;
-        if matches!(header.next_data(place, place + bytes), Ok(None)) {
-            return Pages::Hole;
-        }
-        let all = &mut buffer[..bytes as usize];
+        let all = &mut buffer[..count * PAGE];
         if header.read_at(place, all).is_ok() {
             return Pages::All(all);
         }
@@ -235,8 +282,8 @@ pub(super) fn check_tags(table: &GenerationTable, found: &TagPages) -> Result<()
         return Ok(());
     }
     for (extent, tag) in (0u32..).zip(&found.tags) {
-        let (extent, generation) = (Extent(extent), Generation(*tag));
-        match faults.get(tag) {
+        let (extent, generation) = (Extent(extent), Generation(tag.load(Relaxed)));
+        match faults.get(&generation.0) {
             Some(Fault::Unknown) => return Err(VolumeError::UnknownTag { extent, generation }),
             Some(Fault::State(state)) => return Err(VolumeError::TagState { extent, generation, state: state.name() }),
             None => {}
