@@ -1,9 +1,9 @@
 //! An engine beside others' work: few bytes under way at a time, so that whoever shares the device waits for little.
 //!
 //! Invariants:
-//! - While restrained, reads and writes run one after another in pieces, in the order taken. A piece is small enough for
-//!   whoever waits behind it; where memory answers it is one that the calling thread runs itself, without a kernel worker
-//!   that would take a second CPU from others.
+//! - While restrained, reads and writes run one after another in pieces, in the order taken, spread over time. A piece is
+//!   small enough for whoever waits behind it; where memory answers it is one that the calling thread runs itself, without
+//!   a kernel worker that would take a second CPU from others.
 //! - An operation comes back whole: its own offset and range, and the length of the range or the error of its first
 //!   piece that failed; after an error no further piece is started.
 //! - Nothing is restrained but reads and writes; what was taken while unrestrained is not held back later.
@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Disk, Done, Engine, EngineReport, EngineStats, InlinePolicy, Op, Sock, Waker};
@@ -23,18 +24,46 @@ const PIECE: usize = 256 << 10;
 /// Token of the one piece under way.
 const TOKEN: u64 = u64::MAX;
 
-/// Whether a [`Gentle`] engine restrains itself from the next operation on.
+/// How a [`Gentle`] engine restrains itself from the next operation on: bytes it reads and writes a second, zero if it does
+/// not.
 #[derive(Debug, Default)]
-pub struct Restraint(AtomicBool);
+pub struct Restraint(AtomicU64);
 
 impl Restraint {
-    /// Says so.
-    pub fn set(&self, restrained: bool) {
-        self.0.store(restrained, Ordering::Relaxed);
+    /// Restrained to `bytes_per_s` of reads and writes together, [`SLOWEST`] at least; `None`: not at all.
+    pub fn set(&self, bytes_per_s: Option<u64>) {
+        self.0.store(bytes_per_s.map_or(0, |rate| rate.max(SLOWEST)), Ordering::Relaxed);
     }
 
-    fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn rate(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+}
+
+/// Bytes a second below which operations are not drawn out: they hold what clients may wait for.
+pub const SLOWEST: u64 = 200 << 20;
+/// Rests shorter than this are saved up.
+const REST_MIN: Duration = Duration::from_micros(100);
+/// What was late is made up for at once no further back than this.
+const CATCH_UP: Duration = Duration::from_millis(3);
+
+/// Spreads pieces evenly over time. Pure: time is given to it.
+#[derive(Debug, Default)]
+struct Spread {
+    /// When the next piece is due, by a clock of the caller's.
+    due: Duration,
+}
+
+impl Spread {
+    /// How long to rest at time `now` before the next piece.
+    fn rest(&self, now: Duration) -> Duration {
+        self.due.checked_sub(now).filter(|rest| *rest >= REST_MIN).unwrap_or_default()
+    }
+
+    /// A piece of `len` bytes starts at `now`, of `rate` a second.
+    fn started(&mut self, now: Duration, len: usize, rate: u64) {
+        let took = Duration::from_secs_f64(len as f64 / rate as f64);
+        self.due = self.due.max(now.saturating_sub(CATCH_UP)) + took;
     }
 }
 
@@ -53,12 +82,15 @@ pub struct Gentle {
     waiting: VecDeque<(u64, Op)>,
     under_way: Option<Whole>,
     came: Vec<Done>,
+    began: Instant,
+    spread: Spread,
 }
 
 impl Gentle {
     /// Runs operations on `inner`, restrained while `restraint` says so.
     pub fn new(inner: Box<dyn Engine>, restraint: Arc<Restraint>) -> Gentle {
-        Gentle { inner, restraint, waiting: VecDeque::new(), under_way: None, came: Vec::new() }
+        let (began, spread) = (Instant::now(), Spread::default());
+        Gentle { inner, restraint, waiting: VecDeque::new(), under_way: None, came: Vec::new(), began, spread }
     }
 
     fn start_next(&mut self) {
@@ -73,6 +105,19 @@ impl Gentle {
         let Some((offset, range)) = place(&mut op) else { return };
         self.under_way = Some(Whole { token, offset: *offset, range: range.clone(), piece });
         range.end = range.end.min(range.start.saturating_add(piece));
+        let len = range.len();
+        self.start(op, len);
+    }
+
+    /// Starts a piece of `len` bytes once it is due.
+    fn start(&mut self, op: Op, len: usize) {
+        if let Some(rate) = self.restraint.rate() {
+            let rest = self.spread.rest(self.began.elapsed());
+            if !rest.is_zero() {
+                thread::sleep(rest);
+            }
+            self.spread.started(self.began.elapsed(), len, rate);
+        }
         self.inner.submit(TOKEN, op);
     }
 
@@ -83,8 +128,9 @@ impl Gentle {
         if done.result.is_ok() && range.end < whole.range.end {
             *offset += range.len() as u64;
             *range = range.end..whole.range.end.min(range.end + whole.piece);
+            let len = range.len();
             self.under_way = Some(whole);
-            self.inner.submit(TOKEN, done.op);
+            self.start(done.op, len);
             return None;
         }
         (*offset, *range) = (whole.offset, whole.range.clone());
@@ -103,7 +149,7 @@ fn place(op: &mut Op) -> Option<(&mut u64, &mut Range<usize>)> {
 
 impl Engine for Gentle {
     fn submit(&mut self, token: u64, mut op: Op) {
-        if self.restraint.is_on() && place(&mut op).is_some() {
+        if self.restraint.rate().is_some() && place(&mut op).is_some() {
             self.waiting.push_back((token, op));
         } else {
             self.inner.submit(token, op);

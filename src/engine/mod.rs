@@ -37,7 +37,7 @@ pub use buffer::{Buf, CHUNK, CLASS_MAX, CLASS_MIN, Pool, PoolUsage};
 pub use disk::{Disk, DiskCaps, InlinePolicy};
 pub use driver::{Engine, EngineOptions, EngineReport, EngineStats, IoKind, open};
 pub use error::EngineError;
-pub use gentle::{Gentle, Restraint};
+pub use gentle::{Gentle, Restraint, SLOWEST};
 pub use inherited::{Inherited, inherited};
 pub use op::{Data, Done, Op};
 pub use probe::{ProbeReport, probe};

@@ -43,7 +43,8 @@ impl Pacer {
         self.pace = pace;
     }
 
-    fn rate(&self, clients: bool) -> Option<f64> {
+    /// Bytes per second it may move at now; none: no limit. `clients`: client requests came lately.
+    pub fn rate(&self, clients: bool) -> Option<f64> {
         let fixed = (self.pace.rate > 0).then_some(self.pace.rate as f64);
         let adaptive = (self.pace.adaptive && clients).then_some(self.adaptive_rate);
         match (fixed, adaptive) {

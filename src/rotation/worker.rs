@@ -1,7 +1,8 @@
 //! The thread that drives one volume's rotation: candidates, pace, one step of the pipeline, again.
 //!
 //! Invariants: the record of the rotation is read anew before every batch, so a rollback or a pause takes effect with
-//! the next one; nothing is held while waiting for the pace; the thread ends with nothing under way.
+//! the next one; nothing is held while waiting for the pace, and beside clients a batch is drawn out over the time that its
+//! pace gives it, for no longer than [`crate::engine::SLOWEST`] allows; the thread ends with nothing under way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,8 @@ const ACTIVE: Duration = Duration::from_secs(1);
 const HOLD_PATIENCE: Duration = Duration::from_millis(2);
 /// The longest wait before the pace is asked again.
 const NAP: Duration = Duration::from_millis(20);
+/// By how much the work of a batch is done faster than its pace asks for, so that the pace, not this, is what it keeps to.
+const HASTE: f64 = 1.25;
 /// After a step that could take nothing, because clients keep writing to all that is left.
 const CROWDED: Duration = Duration::from_millis(5);
 
@@ -101,7 +104,7 @@ impl Worker {
             if !self.keep_pace(&mut pacer, &mut seen, rotation.target)? {
                 continue;
             }
-            let beside_clients = self.mind_clients(&rotation);
+            let beside_clients = self.mind_clients(&pacer, rotation.verify);
             let candidates = self.candidates(&mut cursor, &rotation, beside_clients);
             if candidates.is_empty()
                 && let Some(end) = self.end(rotation.target)?
@@ -159,11 +162,11 @@ impl Worker {
     }
 
     /// Tells engine and pipeline whether clients are active, and the caller. Beside clients only a rotation that may go as
-    /// fast as it can takes the device for itself.
-    fn mind_clients(&mut self, rotation: &Rotation) -> bool {
+    /// fast as it can takes the device for itself; another one spreads its work over the time it has.
+    fn mind_clients(&mut self, pacer: &Pacer, verify: VerifyMode) -> bool {
         let active = self.clients_active();
-        let paced = rotation.pace.adaptive || rotation.pace.rate > 0;
-        self.restraint.set(paced && active);
+        let rate = pacer.rate(active).filter(|_| active);
+        self.restraint.set(rate.map(|rate| (rate * io_per_byte(verify) * HASTE) as u64));
         self.pipeline.set_beside_clients(active);
         active
     }
@@ -217,6 +220,11 @@ impl Worker {
 /// Bytes behind a pipeline, holes included.
 fn moved(counters: Counters) -> u64 {
     counters.bytes + counters.holes
+}
+
+/// Bytes read and written for each byte that a rotation moves.
+fn io_per_byte(verify: VerifyMode) -> f64 {
+    2.0 + f64::from(sample(verify)) / 1e6
 }
 
 /// Extents in a million to read back.

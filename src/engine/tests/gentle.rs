@@ -51,7 +51,7 @@ impl Engine for Spy {
 
 fn gentle(restrained: bool) -> (Gentle, Arc<Restraint>, Log) {
     let (log, restraint) = (Log::default(), Arc::new(Restraint::default()));
-    restraint.set(restrained);
+    restraint.set(restrained.then_some(u64::MAX));
     let inner = open(Some(IoKind::Posix), &EngineOptions::default()).unwrap();
     let spy = Box::new(Spy { inner, log: Arc::clone(&log), pieces: 0 });
     (Gentle::new(spy, Arc::clone(&restraint)), restraint, log)
@@ -121,7 +121,7 @@ fn unrestrained_nothing_is_cut_and_what_waits_is_finished() {
     let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1 << 20));
     let (mut engine, restraint, log) = gentle(true);
     engine.submit(1, write(&disk, 0, 1));
-    restraint.set(false);
+    restraint.set(None);
     engine.submit(2, read(&disk, 0));
     let mut tokens: Vec<u64> = all(&mut engine, 2).iter().map(|done| done.token).collect();
     tokens.sort_unstable();
@@ -139,4 +139,46 @@ fn a_timeout_and_a_wake_return() {
     engine.waker().wake();
     engine.wait(None, &mut done).unwrap();
     assert!(done.is_empty());
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn pieces_are_spread_evenly_and_short_rests_are_saved_up() {
+    let mut spread = Spread::default();
+    let (mut now, mut rests) = (Duration::from_secs(5), 0);
+    // Pieces of 32 KiB that take 10 µs each, 500 MB of them a second: one every 65.5 µs.
+    for _ in 0..1000 {
+        let rest = spread.rest(now);
+        assert!(rest.is_zero() || (REST_MIN..2 * REST_MIN).contains(&rest), "{rest:?}");
+        rests += u32::from(!rest.is_zero());
+        now += rest;
+        spread.started(now, 32 << 10, 500_000_000);
+        now += MS / 100;
+    }
+    let took = (now - Duration::from_secs(5)).as_secs_f64() * 1e3;
+    assert!((65.536 - 3.2..65.536).contains(&took), "{took} ms, less what the start makes up for");
+    assert!((400..=500).contains(&rests), "{rests}");
+}
+
+#[test]
+fn who_is_late_makes_up_for_a_little_and_no_more() {
+    let mut spread = Spread::default();
+    let late = Duration::from_secs(9);
+    let mut at_once = 0;
+    while spread.rest(late).is_zero() {
+        spread.started(late, 1 << 20, 1 << 30);
+        at_once += 1;
+    }
+    assert_eq!(at_once, 4, "3 ms are three pieces, and one that is not late");
+    assert!(spread.rest(late) <= MS);
+}
+
+#[test]
+fn a_restraint_draws_nothing_out_for_long() {
+    let restraint = Restraint::default();
+    for (asked, got) in [(None, None), (Some(1), Some(SLOWEST)), (Some(SLOWEST + 1), Some(SLOWEST + 1))] {
+        restraint.set(asked);
+        assert_eq!(restraint.rate(), got);
+    }
 }
