@@ -33,10 +33,11 @@ struct Books {
     census: Census,
 }
 
-/// Zeros for the tags of all extents that a volume may ever have.
-pub fn room(extents: u32) -> Box<[AtomicU32]> {
-    let mut tags = sync::zeros(extents as usize);
-    huge::advise(&mut tags);
+/// Zeros for the tags of all extents that a volume may ever have, of which `extents` are used at once.
+pub fn room(extents_max: u32, extents: u32) -> Box<[AtomicU32]> {
+    let mut tags = sync::zeros(extents_max as usize);
+    // Not for the room to grow into: one tag would take two megabytes.
+    huge::advise(&mut tags[..extents as usize]);
     tags
 }
 

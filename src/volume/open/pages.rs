@@ -57,10 +57,10 @@ pub(super) fn read_tags(
 ) -> Result<TagPages, VolumeError> {
     let mut pages = vec![PageState { sequence: 0, copy: 0, dirty: false }; superblock.shape.tag_pages() as usize];
     // Zeros that the system hands out when they are first written: by the thread that does. There is room to grow into.
-    let mut tags = room(superblock.shape.extents_max());
-    let extents = superblock.shape.extents() as usize;
+    let (extents, extents_max) = (superblock.shape.extents(), superblock.shape.extents_max());
+    let mut tags = room(extents_max, extents);
     let reader = Reader { seal: &keys.seal, superblock, header, copies: Copy::both(superblock) };
-    let found = reader.read_all(&mut pages, &mut tags[..extents])?;
+    let found = reader.read_all(&mut pages, &mut tags[..extents as usize])?;
     if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
         let suspects = match found.suspects.as_slice() {
             [] => String::new(),
