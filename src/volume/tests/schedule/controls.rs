@@ -52,7 +52,8 @@ fn without_r0() {
 
 #[test]
 fn without_waiting_for_the_image() {
-    without(Rule::ReleaseAfterData, "garbage");
+    // A client's write that the image overwrites, or one that is read under the wrong key: which comes first is the schedule's.
+    without(Rule::ReleaseAfterData, "garbage|stale");
 }
 
 #[test]
