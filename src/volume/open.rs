@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::Volume;
 use super::canaries::check_canary;
@@ -124,10 +123,10 @@ pub fn open_disks(
     let behind = Behind { stamp, table: found.tables_differ(), superblock: found.superblock_lags() };
     let found_tags = read_tags(&keys, &superblock.0, &*header)?;
     check_tags(&table.0, &found_tags)?;
-    let TagPages { pages, newest: page_sequence, tags, census } = found_tags;
+    let TagPages { pages, newest: page_sequence, mut tags, census } = found_tags;
     let slots = read_ring(&keys.seal, &superblock.0, &*header)?;
     let records = live_records(&slots, superblock.0.tail)?;
-    let replayed = replay(&records, superblock.0.tail, |extent| Generation(tags[extent.0 as usize].load(Relaxed)))?;
+    let replayed = replay(&records, superblock.0.tail, |extent| Generation(*tags[extent.0 as usize].get_mut()))?;
     let (id, zones) = (superblock.0.volume, superblock.0.zones);
     let stated = superblock.0.shape;
     let shape = Shape { size: superblock.0.served_size(), ..stated };

@@ -93,7 +93,7 @@ pub fn live_records(slots: &[SlotContent], tail: u64) -> Result<Vec<&Record>, Re
 pub fn replay(
     records: &[&Record],
     tail: u64,
-    checkpointed: impl Fn(Extent) -> Generation,
+    mut checkpointed: impl FnMut(Extent) -> Generation,
 ) -> Result<Replay, ReplayError> {
     let mut replay = Replay { last: tail, ..Replay::default() };
     let mut intents: BTreeMap<u32, Vec<LiveIntent>> = BTreeMap::new();

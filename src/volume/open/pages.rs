@@ -2,12 +2,11 @@
 //!
 //! A volume of 15 TiB has 64 MiB of tags to read and authenticate, most of what its opening takes: threads share the
 //! work, run by run of pages, and each puts the tags where they stay. Invariants: what is found, and the fault that is
-//! named, do not depend on the number of threads; a table of one run is read by the caller alone, in order. A hole
-//! is not read: it reads as zeros, and as zeros it is judged.
+//! named, do not depend on the number of threads; a table of one run is read by the caller alone, in order. What lies
+//! before a copy's first data is not read: it reads as zeros, and as zeros it is judged.
 
 use std::collections::BTreeMap;
 use std::iter::repeat_with;
-use std::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -59,7 +58,7 @@ pub(super) fn read_tags(
     // Zeros that the system hands out when they are first written: by the thread that does. There is room to grow into.
     let (extents, extents_max) = (superblock.shape.extents(), superblock.shape.extents_max());
     let mut tags = room(extents_max, extents);
-    let reader = Reader { seal: &keys.seal, superblock, header, copies: Copy::both(superblock) };
+    let reader = Reader { seal: &keys.seal, superblock, header, data: first_data(superblock, header) };
     let found = reader.read_all(&mut pages, &mut tags[..extents as usize])?;
     if digest(&keys.digest, pages.iter().map(|page| page.sequence)) != superblock.tag_digest {
         let suspects = match found.suspects.as_slice() {
@@ -106,32 +105,16 @@ struct Reader<'a> {
     seal: &'a Seal,
     superblock: &'a Superblock,
     header: &'a dyn Disk,
-    copies: [Copy; 2],
+    /// See [`first_data`].
+    data: [u64; 2],
 }
 
-/// Where a copy of all pages is.
-struct Copy {
-    /// Byte behind its last page.
-    end: u64,
-    /// A hole once found. To ask again for each run in it takes long: tmpfs walks what is allocated and was never written
-    /// page by page, each time to its end.
-    hole: Mutex<Range<u64>>,
-}
-
-impl Copy {
-    fn both(superblock: &Superblock) -> [Copy; 2] {
-        tag_page_places(superblock, superblock.shape.tag_pages()).map(|end| Copy { end, hole: Mutex::new(0..0) })
-    }
-
-    /// Whether `place..end` of `header` lies in a hole.
-    fn is_hole(&self, header: &dyn Disk, place: u64, end: u64) -> bool {
-        let mut hole = self.hole.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(hole.contains(&place) && end <= hole.end) {
-            let Ok(next) = header.next_data(place, self.end) else { return false };
-            *hole = place..next.unwrap_or(self.end);
-        }
-        end <= hole.end
-    }
+/// Where the data of each copy of the pages begins. Asked once: asked for each run, tmpfs walks what is allocated and was never
+/// written page by page, each time to its end.
+fn first_data(superblock: &Superblock, header: &dyn Disk) -> [u64; 2] {
+    let [starts, ends] = [0, superblock.shape.tag_pages()].map(|page| tag_page_places(superblock, page));
+    // What cannot be asked is read.
+    [0, 1].map(|copy| header.next_data(starts[copy], ends[copy]).map_or(0, |first| first.unwrap_or(ends[copy])))
 }
 
 impl Reader<'_> {
@@ -198,7 +181,7 @@ impl Reader<'_> {
     fn read_copy<'a>(&self, copy: usize, run: &Run<'_>, buffer: &'a mut [u8]) -> Pages<'a> {
         let place = tag_page_places(self.superblock, run.first)[copy];
         let count = run.pages.len();
-        match self.copies[copy].is_hole(self.header, place, place + count as u64 * BLOCK) {
+        match place + count as u64 * BLOCK <= self.data[copy] {
             true => Pages::Hole,
             false => Pages::read(self.header, place, count, buffer),
         }
