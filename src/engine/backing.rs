@@ -24,7 +24,8 @@ use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 
 pub(super) use self::transfer::zeros;
-use super::{Disk, DiskCaps, EngineError, sys};
+use super::window::Window;
+use super::{Disk, DiskCaps, EngineError, InlinePolicy, sys};
 
 /// How a backing is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -82,6 +83,8 @@ pub struct Backing {
     path: PathBuf,
     kind: Kind,
     caps: DiskCaps,
+    /// Of a file in memory.
+    pub(super) window: Option<Window>,
     /// Aligned memory for callers whose own is not; made when first needed.
     bounce: Mutex<Option<MmapMut>>,
 }
@@ -127,7 +130,9 @@ impl Backing {
         let kind = kind_of(path, &metadata)?;
         lock::take(&file, path, options.read_only)?;
         let caps = examine::caps(&file, path, kind, &metadata, options.cache)?;
-        Ok(Backing { file, path: path.to_owned(), kind, caps, bounce: Mutex::new(None) })
+        let in_memory = kind == Kind::File && caps.inline == InlinePolicy::Always && !options.read_only;
+        let window = in_memory.then(|| Window::open(&file, metadata.len())).flatten();
+        Ok(Backing { file, path: path.to_owned(), kind, caps, window, bounce: Mutex::new(None) })
     }
 
     /// The path it was opened by.
@@ -188,11 +193,15 @@ impl Disk for Backing {
         if self.is_block_device() {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        self.forget(len, u64::MAX - len);
         self.file.set_len(len)?;
         self.file.sync_all()
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        if self.window.as_ref().is_some_and(|window| window.copy(offset, data)) {
+            return Ok(());
+        }
         self.read_exact(offset, data)
     }
 
@@ -210,13 +219,21 @@ impl Disk for Backing {
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.forget(offset, len);
         self.allocate(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)
     }
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.forget(offset, len);
         match self.allocate(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len) {
             Err(error) if is_unsupported(&error) => self.zero_otherwise(offset, len),
             other => other,
+        }
+    }
+
+    fn forget(&self, offset: u64, len: u64) {
+        if let Some(window) = &self.window {
+            window.forget(offset, len);
         }
     }
 

@@ -71,6 +71,9 @@ pub trait Disk: Send + Sync {
     /// Makes the range read as zeros and keeps it allocated; writes zeros where the disk knows no better.
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// An engine is about to make a hole or zeros in the range without asking this trait: nothing is known of it any more.
+    fn forget(&self, _offset: u64, _len: u64) {}
+
     /// The first byte of data in `offset..end`, or `None` if all of it is a hole. `offset` itself if unknown.
     /// A hole reads as zeros; allocated space that was only zeroed, never written, may be reported as one too.
     fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<u64>>;

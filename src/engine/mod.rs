@@ -21,6 +21,7 @@ mod gentle;
 pub mod huge;
 mod inherited;
 mod inline;
+mod mapping;
 pub mod mem;
 mod op;
 mod pages;
@@ -31,6 +32,7 @@ mod ring;
 mod sock;
 mod sys;
 mod waker;
+mod window;
 
 pub use backing::{Backing, CacheMode, OpenOptions};
 pub use buffer::{Buf, CHUNK, CLASS_MAX, CLASS_MIN, Pool, PoolUsage};

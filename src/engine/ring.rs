@@ -49,6 +49,8 @@ pub struct RingEngine {
     free: Vec<u32>,
     /// Submissions the kernel has not completed.
     in_flight: usize,
+    /// Writes in slots.
+    writes_under_way: usize,
     /// Submissions that found the queue full.
     backlog: VecDeque<Entry>,
     /// Operations finished without the ring, for the next `wait`.
@@ -102,6 +104,7 @@ impl RingEngine {
             slots: Vec::new(),
             free: Vec::new(),
             in_flight: 0,
+            writes_under_way: 0,
             backlog: VecDeque::new(),
             finished: Vec::new(),
             reaped: Vec::new(),

@@ -10,6 +10,10 @@ use super::slot::Slot;
 use crate::engine::{Done, InlinePolicy, Op, inline, sys};
 use crate::limits::INLINE_MAX;
 
+/// Long writes to memory that kernel workers have at a time; the calling thread makes the next one itself. One worker writes
+/// to a file at a time, so more would only wait there, and this thread for them.
+const HANDED_OFF: usize = 2;
+
 /// Where a disk operation goes.
 pub(super) enum Way {
     /// Finished on the calling thread.
@@ -38,7 +42,8 @@ impl RingEngine {
         };
         let short = fits(self.options.inline_reads, self.options.inline_writes);
         let small = fits(INLINE_MAX, INLINE_MAX);
-        if short && inline == InlinePolicy::Always {
+        let busy = matches!(op, Op::Write { .. }) && self.writes_under_way >= HANDED_OFF;
+        if (short || busy) && inline == InlinePolicy::Always {
             return self.run_inline(op);
         }
         if entry.align > 1 && !memory_address(op).is_multiple_of(entry.align) {
@@ -102,6 +107,10 @@ impl RingEngine {
                 _ => None,
             };
         }
+        if let Op::Punch { disk, offset, len } | Op::ZeroRange { disk, offset, len } = &op {
+            disk.forget(*offset, *len);
+        }
+        self.writes_under_way += usize::from(matches!(op, Op::Write { .. }));
         let slot = &mut self.slots[index as usize];
         slot.fill(token, op, target, moved);
         self.urgent |= slot.op.as_ref().is_some_and(|op| op.disk().is_some());
@@ -130,6 +139,7 @@ impl RingEngine {
     pub(super) fn retire(&mut self, index: u32, result: io::Result<usize>) -> Option<Done> {
         let slot = &mut self.slots[index as usize];
         let op = slot.op.take()?;
+        self.writes_under_way -= usize::from(matches!(op, Op::Write { .. }));
         self.free.push(index);
         Some(Done { token: slot.token, result, op })
     }

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::rig::{Rig, bytes_of, shape};
+use super::kek::OpenKek;
+use super::rig::{Disks, Rig, bytes_of, on_tmpfs, shape};
 use crate::crypto::{EngineKind, Suite};
 use crate::format::layout::WriteMode;
 use crate::volume::executor::RequestKind;
@@ -91,6 +92,8 @@ struct Setting {
     mode: WriteMode,
     crypto: EngineKind,
     detached: bool,
+    /// Data lies in a file on tmpfs, which is read where it lies.
+    in_file: bool,
     suite: Suite,
 }
 
@@ -98,11 +101,20 @@ fn setting() -> impl Strategy<Value = Setting> {
     let unit = prop_oneof![Just(512u32), Just(4096u32)];
     let granule = prop_oneof![Just(512u32), Just(4096u32)];
     let mode = prop_oneof![2 => Just(WriteMode::InPlace), 1 => Just(WriteMode::Journal)];
-    let crypto = prop_oneof![Just(EngineKind::AwsLc), Just(EngineKind::Portable)];
+    let crypto = prop::sample::select(EngineKind::available().collect::<Vec<_>>());
     let suite = prop_oneof![3 => Just(Suite::Aes256Xts), 1 => Just(Suite::None)];
-    (unit, granule, mode, crypto, any::<bool>(), suite).prop_map(|(unit, granule, mode, crypto, detached, suite)| {
-        Setting { unit, granule, mode, crypto, detached, suite }
-    })
+    let placed = any::<(bool, bool)>();
+    (unit, granule, mode, crypto, placed, suite).prop_map(
+        |(unit, granule, mode, crypto, (detached, in_file), suite)| Setting {
+            unit,
+            granule,
+            mode,
+            crypto,
+            detached,
+            in_file,
+            suite,
+        },
+    )
 }
 
 /// The rig, the vector, and writes parked behind holds: they are in the vector already and answered by later steps.
@@ -111,13 +123,21 @@ struct Run {
     content: Vec<u8>,
     parked: Vec<u64>,
     unit: u64,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Run {
     fn new(setting: &Setting) -> Run {
         let shape = shape(SIZE, setting.unit, setting.granule, setting.mode);
-        let rig = Rig::new(&shape, setting.suite, setting.detached, setting.crypto);
-        Run { rig, content: vec![0; SIZE as usize], parked: Vec::new(), unit: u64::from(shape.write_unit()) }
+        let folder = setting.in_file.then(|| tempfile::tempdir_in("/dev/shm").unwrap());
+        let mut disks = Disks::in_memory(&shape, setting.detached);
+        if let Some(folder) = &folder {
+            disks.data = on_tmpfs(folder, &shape, setting.detached);
+        }
+        disks.create(&shape, setting.suite, &OpenKek::list());
+        let rig = Rig::on(disks, OpenKek::list(), setting.crypto);
+        let (content, unit) = (vec![0; SIZE as usize], u64::from(shape.write_unit()));
+        Run { rig, content, parked: Vec::new(), unit, _folder: folder }
     }
 
     /// Starts a change; it may park behind a hold.

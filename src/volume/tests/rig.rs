@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kek::OpenKek;
 use crate::crypto::{EngineKind, Suite};
 use crate::engine::mem::MemDisk;
-use crate::engine::{Buf, Disk, Done, Engine, EngineOptions, IoKind, Pool, open as open_engine};
+use crate::engine::{Backing, Buf, Disk, Done, Engine, EngineOptions, IoKind, OpenOptions, Pool, open as open_engine};
 use crate::format::generations::{Order, Pace, VerifyMode};
 use crate::format::layout::{Shape, WriteMode, plan};
 use crate::keys::Kek;
@@ -78,6 +78,12 @@ impl Disks {
     pub fn open(&self, keks: &[Kek], engine: EngineKind, read_only: bool) -> Result<Volume, VolumeError> {
         open_disks(Arc::clone(&self.data), self.header.clone(), keks, read_only, engine)
     }
+}
+
+/// A data disk for a volume of `shape`: a file in `folder`, which is on tmpfs.
+pub fn on_tmpfs(folder: &tempfile::TempDir, shape: &Shape, detached: bool) -> Arc<dyn Disk> {
+    let len = plan(shape, detached).data_len;
+    Arc::new(Backing::create(folder.path().join("data"), len, &OpenOptions::default()).unwrap())
 }
 
 /// A worker: an executor and its engine.

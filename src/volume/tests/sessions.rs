@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hooked::{Hooked, Hooks};
 use super::kek::OpenKek;
-use super::rig::{Disks, Rig, shape};
+use super::rig::{Disks, Rig, on_tmpfs, shape};
 use crate::crypto::{EngineKind, Suite};
+use crate::engine::Disk;
 use crate::engine::mem::MemDisk;
-use crate::engine::{Backing, Disk, OpenOptions};
 use crate::format::layout::{WriteMode, plan};
 use crate::units::Extent;
 use crate::volume::executor::{IoFailure, RequestKind};
@@ -104,27 +104,34 @@ fn a_read_only_volume_refuses_changes() {
     assert!(client.content().iter().all(|byte| *byte == 1));
 }
 
+/// A rig whose volume is a file on tmpfs, and the file's path.
+fn in_file(folder: &tempfile::TempDir) -> (Rig, std::path::PathBuf) {
+    let shape = shape(4 * EXTENT as u64, 4096, 4096, WriteMode::InPlace);
+    let disks = Disks { data: on_tmpfs(folder, &shape, false), header: None };
+    disks.create(&shape, Suite::Aes256Xts, &OpenKek::list());
+    (Rig::on(disks, OpenKek::list(), EngineKind::AwsLc), folder.path().join("data"))
+}
+
 /// What NBD calls ERROR_OFFSET: a client may take the bytes before it for good.
 #[test]
 fn a_failure_says_the_lowest_byte_it_concerns() {
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let path = dir.path().join("disk");
-    let shape = shape(4 * EXTENT as u64, 4096, 4096, WriteMode::InPlace);
-    drop(Backing::create(&path, plan(&shape, false).data_len, &OpenOptions::default()).unwrap());
-    let data = Arc::new(Backing::open(&path, &OpenOptions::default()).unwrap());
-    let disks = Disks { data, header: None };
-    disks.create(&shape, Suite::Aes256Xts, &OpenKek::list());
-    let mut rig = Rig::on(disks, OpenKek::list(), EngineKind::AwsLc);
-    rig.client.write(0, &[1; 4 * EXTENT]).unwrap();
-    // Extents 2 and 3 are lost but for the first unit.
-    let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.set_len(rig.volume.data_offset + 2 * EXTENT as u64 + 4096).unwrap();
-    for (offset, len, at) in [(0, 4 * EXTENT, 2 * EXTENT), (2 * EXTENT + 9000, 100, 2 * EXTENT + 9000)] {
-        assert_eq!(rig.client.read(offset as u64, len).unwrap_err(), IoFailure::Io);
-        assert_eq!(rig.client.failed_at, Some(at as u64));
+    for was_read in [false, true] {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (mut rig, path) = in_file(&folder);
+        rig.client.write(0, &[1; 4 * EXTENT]).unwrap();
+        for _ in 0..2 * u8::from(was_read) {
+            rig.client.content();
+        }
+        // Extents 2 and 3 are lost but for the first unit.
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(rig.volume.data_offset + 2 * EXTENT as u64 + 4096).unwrap();
+        for (offset, len, at) in [(0, 4 * EXTENT, 2 * EXTENT), (2 * EXTENT + 9000, 100, 2 * EXTENT + 9000)] {
+            assert_eq!(rig.client.read(offset as u64, len).unwrap_err(), IoFailure::Io);
+            assert_eq!(rig.client.failed_at, Some(at as u64));
+        }
+        assert!(rig.client.read(0, 2 * EXTENT).unwrap().iter().all(|byte| *byte == 1));
+        assert_eq!(rig.client.failed_at, None);
     }
-    rig.client.read(0, 2 * EXTENT).unwrap();
-    assert_eq!(rig.client.failed_at, None);
 }
 
 #[test]
