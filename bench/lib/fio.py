@@ -29,13 +29,19 @@ def measure(job, target, size, seconds=1, time_based=True):
     }
     percentiles = "--percentile_list=" + ":".join(map(str, PERCENTILES))
     args = ["fio", "--output-format=json", *target, percentiles, os.path.join(JOBS, job + ".fio")]
+    return _figures(job_of(args, env))
+
+
+def job_of(args, env=None):
+    """Runs fio and returns what its JSON says of the one job."""
     text = run(args, env=env, cwd="/tmp")
-    return _figures(json.loads(text[text.index("{"):])["jobs"][0])
+    job = json.loads(text[text.index("{"):])["jobs"][0]
+    if job["error"]:
+        raise RuntimeError("fio reports error %d in %s" % (job["error"], job["jobname"]))
+    return job
 
 
 def _figures(job):
-    if job["error"]:
-        raise RuntimeError("fio reports error %d in %s" % (job["error"], job["jobname"]))
     sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
     figures = {
         "bytes_per_s": sum(side["io_bytes"] * 1000 / max(side["runtime"], 1) for side in sides),

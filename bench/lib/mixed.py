@@ -5,10 +5,9 @@ way, an fdatasync after every 64 MiB written. What counts is bytes written per s
 that verifies reads every byte a second time, so its limit is measured with two reads for each write.
 """
 
-import json
 import os
 
-from .process import run
+from .fio import job_of
 
 PIECE = 1 << 20
 SYNC_AFTER = 64
@@ -32,10 +31,7 @@ def measure(folder, size, seconds, rounds):
 
 
 def _written_per_s(path, size, reads, seconds):
-    text = run(["fio", "--output-format=json", "--name=mixed", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
-                "--rw=rw", "--rwmixread=%d" % reads, "--bs=%d" % PIECE, "--iodepth=32", "--fdatasync=%d" % SYNC_AFTER,
-                "--size=%d" % size, "--time_based=1", "--runtime=%d" % seconds, "--end_fsync=1"], cwd="/tmp")
-    job = json.loads(text[text.index("{"):])["jobs"][0]
-    if job["error"]:
-        raise RuntimeError("fio reports error %d" % job["error"])
+    job = job_of(["fio", "--output-format=json", "--name=mixed", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
+                  "--rw=rw", "--rwmixread=%d" % reads, "--bs=%d" % PIECE, "--iodepth=32", "--fdatasync=%d" % SYNC_AFTER,
+                  "--size=%d" % size, "--time_based=1", "--runtime=%d" % seconds, "--end_fsync=1"])
     return job["write"]["io_bytes"] * 1000 / max(job["write"]["runtime"], 1)

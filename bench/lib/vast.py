@@ -5,13 +5,13 @@ cache too, and what the disk gives to somebody who reads as many bytes as the ta
 so its tags come from the device however warm the page cache is.
 """
 
-import json
 import os
 import subprocess
 import tempfile
 import time
 
 from . import api, proc
+from .fio import job_of
 from .machine import drop_caches
 from .peers import Keymoult, greets
 from .process import run, say
@@ -62,11 +62,8 @@ def _reader(folder, size):
         os.fsync(file.fileno())
 
     def read():
-        text = run(["fio", "--output-format=json", "--name=tags", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
-                    "--rw=read", "--bs=%d" % PIECE, "--iodepth=2", "--size=%d" % (size // PIECE * PIECE)], cwd="/tmp")
-        job = json.loads(text[text.index("{"):])["jobs"][0]
-        if job["error"]:
-            raise RuntimeError("fio reports error %d" % job["error"])
+        job = job_of(["fio", "--output-format=json", "--name=tags", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
+                      "--rw=read", "--bs=%d" % PIECE, "--iodepth=2", "--size=%d" % (size // PIECE * PIECE)])
         return job["read"]["io_bytes"] * 1000 / max(job["read"]["runtime"], 1)
 
     return read
