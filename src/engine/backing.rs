@@ -130,8 +130,8 @@ impl Backing {
         let kind = kind_of(path, &metadata)?;
         lock::take(&file, path, options.read_only)?;
         let caps = examine::caps(&file, path, kind, &metadata, options.cache)?;
-        let in_memory = kind == Kind::File && caps.inline == InlinePolicy::Always && !options.read_only;
-        let window = in_memory.then(|| Window::open(&file, metadata.len())).flatten();
+        let mapped = caps.inline == InlinePolicy::Always && !options.read_only;
+        let window = mapped.then(|| Window::open(&file, metadata.len())).flatten();
         Ok(Backing { file, path: path.to_owned(), kind, caps, window, bounce: Mutex::new(None) })
     }
 
@@ -193,7 +193,7 @@ impl Disk for Backing {
         if self.is_block_device() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.forget(len, u64::MAX - len);
+        self.forget(len, self.len()?.saturating_sub(len));
         self.file.set_len(len)?;
         self.file.sync_all()
     }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-/// Bytes of a page.
-pub(super) const PAGE: usize = 4096;
+use super::pages::PAGE;
+
 /// Pages looked for at a time.
 pub(super) const LOOK: u64 = u64::BITS as u64;
 /// Mappings a process may have at a time.
@@ -79,9 +79,7 @@ impl Mapping {
         fence(Ordering::Acquire); // the mark is looked at after the copy
         !self.region.lost.load(Ordering::Relaxed)
     }
-}
 
-impl Mapping {
     /// Which of these pages, at most [`LOOK`], are in memory: a bit for each, the first one lowest. A page that is a hole, or
     /// was never written, is not; nor is one of a file this process may not write to. (mincore(2))
     pub(super) fn present(&self, pages: Range<u64>) -> u64 {

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::pages::PAGE;
+
 /// Direct I/O alignments of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DirectAlign {
@@ -116,7 +118,6 @@ fn count(result: isize) -> io::Result<usize> {
 
 /// `madvise` with `MADV_HUGEPAGE` for the whole pages of `memory`.
 pub(super) fn advise_huge<T>(memory: &mut [T]) -> io::Result<()> {
-    const PAGE: usize = 4096;
     let bytes = memory.as_mut_ptr().cast::<u8>();
     let skipped = bytes.align_offset(PAGE).min(size_of_val(memory));
     let len = (size_of_val(memory) - skipped) / PAGE * PAGE;

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zerocopy::FromZeros;
 
-use super::mapping::{LOOK, Mapping, PAGE};
+use super::mapping::{LOOK, Mapping};
+use super::pages::PAGE;
 
 /// Bytes a window is long at least: addresses cost nothing, and a file that grows stays inside.
 const LEAST: u64 = 256 << 30;

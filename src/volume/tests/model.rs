@@ -3,7 +3,6 @@
 
 use proptest::prelude::*;
 
-use super::kek::OpenKek;
 use super::rig::{Disks, Rig, bytes_of, on_tmpfs, shape};
 use crate::crypto::{EngineKind, Suite};
 use crate::format::layout::WriteMode;
@@ -134,8 +133,7 @@ impl Run {
         if let Some(folder) = &folder {
             disks.data = on_tmpfs(folder, &shape, setting.detached);
         }
-        disks.create(&shape, setting.suite, &OpenKek::list());
-        let rig = Rig::on(disks, OpenKek::list(), setting.crypto);
+        let rig = Rig::new_on(disks, &shape, setting.suite, setting.crypto);
         let (content, unit) = (vec![0; SIZE as usize], u64::from(shape.write_unit()));
         Run { rig, content, parked: Vec::new(), unit, _folder: folder }
     }

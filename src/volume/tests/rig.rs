@@ -249,8 +249,12 @@ pub struct Rig {
 impl Rig {
     /// A new volume on disks in memory.
     pub fn new(shape: &Shape, suite: Suite, detached: bool, crypto: EngineKind) -> Rig {
+        Rig::new_on(Disks::in_memory(shape, detached), shape, suite, crypto)
+    }
+
+    /// A new volume on disks that hold none.
+    pub fn new_on(disks: Disks, shape: &Shape, suite: Suite, crypto: EngineKind) -> Rig {
         kept::start();
-        let disks = Disks::in_memory(shape, detached);
         let keks = OpenKek::list();
         disks.create(shape, suite, &keks);
         Rig::on(disks, keks, crypto)

@@ -108,8 +108,7 @@ fn a_read_only_volume_refuses_changes() {
 fn in_file(folder: &tempfile::TempDir) -> (Rig, std::path::PathBuf) {
     let shape = shape(4 * EXTENT as u64, 4096, 4096, WriteMode::InPlace);
     let disks = Disks { data: on_tmpfs(folder, &shape, false), header: None };
-    disks.create(&shape, Suite::Aes256Xts, &OpenKek::list());
-    (Rig::on(disks, OpenKek::list(), EngineKind::AwsLc), folder.path().join("data"))
+    (Rig::new_on(disks, &shape, Suite::Aes256Xts, EngineKind::AwsLc), folder.path().join("data"))
 }
 
 /// What NBD calls ERROR_OFFSET: a client may take the bytes before it for good.
